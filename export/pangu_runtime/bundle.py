@@ -1,0 +1,152 @@
+"""A bundle: one folder that holds a model and everything needed to trust its decisions.
+
+``model.onnx``, ``bundle.json``, ``golden/``, ``parity.json`` and ``SHA256SUMS`` over all of it (see ``CONTRACT``).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal, cast
+
+from pangu_runtime.decode import DecodeSpec
+from pangu_runtime.errors import BundleError, DataError
+
+FORMAT = "pangu-cv-bundle"
+VERSION = 1
+SUMS = "SHA256SUMS"
+
+Task = Literal["classify", "anomaly"]
+
+# Per task, the outputs of the graph: name, shape. The input is always ``image: uint8[N,H,W,3]``, RGB, one size per call.
+# ``threshold_applied`` echoes the threshold a decision was made with, so that a moved one cannot go unseen.
+CONTRACT: dict[str, dict[str, list[str | int]]] = {
+    "classify": {"scores": ["N", "C"], "label": ["N"]},
+    "anomaly": {"score": ["N"], "map": ["N", "H", "W"], "is_anomalous": ["N"], "threshold_applied": [1]},
+}
+DTYPES = {
+    "image": "uint8",
+    "scores": "float32",
+    "label": "int64",
+    "score": "float32",
+    "map": "float32",
+    "is_anomalous": "bool",
+    "threshold_applied": "float32",
+}
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """A named threshold of the graph: its certified value, and the false-alarm rate it keeps."""
+
+    value: float
+    false_alarm_rate: float
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose files agree with their sums and whose format this runtime speaks."""
+
+    folder: Path
+    task: Task
+    classes: tuple[str, ...]
+    decode: DecodeSpec
+    threshold: Threshold | None
+    manifest: Mapping[str, Any]
+
+    @property
+    def model(self) -> Path:
+        """The graph in full precision."""
+        return self.folder / "model.onnx"
+
+
+def contract(task: Task) -> dict[str, Any]:
+    """What ``bundle.json`` says of the graph's input and outputs."""
+    outputs = [{"name": n, "dtype": DTYPES[n], "shape": shape} for n, shape in CONTRACT[task].items()]
+    return {"input": {"name": "image", "dtype": "uint8", "shape": ["N", "H", "W", 3], "colour": "RGB"}, "outputs": outputs}
+
+
+def open_bundle(folder: Path | str) -> Bundle:
+    """Check every sum, read ``bundle.json`` and return the bundle.
+
+    Raises BundleError when a file is missing, added or altered, or the format or contract is another one.
+    """
+    folder = Path(folder)
+    if not (folder / "bundle.json").is_file():
+        found = "is not a folder" if not folder.is_dir() else "holds no bundle.json"
+        raise BundleError(f"'{folder}' is not a bundle: it {found}; 'pangu-cv export' writes one")
+    check_sums(folder)
+    manifest = read_json(folder / "bundle.json")
+    if manifest.get("format") != FORMAT or manifest.get("version") != VERSION:
+        raise BundleError(
+            f"{folder / 'bundle.json'}: format {manifest.get('format')!r} version {manifest.get('version')!r} found; "
+            f"this runtime speaks {FORMAT!r} version {VERSION}"
+        )
+    return _parsed(folder, manifest)
+
+
+def _parsed(folder: Path, manifest: dict[str, Any]) -> Bundle:
+    where = folder / "bundle.json"
+    task = manifest.get("task")
+    if task not in CONTRACT:
+        raise BundleError(f"{where}: task {task!r} found; allowed: {', '.join(CONTRACT)}")
+    if manifest.get("contract") != contract(cast(Task, task)):
+        raise BundleError(f"{where}: the contract of the graph is not the one of task '{task}' in version {VERSION}")
+    try:
+        classes = tuple(str(name) for name in manifest["classes"])
+        spec = DecodeSpec.from_json(manifest["decode"])
+        raw = manifest["thresholds"].get("threshold")
+        threshold = None if raw is None else Threshold(float(raw["value"]), float(raw["false_alarm_rate"]))
+    except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
+        raise BundleError(f"{where}: malformed ({type(error).__name__}: {error})") from None
+    if (task == "anomaly") != (threshold is not None):
+        raise BundleError(f"{where}: task '{task}' with thresholds {manifest['thresholds']!r}")
+    return Bundle(folder, cast(Task, task), classes, spec, threshold, manifest)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file of a bundle; raises BundleError for anything else."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise BundleError(f"{path}: cannot be read as JSON ({error})") from None
+    if not isinstance(value, dict):
+        raise BundleError(f"{path}: expected an object, found {type(value).__name__}")
+    return value
+
+
+def file_sha256(path: Path) -> str:
+    """Hex digest, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_sums(folder: Path) -> None:
+    """Write ``SHA256SUMS`` over every other file, in the format of ``sha256sum -c``."""
+    lines = [f"{file_sha256(folder / name)}  {name}\n" for name in _files(folder)]
+    (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def check_sums(folder: Path) -> None:
+    """Compare every file with ``SHA256SUMS``; raises BundleError naming what is altered, missing or not listed."""
+    try:
+        lines = (folder / SUMS).read_text(encoding="utf-8").splitlines()
+        listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
+    except (OSError, UnicodeDecodeError, ValueError):
+        raise BundleError(f"{folder}: {SUMS} is missing or malformed; export the bundle again") from None
+    unsafe = [name for name in listed if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts]
+    if unsafe:
+        raise BundleError(f"{folder}: {SUMS} names a file outside the bundle: {unsafe[0]!r}")
+    present = set(_files(folder))
+    problems = [f"'{name}' is missing" for name in sorted(set(listed) - present)]
+    problems += [f"'{name}' is not listed" for name in sorted(present - set(listed))]
+    problems += [f"'{n}' is altered" for n in sorted(present & set(listed)) if file_sha256(folder / n) != listed[n]]
+    if problems:
+        raise BundleError(f"{folder}: {'; '.join(problems)}. Use the bundle as it was exported, or export it again")
+
+
+def _files(folder: Path) -> list[str]:
+    return sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != SUMS
+    )

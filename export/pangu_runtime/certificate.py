@@ -1,0 +1,61 @@
+"""The certificate of a bundle (``parity.json``): written where torch is, checked again where it is not.
+
+It holds, per image (by SHA-256; images are not stored), the answers of the trained model and how far the exported graph
+was from them.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pangu_runtime.bundle import file_sha256, read_json
+from pangu_runtime.compare import Difference, Limits, compact, compare, from_record, worst
+from pangu_runtime.errors import BundleError, ImageError
+from pangu_runtime.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class Recheck:
+    """A certificate checked again: images that were certified, images it does not know, and the worst difference."""
+
+    checked: int
+    unknown: int
+    unreadable: int
+    difference: Difference
+    limits: Limits
+
+    @property
+    def holds(self) -> bool:
+        """True where every checked answer is within the certificate's limits and there was one."""
+        return self.checked > 0 and self.difference.within(self.limits)
+
+
+def recheck(predictor: Predictor, paths: Sequence[Path]) -> Recheck:
+    """Compare this machine's answers on the user's images with the trained model's recorded ones."""
+    known, limits = _read(predictor.bundle.folder / "parity.json")
+    counts: Counter[str] = Counter()
+    differences: list[Difference] = []
+    for path in paths:
+        answer = known.get(file_sha256(path))
+        if answer is None:
+            counts["unknown"] += 1
+            continue
+        try:
+            found = predictor.run(predictor.decode(path)[None])
+        except ImageError:
+            counts["unreadable"] += 1
+            continue
+        differences.append(compare(from_record(answer), compact(found)))
+    return Recheck(len(differences), counts["unknown"], counts["unreadable"], worst(differences), limits)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Limits]:
+    parity = read_json(path)
+    try:
+        raw = parity["limits"]
+        limits = Limits(flips=int(raw["flips"]), score=float(raw["score"]), map=float(raw["map"]))
+        return {image["sha256"]: image["answer"] for image in parity["images"]}, limits
+    except (KeyError, TypeError, ValueError) as error:
+        raise BundleError(f"{path}: malformed ({type(error).__name__}: {error})") from None

@@ -1,0 +1,169 @@
+"""From images to decisions: decode, group by size, run the graph.
+
+Shapes: N images of one size H×W, C classes.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from pangu_runtime.bundle import CONTRACT, Bundle, open_bundle
+from pangu_runtime.decode import decode
+from pangu_runtime.errors import BundleError, ImageError, RuntimeLimitError
+
+log = logging.getLogger("pangu_runtime")
+
+Pixels = NDArray[np.uint8]
+BATCH_PIXELS = 4_000_000  # images of one size share a call up to this many pixels, so that memory stays bounded
+
+
+@dataclass(frozen=True)
+class ClassPrediction:
+    """``scores_C`` are calibrated probabilities in the order of the bundle's classes; ``score`` is the label's."""
+
+    source: str
+    label: str
+    score: float
+    scores_C: NDArray[np.float32]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        scores = [round(float(s), 6) for s in self.scores_C]
+        return {"image": self.source, "label": self.label, "score": round(self.score, 6), "scores": scores}
+
+
+@dataclass(frozen=True)
+class AnomalyPrediction:
+    """``score`` is in units of a typical normal image (1.0 = their median); ``map_HW`` has the image's size."""
+
+    source: str
+    score: float
+    is_anomalous: bool
+    threshold: float
+    map_HW: NDArray[np.float32]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the map."""
+        return {
+            "image": self.source,
+            "is_anomalous": self.is_anomalous,
+            "score": round(self.score, 6),
+            "threshold": self.threshold,
+        }
+
+
+Prediction = ClassPrediction | AnomalyPrediction
+
+
+class Predictor:
+    """Runs one bundle; safe to share between threads.
+
+    ``threshold`` moves the decision of an anomaly bundle without a new export; the move is logged and stands in every
+    prediction. ``threads`` defaults to all cores.
+    """
+
+    def __init__(self, bundle: Bundle | Path | str, *, threshold: float | None = None, threads: int | None = None) -> None:
+        self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
+        self.session = _session(self.bundle, threads)
+        if threshold is not None:
+            if self.bundle.threshold is None:
+                raise RuntimeLimitError(f"{self.bundle.folder}: a '{self.bundle.task}' bundle has no threshold to move")
+            log.warning("threshold moved from %.6g to %.6g", self.bundle.threshold.value, threshold)
+        self.moved_threshold = threshold
+
+    def run(self, images_NHW3: Pixels) -> dict[str, NDArray[Any]]:
+        """The graph's outputs, by name, for images of one size."""
+        feed: dict[str, NDArray[Any]] = {"image": images_NHW3}
+        if self.moved_threshold is not None:
+            feed["threshold"] = np.array([self.moved_threshold], np.float32)
+        names = list(CONTRACT[self.bundle.task])
+        return dict(zip(names, self.session.run(names, feed), strict=True))
+
+    def decode(self, path: Path) -> Pixels:
+        """Pixels as this bundle's training decoded them; raises ImageError."""
+        return decode(path, spec=self.bundle.decode)
+
+    def predict_image(self, image_HW3: Pixels, *, source: str = "<array>") -> Prediction:
+        """One image already in memory, uint8 RGB."""
+        if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.size == 0:
+            raise ImageError(source, "unsupported", f"uint8[H,W,3] expected, found {image_HW3.dtype}{image_HW3.shape}")
+        return self._unpack([source], self.run(image_HW3[None]))[0]
+
+    def predict(self, paths: Sequence[Path]) -> Iterator[Prediction | ImageError]:
+        """Every path in order; an image that cannot be read gives its ``ImageError`` and the others go on."""
+        for is_error, run in groupby(self._decoded(paths), key=lambda item: isinstance(item[1], ImageError)):
+            if is_error:
+                yield from (error for _, error in run if isinstance(error, ImageError))
+                continue
+            for shape, same_size in groupby(run, key=lambda item: item[1].shape):  # type: ignore[union-attr]
+                yield from self._batches(same_size, max(1, BATCH_PIXELS // (shape[0] * shape[1])))
+
+    def _batches(self, items: Iterable[tuple[Path, Any]], size: int) -> Iterator[Prediction]:
+        iterator = iter(items)
+        while batch := list(islice(iterator, size)):
+            outputs = self.run(np.stack([image for _, image in batch]))
+            yield from self._unpack([str(path) for path, _ in batch], outputs)
+
+    def _decoded(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Pixels | ImageError]]:
+        def read(path: Path) -> tuple[Path, Pixels | ImageError]:
+            try:
+                return path, self.decode(path)
+            except ImageError as error:
+                return path, error
+
+        workers = min(4, os.cpu_count() or 1)
+        with ThreadPoolExecutor(workers) as pool:
+            pending: list[Future[tuple[Path, Pixels | ImageError]]] = []
+            for path in paths:
+                pending.append(pool.submit(read, path))
+                if len(pending) > workers:
+                    yield pending.pop(0).result()
+            yield from (future.result() for future in pending)
+
+    def _unpack(self, sources: Sequence[str], out: dict[str, NDArray[Any]]) -> list[Prediction]:
+        if self.bundle.task == "classify":
+            classes = self.bundle.classes
+            return [
+                ClassPrediction(source, classes[label], float(scores[label]), scores)
+                for source, scores, label in zip(sources, out["scores"], out["label"].tolist(), strict=True)
+            ]
+        threshold = float(out["threshold_applied"][0])
+        return [
+            AnomalyPrediction(source, float(score), bool(flag), threshold, map_HW)
+            for source, score, flag, map_HW in zip(sources, out["score"], out["is_anomalous"], out["map"], strict=True)
+        ]
+
+
+def _session(bundle: Bundle, threads: int | None) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(str(bundle.model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises its own Fail, InvalidGraph, InvalidProtobuf, …
+        raise BundleError(f"{bundle.model}: onnxruntime {ort.__version__} cannot load it ({error})") from None
+    inputs = [(i.name, i.type, i.shape[-1:]) for i in session.get_inputs()]
+    outputs = [o.name for o in session.get_outputs()]
+    if inputs != [("image", "tensor(uint8)", [3])] or outputs != list(CONTRACT[bundle.task]):
+        raise BundleError(f"{bundle.model}: inputs {inputs} and outputs {outputs} are not those of '{bundle.task}'")
+    _check_metadata(bundle, session.get_modelmeta().custom_metadata_map)
+    return session
+
+
+def _check_metadata(bundle: Bundle, metadata: dict[str, str]) -> None:
+    """Classes and threshold stand in the graph too; another pair in bundle.json was not certified with this graph."""
+    threshold = None if bundle.threshold is None else bundle.threshold.value
+    stated = {"pangu_cv.classes": list(bundle.classes), "pangu_cv.threshold": threshold}
+    for key, value in stated.items():
+        if metadata.get(key) != json.dumps(value):
+            raise BundleError(f"{bundle.folder}: bundle.json says {value!r}, the graph's {key} {metadata.get(key)!r}")

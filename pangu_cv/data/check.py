@@ -1,0 +1,124 @@
+"""Checking a dataset before anything is trained: every image read once, and what was found in plain words."""
+
+import dataclasses
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from statistics import median_low
+
+from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, ImageHeader
+from pangu_runtime.images import find_images
+
+from pangu_cv.data.advice import advise
+from pangu_cv.data.duplicates import find_duplicates, relative
+from pangu_cv.data.findings import DataCheck, Faulty, Range16Bit, Sizes
+from pangu_cv.data.inspection import Fault, ImageFacts, inspect
+from pangu_cv.data.readers import Layout, read_dataset, recognise
+from pangu_cv.data.sample import Dataset, Sample
+
+__all__ = ["DataCheck", "Progress", "check_dataset", "inspect_all", "summarise"]
+
+Progress = Callable[[int, int], None]
+"""Called with the number of images done and their total."""
+
+
+def check_dataset(
+    path: Path,
+    *,
+    layout: Layout = "auto",
+    root: Path | None = None,
+    spec: DecodeSpec = DEFAULT_SPEC,
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> DataCheck:
+    """Read every image and mask once and report; ``workers`` threads, as many as there are processors by default.
+
+    A folder of images in no known layout is checked as unlabelled (layout ``images``). Raises DataError where the
+    layout itself is broken (see ``read_dataset``) or there is no image; a broken image is reported, never raised.
+    """
+    dataset = _read(Path(path), layout, root)
+    return summarise(dataset, inspect_all(dataset, spec=spec, workers=workers, progress=progress), spec=spec)
+
+
+def inspect_all(
+    dataset: Dataset, *, spec: DecodeSpec, workers: int | None = None, progress: Progress | None = None
+) -> tuple[ImageFacts, ...]:
+    """The facts of every sample, in order; pixels are let go image by image."""
+    facts: list[ImageFacts] = []
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    try:
+        for fact in pool.map(lambda sample: inspect(sample, spec=spec), dataset):
+            facts.append(fact)
+            if progress is not None:
+                progress(len(facts), len(dataset))
+    finally:
+        pool.shutdown(cancel_futures=True)  # an interrupted check of 100 000 images must end now
+    return tuple(facts)
+
+
+def summarise(dataset: Dataset, facts: Sequence[ImageFacts], *, spec: DecodeSpec) -> DataCheck:
+    """The report from a dataset and the facts of its samples."""
+    base = dataset.root
+    headers = [fact.header for fact in facts if fact.header is not None]
+    check = DataCheck(
+        root=str(base),
+        layout=dataset.layout,
+        images=len(dataset),
+        counts=_counts(dataset.samples),
+        sizes=_sizes(headers),
+        kinds=dict(Counter(header.kind for header in headers).most_common()),
+        duplicates=find_duplicates(dataset.samples, facts, root=base),
+        unreadable=_faulty(((s.path, f.fault) for s, f in zip(dataset, facts, strict=True)), base),
+        mask_faults=_faulty(((s.mask, f.mask_fault) for s, f in zip(dataset, facts, strict=True)), base),
+        range_16bit=_range_16bit([f.range_16bit for f in facts if f.range_16bit is not None], spec),
+        notes=dataset.notes,
+        advice=(),
+    )
+    return dataclasses.replace(check, advice=advise(check, dataset.samples, facts))
+
+
+def _read(path: Path, layout: Layout, root: Path | None) -> Dataset:
+    if layout == "auto" and path.is_dir() and recognise(path) is None and (images := find_images(path)):
+        note = "no layout with classes was recognised: checked as images without labels"
+        return Dataset(path, "images", tuple(Sample(image) for image in images), (note,))
+    return read_dataset(path, layout=layout, root=root)
+
+
+def _counts(samples: Iterable[Sample]) -> dict[str, dict[str, int]]:
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    for sample in samples:
+        counts[sample.split or "all"][sample.label or "unlabelled"] += 1
+    order = ("train", "val", "test", "all")
+    return {split: dict(sorted(counts[split].items())) for split in order if split in counts}
+
+
+def _sizes(headers: Sequence[ImageHeader]) -> Sizes | None:
+    if not headers:
+        return None
+    widths, heights = [h.width_px for h in headers], [h.height_px for h in headers]
+    sizes = Counter(f"{h.width_px}x{h.height_px}" for h in headers)
+    return Sizes(
+        (min(widths), median_low(widths), max(widths)),
+        (min(heights), median_low(heights), max(heights)),
+        len(sizes),
+        dict(sizes.most_common(5)),
+    )
+
+
+def _faulty(found: Iterable[tuple[Path | None, Fault | None]], root: Path) -> tuple[Faulty, ...]:
+    return tuple(
+        Faulty(relative(path, root), fault.reason, fault.message)
+        for path, fault in found
+        if path is not None and fault is not None
+    )
+
+
+def _range_16bit(ranges: Sequence[tuple[int, int]], spec: DecodeSpec) -> Range16Bit | None:
+    if not ranges:
+        return None
+    low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+    # Cameras give 10, 12, 14 or 16 bits; the darkest value is kept at 0, so that dark stays dark.
+    ceiling = next(top for top in (255, 1023, 4095, 16383, 65535) if high <= top)
+    return Range16Bit((low, high), spec.range_16bit, (0, ceiling))

@@ -1,0 +1,35 @@
+"""Which images, and how they are read."""
+
+from pathlib import Path
+from typing import Literal
+
+from pangu_cv.data.readers import read_dataset
+from pangu_cv.data.sample import Dataset
+from pangu_cv.settings import Settings
+from pangu_runtime.decode import DecodeSpec
+
+
+class DataConfig(Settings):
+    """A dataset and how its files become pixels."""
+
+    path: Path
+    """A folder of class folders, a folder in the MVTec AD layout, or a CSV table."""
+    layout: Literal["auto", "class_folders", "mvtec", "csv"] = "auto"
+    """How to read it; auto recognises it."""
+    root: Path | None = None
+    """Folder that the files of a table are relative to; default: the table's folder or the one above."""
+    range_16bit: tuple[int, int] = (0, 65535)
+    """The 16-bit values that become black and white; 'pangu-cv data check' suggests a range."""
+    max_pixels: int = 100_000_000
+    """Larger images are refused before they are decoded."""
+    licence: str = "not stated"
+    """Terms of the images; written into checkpoints and bundles."""
+
+    def read(self) -> Dataset:
+        """The dataset; raises DataError."""
+        return read_dataset(self.path, layout=self.layout, root=self.root)
+
+    @property
+    def decode_spec(self) -> DecodeSpec:
+        """How files become pixels, here and at the line."""
+        return DecodeSpec(max_pixels=self.max_pixels, range_16bit=self.range_16bit)

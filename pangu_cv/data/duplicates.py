@@ -1,0 +1,56 @@
+"""Images that occur more than once, and what that does to a dataset."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pangu_cv.data.inspection import ImageFacts
+from pangu_cv.data.sample import Sample, Split
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicates:
+    """Images with the same ``bytes``, or in different files the same decoded ``pixels``, in the dataset's order.
+
+    ``paths``, ``splits`` and ``labels`` run in parallel; paths start from the dataset's root.
+    """
+
+    kind: Literal["bytes", "pixels"]
+    paths: tuple[str, ...]
+    splits: tuple[Split | None, ...]
+    labels: tuple[str | None, ...]
+
+    @property
+    def leaks(self) -> bool:
+        """Whether it stands in more than one split, so that a test would meet what was trained on."""
+        return len(set(self.splits)) > 1
+
+    @property
+    def contradicts(self) -> bool:
+        """Whether it has more than one label."""
+        return len(set(self.labels)) > 1
+
+
+def find_duplicates(samples: Sequence[Sample], facts: Sequence[ImageFacts], *, root: Path) -> tuple[Duplicates, ...]:
+    """One entry per picture that occurs more than once; unreadable files are compared by their bytes."""
+    same: dict[str, list[int]] = defaultdict(list)
+    for at, fact in enumerate(facts):
+        if key := fact.pixels or fact.sha256:
+            same[key].append(at)
+    return tuple(
+        Duplicates(
+            "bytes" if len({facts[at].sha256 for at in group}) == 1 else "pixels",
+            tuple(relative(samples[at].path, root) for at in group),
+            tuple(samples[at].split for at in group),
+            tuple(samples[at].label for at in group),
+        )
+        for group in same.values()
+        if len(group) > 1
+    )
+
+
+def relative(path: Path, root: Path) -> str:
+    """The path from ``root`` with forward slashes, as it is if it lies elsewhere."""
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()

@@ -1,0 +1,65 @@
+"""What a check of a dataset reports."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pangu_cv.data.duplicates import Duplicates
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """Smallest, median and largest width and height in pixels; how many sizes there are, and the commonest of them."""
+
+    width_px: tuple[int, int, int]
+    height_px: tuple[int, int, int]
+    distinct: int
+    commonest: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty:
+    """A file that cannot be used.
+
+    ``reason`` is ImageError's; for a mask also ``size`` (other than its image's) or ``empty``.
+    """
+
+    path: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Range16Bit:
+    """The 16-bit values met, the range that decoding used, and one that would fit the camera's bits."""
+
+    found: tuple[int, int]
+    used: tuple[int, int]
+    suggested: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class DataCheck:
+    """What is in a dataset. Paths start from ``root``; ``counts`` is images by split (``all`` where none) and class."""
+
+    root: str
+    layout: str
+    images: int
+    counts: dict[str, dict[str, int]]
+    sizes: Sizes | None
+    kinds: dict[str, int]
+    duplicates: tuple[Duplicates, ...]
+    unreadable: tuple[Faulty, ...]
+    mask_faults: tuple[Faulty, ...]
+    range_16bit: Range16Bit | None
+    notes: tuple[str, ...]
+    advice: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing stops training or falsifies a test; notes and advice may remain."""
+        wrong = any(d.leaks or d.contradicts for d in self.duplicates)
+        return not (self.unreadable or wrong or any(m.reason != "empty" for m in self.mask_faults))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for a JSON file, with ``ok``."""
+        return {"ok": self.ok, **asdict(self)}

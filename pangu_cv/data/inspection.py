@@ -1,0 +1,76 @@
+"""What one image and its mask are found to be when they are read once."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pangu_runtime.decode import DecodeSpec, ImageHeader, decode, peek, read_16bit, read_bytes
+
+from pangu_cv.data.masks import read_mask
+from pangu_cv.data.readers.mvtec import NORMAL
+from pangu_cv.data.sample import Sample
+from pangu_cv.errors import ImageError
+
+MaskFaultKind = Literal["unreadable", "size", "empty"]
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Why something cannot be used: a stable word, and a sentence without the path."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFacts:
+    """Digests of the file and of its decoded pixels, its header, the 16-bit values met; None where not readable."""
+
+    sha256: str | None = None
+    pixels: str | None = None
+    header: ImageHeader | None = None
+    range_16bit: tuple[int, int] | None = None
+    fault: Fault | None = None
+    mask_fault: Fault | None = None
+
+
+def inspect(sample: Sample, *, spec: DecodeSpec) -> ImageFacts:
+    """Read, hash and decode one image and its mask; never raises ImageError."""
+    sha256 = None
+    try:
+        data = read_bytes(sample.path, spec=spec)
+        sha256 = hashlib.sha256(data).hexdigest()
+        header = peek(data, spec=spec)
+        rgb = decode(data, spec=spec)
+    except ImageError as error:
+        return ImageFacts(sha256, fault=_fault(error))
+    values = read_16bit(data, spec=spec) if header.bit_depth > 8 else None
+    return ImageFacts(
+        sha256,
+        _digest(rgb),
+        header,
+        (int(values.min()), int(values.max())) if values is not None else None,
+        mask_fault=_inspect_mask(sample.mask, rgb, normal=sample.label == NORMAL) if sample.mask is not None else None,
+    )
+
+
+def _inspect_mask(path: Path, rgb: NDArray[np.uint8], *, normal: bool) -> Fault | None:
+    try:
+        mask = read_mask(path)
+    except ImageError as error:
+        return _fault(error)
+    if mask.shape != rgb.shape[:2]:
+        (height, width), (image_height, image_width) = mask.shape, rgb.shape[:2]
+        return Fault("size", f"mask {width} x {height}, image {image_width} x {image_height} pixels")
+    return None if normal or mask.any() else Fault("empty", "no pixel is marked")
+
+
+def _digest(rgb: NDArray[np.uint8]) -> str:
+    return hashlib.blake2b(rgb.data, digest_size=16, salt=f"{rgb.shape[0]}x{rgb.shape[1]}".encode()[:16]).hexdigest()
+
+
+def _fault(error: ImageError) -> Fault:
+    return Fault(error.reason, str(error).removeprefix(f"{error.path}: "))

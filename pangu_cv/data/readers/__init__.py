@@ -1,0 +1,103 @@
+"""Reading a labelled dataset, whichever of the known layouts it has."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal, NoReturn
+
+from pangu_cv.data.readers import class_folders, csv_table, mvtec
+from pangu_cv.data.readers.folders import describe
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.errors import DataError
+
+__all__ = ["Layout", "read_dataset", "recognise", "require_same_classes"]
+
+Layout = Literal["auto", "class_folders", "mvtec", "csv"]
+
+_EXPECTED = (
+    "looked for a table with the columns file,label (csv), for train/good beside test/<defect> (mvtec), and for "
+    "<class>/*.jpg or train|val|test/<class>/*.jpg (class_folders)"
+)
+
+
+def read_dataset(path: Path, *, layout: Layout = "auto", root: Path | None = None) -> Dataset:
+    """The samples of a folder or table; ``root`` is the folder that a table's file names start from.
+
+    No image is opened. A folder is read by its only table if it holds one, as MVTec if ``train`` holds nothing but
+    ``good`` and ``test`` stands beside it, else as class folders. What was left out stands in ``Dataset.notes``.
+    Raises DataError, naming what was looked for and what was found.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise DataError(_missing(path))
+    found = (recognise(path) or _refuse(path)) if layout == "auto" else layout
+    if found == "csv":
+        return csv_table.read(_table_of(path), root=root)
+    if path.is_file():
+        raise DataError(f"{path}: is a file; the layout '{found}' needs a folder (a table's name must end in .csv)")
+    dataset = mvtec.read(path) if found == "mvtec" else class_folders.read(path)
+    if root is None:
+        return dataset
+    note = f"root '{root}' is ignored: only tables have one, and this is {found}"
+    return Dataset(dataset.root, dataset.layout, dataset.samples, (*dataset.notes, note))
+
+
+def recognise(path: Path) -> Layout | None:
+    """The layout of an existing file or folder, None if it is none of those known."""
+    if path.is_file():
+        return "csv" if csv_table.is_table(path) else None
+    if len(csv_table.tables_in(path)) == 1:
+        return "csv"
+    if mvtec.recognises(path):
+        return "mvtec"
+    return "class_folders" if class_folders.recognises(path) else None
+
+
+def require_same_classes(train: Iterable[Sample], test: Iterable[Sample]) -> None:
+    """Raises DataError naming the classes of ``test`` that ``train`` lacks; fewer classes in ``test`` are fine."""
+    known = {s.label for s in train}
+    lacking = sorted({s.label for s in test if s.label is not None} - known)
+    if lacking:
+        raise DataError(
+            f"train lacks {len(lacking)} of the test classes: {', '.join(lacking)}; it has "
+            f"{', '.join(sorted(c for c in known if c is not None)) or 'none'}. Add training images of them, mend the "
+            "spelling, or leave them out of test"
+        )
+
+
+def _refuse(path: Path) -> NoReturn:
+    if path.is_file():
+        raise DataError(f"{path}: is a file, but no table whose header names the columns file and label")
+    if tables := csv_table.tables_in(path):
+        names = ", ".join(table.name for table in tables[:8])
+        raise DataError(f"{path}: holds {len(tables)} tables ({names}); name one of them")
+    raise DataError(f"{path}: no layout recognised: {_EXPECTED}; found {describe(path)}. {_advice(path)}")
+
+
+def _table_of(path: Path) -> Path:
+    if path.is_file():
+        return path
+    tables = csv_table.tables_in(path)
+    if len(tables) != 1:
+        names = ", ".join(t.name for t in tables[:8]) or describe(path)
+        raise DataError(f"{path}: one table with the columns file and label is needed, found {len(tables)}: {names}")
+    return tables[0]
+
+
+def _advice(path: Path) -> str:
+    names = {entry.name.lower() for entry in path.iterdir()}
+    if {"annotations", "labels", "jpegimages", "data.yaml"} & names:
+        return "This looks like boxes (COCO, YOLO or VOC); for classes write a table with the columns file,label"
+    if "masks" in names:
+        return "This looks like images with masks; write a table with the columns file,label,mask"
+    return "Unlabelled images need no layout to pretrain or predict; to train, sort them into one folder per class"
+
+
+def _missing(path: Path) -> str:
+    parent = path.parent
+    while not parent.exists() and parent != parent.parent:
+        path, parent = parent, parent.parent
+    names = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, n=1)
+    nearest = f"nearest is '{parent / close[0]}'" if close else f"the folder '{parent}' does"
+    return f"'{path}' does not exist; {nearest}"

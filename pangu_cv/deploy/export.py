@@ -1,0 +1,105 @@
+"""Checkpoint to bundle: write the graph, record golden answers, certify, and only then let the bundle appear."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pangu_cv import __version__
+from pangu_cv.deploy.certify import Certificate, certify
+from pangu_cv.deploy.golden_images import write_golden_images
+from pangu_cv.deploy.graph import OPSET, write_graph
+from pangu_cv.errors import CertificateError
+from pangu_cv.features import Progress
+from pangu_cv.runs import environment
+from pangu_cv.staging import staged_folder, write_json
+from pangu_cv.tasks.anomaly import AnomalyModel
+from pangu_cv.tasks.saved import SavedModel, load_model
+from pangu_runtime import golden
+from pangu_runtime.bundle import FORMAT, VERSION, contract, file_sha256, open_bundle, write_sums
+from pangu_runtime.compare import Limits
+from pangu_runtime.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """Where the bundle is, and its certificate."""
+
+    bundle: Path
+    certificate: Certificate
+
+
+def export(
+    checkpoint: Path,
+    bundle: Path,
+    images: Sequence[Path],
+    *,
+    limits: Limits | None = None,
+    progress: Progress | None = None,
+) -> ExportResult:
+    """Export a checkpoint and certify it on the user's images.
+
+    Raises CertificateError outside the limits: then no bundle appears, and the certificate lies beside the checkpoint
+    as ``parity-failed.json``.
+    """
+    saved = load_model(checkpoint)
+    classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
+    with staged_folder(bundle) as staging:
+        write_graph(saved.model, staging / "model.onnx", classes=classes)
+        staging.joinpath("bundle.json").write_text(json.dumps(_manifest(saved, classes), indent=2), encoding="utf-8")
+        write_golden_images(staging / "golden")
+        write_sums(staging)
+        predictor = Predictor(open_bundle(staging))
+        certificate = certify(saved, predictor, images, limits=limits or Limits(), progress=progress)
+        if not certificate.holds:
+            _refuse(checkpoint, certificate)
+        golden.record(predictor, staging / "golden")
+        record = certificate.record | {"model_sha256": file_sha256(staging / "model.onnx"), "environment": environment()}
+        staging.joinpath("parity.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
+        write_sums(staging)
+        golden.replay(Predictor(open_bundle(staging)))
+    return ExportResult(bundle, certificate)
+
+
+def _refuse(checkpoint: Path, certificate: Certificate) -> None:
+    path = checkpoint.parent / "parity-failed.json"
+    write_json(path, certificate.record)
+    worst = certificate.difference
+    raise CertificateError(
+        f"the exported graph does not decide like the trained model: {worst.flips} of {certificate.images} decisions "
+        f"differ (limit {certificate.limits.flips}), scores by {worst.score:.2g} (limit {certificate.limits.score:.2g}), "
+        f"maps by {worst.map:.2g} (limit {certificate.limits.map:.2g}). No bundle was written; the certificate is {path}"
+    )
+
+
+def _manifest(saved: SavedModel, classes: tuple[str, ...]) -> dict[str, Any]:
+    model, provenance = saved.model, saved.provenance
+    thresholds: dict[str, Any] = {}
+    if isinstance(model, AnomalyModel):
+        calibration = model.calibration
+        assert calibration is not None, "an anomaly checkpoint is calibrated"
+        thresholds["threshold"] = {
+            "value": float(model.threshold),
+            "false_alarm_rate": calibration.certified_rate,
+            "statement": calibration.explain(),
+        }
+    task = model.config.kind
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "task": task,
+        "contract": contract(task),
+        "classes": list(classes),
+        "thresholds": thresholds,
+        "decode": provenance.decode.to_json(),
+        "tile": None,
+        "fingerprints": {
+            "recipe": provenance.recipe_hash,
+            "data": provenance.data_hash,
+            "weights": saved.parent["sha256"],
+        },
+        "backbone": saved.parent["name"],
+        "licences": {"code": "Apache-2.0", "weights": saved.parent["licence"], "data": provenance.data_licence},
+        "made_by": {"pangu_cv": __version__, "opset": OPSET},
+    }

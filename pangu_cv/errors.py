@@ -1,0 +1,53 @@
+"""The error tree of the runtime, and what only the training side can get wrong.
+
+PanguError (see ``pangu_runtime.errors``)
+├── SettingsError       a recipe or an override is wrong
+├── WeightsError        weights are missing, altered or not for this model
+├── CheckpointError     a checkpoint folder is malformed or unsafe
+├── CertificateError    an exported model decides differently from the trained one
+└── MissingExtraError   an optional part of the package is not installed
+"""
+
+from pangu_runtime.errors import (
+    BundleError,
+    DataError,
+    ImageError,
+    PanguError,
+    RuntimeLimitError,
+)
+
+__all__ = [
+    "BundleError",
+    "CertificateError",
+    "CheckpointError",
+    "DataError",
+    "ImageError",
+    "MissingExtraError",
+    "PanguError",
+    "RuntimeLimitError",
+    "SettingsError",
+    "WeightsError",
+]
+
+
+class SettingsError(PanguError):
+    """A recipe, an override or a flag that the schema does not allow."""
+
+
+class WeightsError(PanguError):
+    """Weights that are missing, altered, or do not fit the model they are named for."""
+
+
+class CheckpointError(PanguError):
+    """A checkpoint folder that is malformed, unsafe, or of another format version."""
+
+
+class CertificateError(PanguError):
+    """An exported model that does not decide like the model it was made from."""
+
+
+class MissingExtraError(PanguError):
+    """A verb whose libraries are not installed."""
+
+    def __init__(self, verb: str, extra: str, missing: str) -> None:
+        super().__init__(f"'{verb}' needs the package '{missing}'; install it with: pip install 'pangu-cv[{extra}]'")

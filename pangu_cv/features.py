@@ -1,0 +1,198 @@
+"""Feature extraction with a cache on disk, keyed by image content, view and weights; a killed run goes on where it was.
+
+A store is a folder of shards, each an ``.npz`` of plain arrays: keys (SHA-256 of an image file, and the view) and one
+vector per key. Shards are written whole or not at all, so that any state on disk is a valid one.
+"""
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pangu_cv.errors import ImageError
+from pangu_runtime.decode import DecodeSpec, decode
+
+Progress = Callable[[int, int], None]
+BATCH = 32
+SHARD_IMAGES = 128
+
+
+class Embedder(Protocol):
+    """What a task offers so that its features can be cached."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of everything but image and view that the vectors depend on."""
+        ...
+
+    def prepare(self, image_1HW3: Tensor) -> Tensor:
+        """Raw uint8 pixels of one image to the network's input, float32[1,3,S,S]."""
+        ...
+
+    def embed(self, prepared_B3SS: Tensor, view: str) -> Tensor:
+        """One vector per image of the batch, float32[B,D]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An image that was left out, and why."""
+
+    path: Path
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """``features_NVD`` float32 of the images that could be read: ``index[path]`` is the row; the others are named."""
+
+    features_NVD: NDArray[np.float32]
+    index: dict[Path, int]
+    skipped: tuple[Skipped, ...]
+    embedded: int
+
+
+def digest(*parts: Any) -> str:
+    """Short stable digest of JSON-able parts."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def cache_folder() -> Path:
+    """Where stores live unless a recipe says otherwise: ``PANGU_CV_CACHE``, or the user's cache folder."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    return Path(os.environ.get("PANGU_CV_CACHE", home / "pangu_cv" / "features"))
+
+
+class FeatureStore:
+    """A folder of shards of one fingerprint; ``folder=None`` keeps vectors in memory only."""
+
+    def __init__(self, folder: Path | None, fingerprint: str) -> None:
+        self.folder = folder / fingerprint if folder else None
+        self._vectors: dict[str, NDArray[np.float32]] = {}
+        self._unsaved: list[str] = []
+        for shard in sorted(self.folder.glob("*.npz")) if self.folder else []:
+            self._read(shard)
+
+    def _read(self, shard: Path) -> None:
+        try:
+            with np.load(shard, allow_pickle=False) as arrays:
+                self._vectors.update(zip(arrays["keys"].tolist(), arrays["vectors"], strict=True))
+        except (OSError, ValueError, KeyError, EOFError):
+            shard.unlink(missing_ok=True)  # a damaged cache is a smaller cache
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._vectors
+
+    def __getitem__(self, key: str) -> NDArray[np.float32]:
+        return self._vectors[key]
+
+    def put(self, key: str, vector: NDArray[np.float32]) -> None:
+        """Add one vector; every ``SHARD_IMAGES`` of them a shard is written."""
+        self._vectors[key] = vector
+        self._unsaved.append(key)
+        if len(self._unsaved) >= SHARD_IMAGES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is not on disk yet."""
+        if self.folder and self._unsaved:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            name = f"{os.getpid()}-{uuid.uuid4().hex[:8]}"
+            temporary = self.folder / f".{name}.tmp"
+            with temporary.open("wb") as stream:
+                np.savez(stream, keys=np.array(self._unsaved), vectors=np.stack([self[k] for k in self._unsaved]))
+            temporary.replace(self.folder / f"{name}.npz")
+        self._unsaved.clear()
+
+
+def read_ahead(paths: Sequence[Path], read: Callable[[Path], Any], *, workers: int | None = None) -> Iterator[Any]:
+    """``read(path)`` of every path in order, a few images ahead of the reader; an ``ImageError`` is given, not raised."""
+    workers = workers or min(8, os.cpu_count() or 1)
+
+    def guarded(path: Path) -> Any:
+        try:
+            return read(path)
+        except ImageError as error:
+            return error
+
+    with ThreadPoolExecutor(workers) as pool:
+        pending: list[Future[Any]] = []
+        for path in paths:
+            pending.append(pool.submit(guarded, path))
+            if len(pending) > 2 * workers:
+                yield pending.pop(0).result()
+        yield from (future.result() for future in pending)
+
+
+def extract(
+    paths: Sequence[Path],
+    embedder: Embedder,
+    *,
+    views: Sequence[str],
+    store: FeatureStore,
+    decode_spec: DecodeSpec,
+    progress: Progress | None = None,
+) -> Extraction:
+    """Vectors of every image in every view; what the store holds is not computed again, what cannot be read is named."""
+    spec_key = digest(decode_spec.to_json())
+    pending: list[tuple[str, str, Tensor]] = []
+    keys: dict[Path, list[str]] = {}
+    skipped: list[Skipped] = []
+    embedded = 0
+
+    def run_batch() -> None:
+        for view in views:
+            chosen = [(key, tensor) for key, of_view, tensor in pending if of_view == view]
+            if chosen:
+                vectors = embedder.embed(torch.cat([tensor for _, tensor in chosen]), view).numpy()
+                for (key, _), vector in zip(chosen, vectors, strict=True):
+                    store.put(key, vector.copy())
+        pending.clear()
+
+    def read(path: Path) -> tuple[list[str], Tensor | None]:
+        image_key = f"{_content_digest(path)}:{spec_key}"
+        view_keys = [f"{image_key}:{view}" for view in views]
+        if all(key in store for key in view_keys):
+            return view_keys, None
+        return view_keys, torch.from_numpy(decode(path, spec=decode_spec))[None]
+
+    try:
+        with torch.inference_mode():
+            for done, (path, result) in enumerate(zip(paths, read_ahead(paths, read), strict=True), start=1):
+                if isinstance(result, ImageError):
+                    skipped.append(Skipped(path, result.reason, str(result)))
+                else:
+                    keys[path], image = result
+                    if image is not None:
+                        prepared = embedder.prepare(image)
+                        fresh = [(k, v, prepared) for k, v in zip(keys[path], views, strict=True) if k not in store]
+                        pending.extend(fresh)
+                        embedded += len(fresh)
+                if len(pending) >= BATCH or done == len(paths):
+                    run_batch()
+                if progress:
+                    progress(done, len(paths))
+    finally:
+        store.flush()
+    rows = [np.stack([store[key] for key in keys[path]]) for path in keys]
+    features = np.stack(rows) if rows else np.zeros((0, len(views), 0), np.float32)
+    return Extraction(features, {path: row for row, path in enumerate(keys)}, tuple(skipped), embedded)
+
+
+def _content_digest(path: Path) -> str:
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise ImageError(path, "missing", f"cannot be read ({error.strerror})") from None

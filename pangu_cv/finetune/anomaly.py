@@ -1,0 +1,206 @@
+"""Learn what normal looks like, certify a threshold, measure on the test images."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pangu_cv.data.few_shot import draw_split, holdout
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.errors import DataError, ImageError, SettingsError
+from pangu_cv.evaluate import Evaluated, TorchDecider, evaluate_anomaly, matching_mask
+from pangu_cv.features import Progress, Skipped, digest, read_ahead
+from pangu_cv.finetune.classify import add_skipped
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, skipped_json
+from pangu_cv.metrics import AnomalyOutcome
+from pangu_cv.progress import bar
+from pangu_cv.report.anomaly import anomaly_report
+from pangu_cv.report.page import Page
+from pangu_cv.runs import Run
+from pangu_cv.tasks.anomaly import NORMAL, AnomalyConfig, AnomalyModel
+from pangu_cv.tasks.normality import Normality
+from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, load_model, parent_of, save_model
+from pangu_runtime.decode import DecodeSpec, decode
+
+
+@dataclass(frozen=True)
+class NormalSplit:
+    """Normal images to learn from, and images to measure on (normal ones and defects)."""
+
+    normals: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Learned:
+    """A calibrated model with its memory, and what could not be read."""
+
+    model: AnomalyModel
+    normality: Normality
+    skipped: tuple[Skipped, ...]
+
+
+def finetune_anomaly(recipe: FinetuneRecipe, task: AnomalyConfig) -> FinetuneResult:
+    """Run the recipe; raises PanguError for what the user can mend."""
+    if len(recipe.few_shot.seeds) > 1:
+        raise SettingsError("few_shot.seeds: anomaly takes one seed a run; run it once per seed")
+    dataset = recipe.data.read()
+    split = split_of(dataset, shots=recipe.few_shot.shots, seed=recipe.few_shot.seeds[0])
+    start, parent = _start(recipe, task)
+    run = Run.start(recipe.output, name="anomaly", recipe=recipe)
+    spec = recipe.data.decode_spec
+    for name in recipe.forget:
+        start.normality.forget(name)
+    learned = learn(start.model, start.normality, split.normals, root=dataset.root, decode_spec=spec)
+    provenance = Provenance(
+        decode=spec,
+        recipe_hash=digest(recipe.model_dump(mode="json")),
+        data_hash=data_hash([s.path for s in split.normals], dataset.root),
+        data_licence=recipe.data.licence,
+    )
+    save_model(SavedModel(learned.model, provenance, parent, learned.normality), run.model)
+    evaluated = _measure(learned.model, split.test, spec) if split.test else None
+    metrics = _metrics(learned, evaluated)
+    run.write_metrics(metrics)
+    _report(run, recipe, learned, evaluated, split)
+    return FinetuneResult(run.folder, run.model, run.report, metrics)
+
+
+def split_of(dataset: Dataset, *, shots: int | None, seed: int) -> NormalSplit:
+    """Normals to learn from: ``good`` of the training split, else four fifths of all ``good`` images."""
+    good = tuple(s for s in dataset if s.label == NORMAL)
+    train = tuple(s for s in good if s.split == "train")
+    test = tuple(s for s in dataset if s.split in ("test", "val") and s.label is not None)
+    if not good:
+        raise DataError(
+            f"{dataset.root}: no normal images; anomaly learns from a folder named '{NORMAL}' "
+            f"(found: {', '.join(dataset.classes) or 'no classes'})"
+        )
+    if not train:
+        parts = holdout(good, fraction=0.2, seed=seed)
+        train, test = parts.kept, parts.held_out + tuple(s for s in dataset if s.label not in (NORMAL, None))
+    return NormalSplit(draw_split(train, shots=shots, seed=seed).support, test)
+
+
+@dataclass(frozen=True)
+class _Start:
+    model: AnomalyModel
+    normality: Normality
+
+
+def _start(recipe: FinetuneRecipe, task: AnomalyConfig) -> tuple[_Start, dict[str, Any]]:
+    if recipe.grow_from is None:
+        if recipe.forget:
+            raise SettingsError("forget: needs grow_from, the checkpoint to take images out of")
+        model = task.build()
+        return _Start(model, Normality.empty(model)), parent_of(model)
+    saved = load_model(recipe.grow_from)
+    if not isinstance(saved.model, AnomalyModel) or saved.normality is None:
+        raise SettingsError(f"grow_from: '{recipe.grow_from}' is not an anomaly model")
+    asked = task.model_dump(exclude={"backbone": {"weights"}, "false_alarm_rate": True})
+    if asked != saved.model.config.model_dump(exclude={"backbone": {"weights"}, "false_alarm_rate": True}):
+        raise SettingsError("grow_from: the recipe's task differs from the checkpoint's; only false_alarm_rate may")
+    saved.model.config = saved.model.config.model_copy(update={"false_alarm_rate": task.false_alarm_rate})
+    return _Start(saved.model, saved.normality), saved.parent
+
+
+def learn(
+    model: AnomalyModel, normality: Normality, normals: Sequence[Sample], *, root: Path, decode_spec: DecodeSpec
+) -> Learned:
+    """Two passes over the images, one at a time: the bank, then each image's score against the others."""
+    skipped: list[Skipped] = []
+    with bar("learning normal images") as progress:
+        for name, patches_PD in _patches(model, normals, root, decode_spec, skipped, progress):
+            normality.learn(name, patches_PD)
+    with bar("calibrating on normal images") as progress:
+        for name, patches_PD in _patches(model, normals, root, decode_spec, [], progress):
+            normality.witness(name, patches_PD)
+    normality.calibrate(model)
+    return Learned(model, normality, tuple(skipped))
+
+
+def _patches(
+    model: AnomalyModel,
+    samples: Sequence[Sample],
+    root: Path,
+    spec: DecodeSpec,
+    skipped: list[Skipped],
+    progress: Progress,
+) -> Iterator[tuple[str, Tensor]]:
+    def read(path: Path) -> NDArray[np.uint8]:
+        return decode(path, spec=spec)
+
+    with torch.inference_mode():
+        images = read_ahead([s.path for s in samples], read)
+        for done, (sample, image) in enumerate(zip(samples, images, strict=True), start=1):
+            if isinstance(image, ImageError):
+                skipped.append(Skipped(sample.path, image.reason, str(image)))
+            else:
+                patches = model.patches(model.prepare(torch.from_numpy(image)[None]))
+                name = sample.path.relative_to(root).as_posix() if sample.path.is_relative_to(root) else str(sample.path)
+                yield name, patches[0].flatten(0, 1)
+            progress(done, len(samples))
+
+
+def _measure(model: AnomalyModel, test: Sequence[Sample], spec: DecodeSpec) -> Evaluated[AnomalyOutcome]:
+    with bar("test images") as progress:
+        return evaluate_anomaly(
+            TorchDecider(model),
+            test,
+            asked_rate=model.config.false_alarm_rate,
+            decode_spec=spec,
+            progress=progress,
+        )
+
+
+def _metrics(learned: Learned, evaluated: Evaluated[AnomalyOutcome] | None) -> dict[str, Any]:
+    calibration, bank = learned.model.calibration, learned.normality.bank
+    assert calibration is not None
+    skipped = (*learned.skipped, *(evaluated.skipped if evaluated else ()))
+    return {
+        "task": "anomaly",
+        "threshold": asdict(calibration) | {"statement": calibration.explain()},
+        "bank": {
+            "vectors": bank.size,
+            "capacity": bank.capacity,
+            "megabytes": round(bank.size * (learned.model.features + 2) * 4 / 1e6, 3),
+            "images": sum(name != "" for name in bank.images),
+            "radius": bank.radius,
+        },
+        "test": evaluated.outcome.summary() if evaluated else None,
+        "skipped": skipped_json(skipped),
+    }
+
+
+def _report(
+    run: Run, recipe: FinetuneRecipe, learned: Learned, evaluated: Evaluated[AnomalyOutcome] | None, split: NormalSplit
+) -> None:
+    calibration = learned.model.calibration
+    assert calibration is not None
+    page = Page(f"Anomalies of {recipe.data.path.resolve().stem}", f"learned from {len(split.normals)} normal images")
+    page.note(f"Threshold {calibration.value:.3f}: {calibration.explain()}.")
+    if evaluated is not None:
+        by_path = {str(s.path): s for s in split.test}
+        decider, spec = TorchDecider(learned.model), recipe.data.decode_spec
+
+        def load_map(path: str) -> NDArray[np.float64]:
+            return decider.run(decode(Path(path), spec=spec)[None])["map"][0].astype(np.float64)
+
+        def load_mask(path: str) -> NDArray[np.bool_] | None:
+            return matching_mask(by_path[path], decode(Path(path), spec=spec).shape[:2])
+
+        anomaly_report(
+            page,
+            evaluated.outcome,
+            load_image=lambda path: decode(Path(path), spec=spec),
+            load_map=load_map,
+            load_mask=load_mask,
+        )
+        add_skipped(page, (*learned.skipped, *evaluated.skipped))
+    page.details("The recipe", recipe.to_yaml())
+    page.write(run.report)

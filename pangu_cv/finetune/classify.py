@@ -1,0 +1,166 @@
+"""Fit classifiers to draws of a few labels, measure them on the test images, save the first."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pangu_cv.data.few_shot import draw_split, holdout
+from pangu_cv.data.readers import require_same_classes
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, digest, extract
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, skipped_json
+from pangu_cv.metrics import ClassificationOutcome
+from pangu_cv.metrics.interval import mean_interval
+from pangu_cv.progress import bar
+from pangu_cv.report.classification import classification_report
+from pangu_cv.report.page import Page
+from pangu_cv.runs import Run
+from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
+from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
+from pangu_runtime.decode import decode
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One draw: the labelled images seen, and those measured on."""
+
+    seed: int
+    support: tuple[Sample, ...]
+    test: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class DrawResult:
+    """A fitted draw and its outcome on the test images."""
+
+    draw: Draw
+    outcome: ClassificationOutcome
+
+
+def finetune_classify(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneResult:
+    """Run the recipe; raises PanguError for what the user can mend."""
+    if recipe.grow_from or recipe.forget:
+        raise SettingsError("grow_from and forget are for task.kind=anomaly")
+    dataset = recipe.data.read()
+    draws = draws_of(dataset, shots=recipe.few_shot.shots, seeds=recipe.few_shot.seeds)
+    classes = tuple(sorted({str(s.label) for s in draws[0].support}))
+    if len(classes) < 2:
+        raise DataError(f"{recipe.data.path}: classify needs at least 2 classes, found {', '.join(classes)}")
+    model = task.build(classes)
+    run = Run.start(recipe.output, name="classify", recipe=recipe)
+    results, skipped = fit_draws(model, draws, recipe)
+    support = [s.path for s in draws[0].support]
+    provenance = Provenance(
+        decode=recipe.data.decode_spec,
+        recipe_hash=digest(recipe.model_dump(mode="json")),
+        data_hash=data_hash(support, dataset.root),
+        data_licence=recipe.data.licence,
+    )
+    save_model(SavedModel(model, provenance, parent_of(model)), run.model)
+    metrics = _metrics(results, skipped)
+    run.write_metrics(metrics)
+    _report(run, recipe, results, skipped)
+    return FinetuneResult(run.folder, run.model, run.report, metrics)
+
+
+def draws_of(dataset: Dataset, *, shots: int | None, seeds: Sequence[int]) -> list[Draw]:
+    """Draws from the training split, measured on the test split (else val; else what was not drawn).
+
+    Raises DataError where nothing is left to measure on, or a test class has no training image.
+    """
+    labelled = tuple(s for s in dataset if s.label is not None)
+    test = tuple(s for s in dataset.split("test") or dataset.split("val") if s.label is not None)
+    train = tuple(s for s in dataset.split("train") if s.label is not None)
+    if test and train:
+        require_same_classes(train, test)
+        return [Draw(seed, draw_split(train, shots=shots, seed=seed).support, test) for seed in seeds]
+    pool = train or labelled
+    if not pool:
+        raise DataError(f"{dataset.root}: no labelled training images; found splits {sorted({str(s.split) for s in dataset})}")
+    if shots is None:
+        parts = [holdout(pool, fraction=0.2, seed=seed) for seed in seeds]
+        draws = [Draw(seed, part.kept, part.held_out) for seed, part in zip(seeds, parts, strict=True)]
+    else:
+        splits = [draw_split(pool, shots=shots, seed=seed) for seed in seeds]
+        draws = [
+            Draw(seed, split.support, tuple(s for s in split.rest if s.label is not None))
+            for seed, split in zip(seeds, splits, strict=True)
+        ]
+    if not all(draw.test for draw in draws):
+        raise DataError(f"{dataset.root}: no image is left to measure on; lower few_shot.shots or add a test split")
+    return draws
+
+
+def fit_draws(
+    model: ClassifyModel, draws: Sequence[Draw], recipe: FinetuneRecipe
+) -> tuple[list[DrawResult], tuple[Skipped, ...]]:
+    """Embed each view of each image once, then fit and measure every draw; ``model`` ends with the first one's head."""
+    config = model.config
+    store = FeatureStore(cache_folder() if recipe.cache else None, model.fingerprint)
+    spec = recipe.data.decode_spec
+    support = sorted({s.path for d in draws for s in d.support})
+    tested = sorted({s.path for d in draws for s in d.test})
+    with bar("features of the labelled images") as progress:
+        seen = extract(support, model, views=config.fit_views, store=store, decode_spec=spec, progress=progress)
+    with bar("features of the test images") as progress:
+        test = extract(tested, model, views=config.decision_views, store=store, decode_spec=spec, progress=progress)
+    results = [fit_draw(model, draw, seen, test) for draw in reversed(draws)]
+    return results[::-1], tuple({s.path: s for s in (*seen.skipped, *test.skipped)}.values())
+
+
+def fit_draw(model: ClassifyModel, draw: Draw, seen: Extraction, test: Extraction) -> DrawResult:
+    """Fit the head to a draw and decide its test images."""
+    support = [s for s in draw.support if s.path in seen.index]
+    lost = sorted(set(model.classes) - {str(s.label) for s in support})
+    if lost:
+        raise DataError(f"draw {draw.seed}: no readable image is left of class(es) {', '.join(lost)}")
+    labels = torch.tensor([model.classes.index(str(s.label)) for s in support])
+    model.fit(torch.from_numpy(seen.features_NVD[[seen.index[s.path] for s in support]]), labels)
+    kept = [s for s in draw.test if s.path in test.index]
+    if not kept:
+        raise DataError("none of the test images can be read")
+    with torch.inference_mode():
+        features = torch.from_numpy(test.features_NVD[[test.index[s.path] for s in kept]])
+        scores, _ = model.decide_from_features(features)
+    truth = np.array([model.classes.index(str(s.label)) for s in kept])
+    outcome = ClassificationOutcome(model.classes, tuple(str(s.path) for s in kept), scores.numpy(), truth)
+    return DrawResult(draw, outcome)
+
+
+def _metrics(results: Sequence[DrawResult], skipped: tuple[Skipped, ...]) -> dict[str, Any]:
+    return {
+        "task": "classify",
+        "balanced_accuracy": mean_interval([r.outcome.balanced_accuracy for r in results]).as_json(),
+        "draws": [{"seed": r.draw.seed, "labelled": len(r.draw.support)} | r.outcome.summary() for r in results],
+        "skipped": skipped_json(skipped),
+    }
+
+
+def _report(run: Run, recipe: FinetuneRecipe, results: Sequence[DrawResult], skipped: tuple[Skipped, ...]) -> None:
+    first = results[0]
+    spec = recipe.data.decode_spec
+    subtitle = (
+        f"{len(first.outcome.classes)} classes from {len(first.draw.support)} labelled images, "
+        f"measured on {len(first.outcome.paths)}"
+    )
+    page = Page(f"Classification of {recipe.data.path.resolve().stem}", subtitle)
+    classification_report(page, first.outcome, load_image=lambda path: decode(Path(path), spec=spec))
+    if len(results) > 1:
+        rows = [(r.draw.seed, f"{r.outcome.balanced_accuracy:.1%}", f"{r.outcome.accuracy:.1%}") for r in results]
+        page.section("All draws", "The same recipe on other labelled images. The pictures above are of the first draw.")
+        page.table(["seed", "balanced accuracy", "accuracy"], rows)
+    add_skipped(page, skipped)
+    page.details("The recipe", recipe.to_yaml())
+    page.write(run.report)
+
+
+def add_skipped(page: Page, skipped: tuple[Skipped, ...]) -> None:
+    """A table of the images that could not be read, where there are any."""
+    if skipped:
+        page.section("Left out", f"{len(skipped)} image(s) could not be read and count nowhere above.")
+        page.table(["image", "why"], [(s.path, s.message) for s in skipped])

@@ -1,0 +1,55 @@
+"""The recipe of the stage, and what it hands over."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from pangu_cv.data.config import DataConfig
+from pangu_cv.features import Skipped
+from pangu_cv.settings import Settings
+from pangu_cv.tasks import TaskConfig
+
+
+class FewShotConfig(Settings):
+    """How many labels a run may see."""
+
+    shots: int | None = Field(5, ge=1)
+    """Labelled images per class (normal images for anomaly); null means all of the training split."""
+    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    """One draw per seed; figures are means over draws, the model saved is that of the first."""
+
+
+class FinetuneRecipe(Settings):
+    """From a backbone and a few labels to a model."""
+
+    task: TaskConfig
+    """What is to be predicted, and how."""
+    data: DataConfig
+    """The images."""
+    few_shot: FewShotConfig = FewShotConfig()
+    """The labels used."""
+    output: Path | None = None
+    """The run folder; default: a new one under runs/."""
+    cache: bool = True
+    """Keep features on disk (PANGU_CV_CACHE), so that a killed run resumes and the next one is quick."""
+    grow_from: Path | None = None
+    """anomaly: a checkpoint whose bank these normal images are added to, without the images it was made from."""
+    forget: tuple[str, ...] = ()
+    """anomaly with grow_from: images (names as in its bank) to take out of it."""
+
+
+@dataclass(frozen=True)
+class FinetuneResult:
+    """Paths of what was written, and the figures of ``metrics.json``."""
+
+    folder: Path
+    model: Path
+    report: Path
+    metrics: dict[str, Any]
+
+
+def skipped_json(skipped: tuple[Skipped, ...]) -> list[dict[str, str]]:
+    """Images left out, for ``metrics.json``."""
+    return [{"image": str(s.path), "reason": s.reason, "message": s.message} for s in skipped]

@@ -1,0 +1,123 @@
+"""The one base of all settings, and the one loader of recipes: YAML, then ``key=value``, then validation.
+
+Settings are pydantic classes that sit beside what they build. They are strict (unknown keys are errors), frozen, and
+the docstring under a field is its only help text.
+"""
+
+import difflib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, Self, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from pangu_cv.errors import SettingsError
+
+
+class Settings(BaseModel):
+    """A strict, frozen group of settings."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+
+    @classmethod
+    def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
+        """Read a YAML recipe, apply ``a.b=value`` overrides (values are YAML) and validate.
+
+        Raises ``SettingsError`` naming every wrong key at once, with the nearest allowed one.
+        """
+        tree = _read_yaml(path)
+        for override in overrides:
+            _apply(tree, override)
+        return cls.parse(tree, origin=path.name)
+
+    @classmethod
+    def parse(cls, tree: dict[str, Any], *, origin: str) -> Self:
+        """Validate a plain tree; ``origin`` (a file name) opens the error text."""
+        try:
+            return cls.model_validate(tree)
+        except ValidationError as error:
+            lines = [_readable(cls, problem) for problem in error.errors()]
+            raise SettingsError(f"{origin}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)) from None
+
+    def to_yaml(self) -> str:
+        """The resolved settings as YAML that ``load`` reads back to an equal object."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError:
+        raise SettingsError(f"recipe '{path}' does not exist or cannot be read{nearest_path(path)}") from None
+    except UnicodeDecodeError:
+        raise SettingsError(f"{path}: is not text; a recipe is a YAML file") from None
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise SettingsError(f"{path}: a recipe is a mapping of keys to values, found {type(tree).__name__}")
+    return tree
+
+
+def _apply(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise SettingsError(f"override '{override}': expected key=value, for example few_shot.shots=5")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SettingsError(f"override '{override}': the value is not valid YAML; quote it") from None
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise SettingsError(f"override '{override}': '{parent}' is a value, not a group of settings")
+        tree = child
+    tree[leaf] = value
+
+
+def _readable(cls: type[BaseModel], problem: Any) -> str:
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    match problem["type"]:
+        case "extra_forbidden":
+            allowed = sorted(set(_allowed_keys(cls, location[:-1])))
+            close = difflib.get_close_matches(location[-1], allowed, n=1, cutoff=0.5)
+            hint = f"did you mean '{close[0]}'?" if close else f"allowed here: {', '.join(allowed)}"
+            return f"{key}: no such key (got {problem['input']!r}); {hint}"
+        case "missing":
+            return f"{key}: is required; give it as {key}=..."
+        case _:
+            return f"{key}: {problem['msg'][:1].lower()}{problem['msg'][1:]} (got {problem['input']!r})"
+
+
+def _allowed_keys(annotation: Any, location: Sequence[str]) -> Iterator[str]:
+    """Field names of the settings class at ``location``; a union tag in the location selects its member."""
+    if get_origin(annotation) in (Union, UnionType):
+        members = [m for m in get_args(annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
+        tagged = [m for m in members if location and _tag(m) == location[0]]
+        for member in tagged or members:
+            yield from _allowed_keys(member, location[1:] if tagged else location)
+    elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        if not location:
+            yield from annotation.model_fields
+        elif location[0] in annotation.model_fields:
+            yield from _allowed_keys(annotation.model_fields[location[0]].annotation, location[1:])
+
+
+def _tag(member: type[BaseModel]) -> str | None:
+    kind = member.model_fields.get("kind")
+    return None if kind is None else str(kind.default)
+
+
+def nearest_path(path: Path) -> str:
+    """``"; nearest is 'data/raw'"`` for a path that does not exist, or an empty string."""
+    parent = path.parent
+    if not parent.is_dir():
+        return f"; '{parent}' does not exist either"
+    close = difflib.get_close_matches(path.name, sorted(os.listdir(parent)), n=1)
+    return f"; nearest is '{parent / close[0]}'" if close else ""

@@ -1,0 +1,11 @@
+"""One file per kind of prediction: features, head, decision tail; here the union of them."""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from pangu_cv.tasks.anomaly import AnomalyConfig, AnomalyModel
+from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
+
+TaskConfig = Annotated[ClassifyConfig | AnomalyConfig, Field(discriminator="kind")]
+TaskModel = ClassifyModel | AnomalyModel

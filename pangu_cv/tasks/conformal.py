@@ -1,0 +1,49 @@
+"""A threshold from normal images alone that keeps the false-alarm rate asked for.
+
+Split conformal prediction (Vovk et al. 2005): of n calibration scores and one new exchangeable one, each rank is
+equally likely. The k-th smallest with k = ceil((n + 1)(1 - rate)) is exceeded by a new normal image with probability of
+at most the rate. With n images no rate below 1 / (n + 1) can be certified.
+
+Nearest-neighbour scores left one image out keep this guarantee on an uncapped bank: each is computed against the others
+only, and adding the new image to the bank could but lower it, so the true rank of the new score is never worse than the
+one used here. Under a cap the bank itself is an approximation (our reading; RESULTS.md shows the observed rates).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class ConformalThreshold:
+    """``value`` flags scores above it; ``certified_rate`` is the false-alarm rate it keeps, ``asked_rate`` the wish."""
+
+    value: float
+    asked_rate: float
+    certified_rate: float
+    normals: int
+
+    @property
+    def holds(self) -> bool:
+        """True where the rate asked for could be certified."""
+        return self.certified_rate <= self.asked_rate + 1e-12
+
+    def explain(self) -> str:
+        """One sentence for people."""
+        if self.holds:
+            return f"at most {self.asked_rate:.2%} false alarms, certified by {self.normals} normal images"
+        need = math.ceil(1 / self.asked_rate) - 1
+        return (
+            f"{self.normals} normal images cannot certify {self.asked_rate:.2%} false alarms; the lowest rate they can is "
+            f"{self.certified_rate:.2%}, which is used. {need} normal images would do"
+        )
+
+
+def conformal_threshold(normal_scores: Sequence[float], *, rate: float) -> ConformalThreshold:
+    """The threshold for ``rate`` in (0, 1), or for the lowest rate that ``normal_scores`` (at least one) can certify."""
+    assert normal_scores, "a threshold needs a score"
+    scores = sorted(normal_scores)
+    rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
+    if rank > len(scores):
+        return ConformalThreshold(scores[-1], rate, 1 / (len(scores) + 1), len(scores))
+    return ConformalThreshold(scores[rank - 1], rate, rate, len(scores))

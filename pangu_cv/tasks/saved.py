@@ -1,0 +1,108 @@
+"""Models to checkpoints and back."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from pangu_cv import __version__
+from pangu_cv.errors import CheckpointError, DataError
+from pangu_cv.features import digest
+from pangu_cv.models import checkpoint
+from pangu_cv.models.checkpoint import Checkpoint
+from pangu_cv.tasks import TaskConfig, TaskModel
+from pangu_cv.tasks.anomaly import AnomalyModel
+from pangu_cv.tasks.classify import ClassifyModel
+from pangu_cv.tasks.conformal import ConformalThreshold
+from pangu_cv.tasks.normality import Normality
+from pangu_runtime.decode import DecodeSpec
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a model comes from: how its images are decoded, the recipe, the data, and whose terms apply."""
+
+    decode: DecodeSpec
+    recipe_hash: str
+    data_hash: str
+    data_licence: str = "not stated"
+
+
+@dataclass(frozen=True)
+class SavedModel:
+    """A model with its provenance; ``normality`` is the growing memory of an anomaly model, None for others."""
+
+    model: TaskModel
+    provenance: Provenance
+    parent: dict[str, Any]
+    normality: Normality | None = None
+
+
+def parent_of(model: TaskModel) -> dict[str, Any]:
+    """Whose weights a freshly built model carries."""
+    source = model.backbone.source
+    if source is None:
+        return {"name": model.config.backbone.name, "sha256": None, "licence": "Apache-2.0 (random weights)"}
+    return {"name": source.name, "sha256": source.sha256, "licence": source.licence}
+
+
+def save_model(saved: SavedModel, folder: Path) -> None:
+    """Write the checkpoint folder."""
+    model = saved.model
+    manifest: dict[str, Any] = {
+        "task": model.config.model_dump(mode="json"),
+        "parent": saved.parent,
+        "decode": saved.provenance.decode.to_json(),
+        "recipe_hash": saved.provenance.recipe_hash,
+        "data_hash": saved.provenance.data_hash,
+        "licences": {"code": "Apache-2.0", "weights": saved.parent["licence"], "data": saved.provenance.data_licence},
+        "pangu_cv": __version__,
+    }
+    components = {"backbone": model.backbone.network.state_dict()}
+    if isinstance(model, ClassifyModel):
+        components["head"] = model.head.state_dict()
+        manifest["classes"] = list(model.classes)
+    else:
+        assert saved.normality is not None, "an anomaly model is saved with its memory"
+        components["bank"], manifest["normality"] = saved.normality.state()
+        manifest["calibration"] = asdict(model.calibration) if model.calibration else None
+    checkpoint.save(folder, Checkpoint(components, manifest))
+
+
+def load_model(folder: Path) -> SavedModel:
+    """Read a checkpoint folder; raises CheckpointError."""
+    stored = checkpoint.load(folder)
+    manifest = stored.manifest
+    try:
+        config = TypeAdapter(TaskConfig).validate_python(manifest["task"])
+        random = config.backbone.model_copy(update={"weights": "random"})
+        config = config.model_copy(update={"backbone": random})
+        model = config.build(manifest["classes"]) if config.kind == "classify" else config.build()
+        model.backbone.network.load_state_dict(stored.components["backbone"], strict=True)
+        normality = None
+        if isinstance(model, ClassifyModel):
+            model.head.load_state_dict(stored.components["head"], strict=True)
+        else:
+            normality = _restore(model, stored)
+        provenance = Provenance(
+            decode=DecodeSpec.from_json(manifest["decode"]),
+            recipe_hash=str(manifest["recipe_hash"]),
+            data_hash=str(manifest["data_hash"]),
+            data_licence=str(manifest["licences"]["data"]),
+        )
+        return SavedModel(model.eval(), provenance, dict(manifest["parent"]), normality)
+    except (KeyError, TypeError, ValidationError, RuntimeError, ValueError, DataError) as error:
+        raise CheckpointError(f"{folder}: malformed ({type(error).__name__}: {error})") from None
+
+
+def _restore(model: AnomalyModel, stored: Checkpoint) -> Normality:
+    normality = Normality.restore(stored.components["bank"], stored.manifest["normality"])
+    if stored.manifest["calibration"] is not None:
+        normality.install(model, ConformalThreshold(**stored.manifest["calibration"]))
+    return normality
+
+
+def data_hash(paths: list[Path], root: Path) -> str:
+    """Digest of which images were used: relative names and sizes in bytes."""
+    return digest([(str(p.relative_to(root)) if p.is_relative_to(root) else p.name, p.stat().st_size) for p in paths])
