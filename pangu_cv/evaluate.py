@@ -151,3 +151,23 @@ def _images(samples: Sequence[Sample], spec: DecodeSpec) -> Any:
 
     return zip(samples, read_ahead([s.path for s in samples], read), strict=True)
 
+
+
+class Loaders:
+    """What a report of an outcome shows, by path: the image, the model's map, the mask."""
+
+    def __init__(self, decider: Decider, spec: DecodeSpec, samples: Sequence[Sample]) -> None:
+        self._decider, self._spec = decider, spec
+        self._samples = {str(s.path): s for s in samples}
+
+    def image(self, path: str) -> NDArray[np.uint8]:
+        """uint8[H,W,3]."""
+        return decode(Path(path), spec=self._spec)
+
+    def map(self, path: str) -> NDArray[np.float64]:
+        """The anomaly map float64[H,W]."""
+        return np.asarray(self._decider.run(self.image(path)[None])["map"][0], np.float64)
+
+    def mask(self, path: str) -> NDArray[np.bool_] | None:
+        """The true mask bool[H,W], None where the sample has none."""
+        return matching_mask(self._samples[path], self.image(path).shape[:2])

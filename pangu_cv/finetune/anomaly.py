@@ -13,7 +13,7 @@ from torch import Tensor
 from pangu_cv.data.few_shot import draw_split, holdout
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
-from pangu_cv.evaluate import Evaluated, TorchDecider, evaluate_anomaly, matching_mask
+from pangu_cv.evaluate import Evaluated, Loaders, TorchDecider, evaluate_anomaly
 from pangu_cv.features import Progress, Skipped, digest, read_ahead
 from pangu_cv.finetune.classify import add_skipped
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, skipped_json
@@ -185,21 +185,9 @@ def _report(
     page = Page(f"Anomalies of {recipe.data.path.resolve().stem}", f"learned from {len(split.normals)} normal images")
     page.note(f"Threshold {calibration.value:.3f}: {calibration.explain()}.")
     if evaluated is not None:
-        by_path = {str(s.path): s for s in split.test}
-        decider, spec = TorchDecider(learned.model), recipe.data.decode_spec
-
-        def load_map(path: str) -> NDArray[np.float64]:
-            return decider.run(decode(Path(path), spec=spec)[None])["map"][0].astype(np.float64)
-
-        def load_mask(path: str) -> NDArray[np.bool_] | None:
-            return matching_mask(by_path[path], decode(Path(path), spec=spec).shape[:2])
-
+        loaders = Loaders(TorchDecider(learned.model), recipe.data.decode_spec, split.test)
         anomaly_report(
-            page,
-            evaluated.outcome,
-            load_image=lambda path: decode(Path(path), spec=spec),
-            load_map=load_map,
-            load_mask=load_mask,
+            page, evaluated.outcome, load_image=loaders.image, load_map=loaders.map, load_mask=loaders.mask
         )
         add_skipped(page, (*learned.skipped, *evaluated.skipped))
     page.details("The recipe", recipe.to_yaml())

@@ -143,14 +143,21 @@ def _in_hub_cache(name: str) -> Path | None:
 def _described(name: str, path: Path, place: Place, *, check: bool = True) -> WeightsFile:
     digest = sha256(path)
     entry = known(name)
-    if check and entry and entry.sha256 and digest not in entry.sha256 and place != "hub cache":
+    allowed = {*entry.sha256, *_recorded(path)} if entry else set()
+    if check and entry and entry.sha256 and digest not in allowed and place != "hub cache":
         raise WeightsError(
             f"{path}: SHA-256 {digest[:16]}… is not a known file of '{name}' "
             f"({', '.join(d[:16] + '…' for d in entry.sha256)}); "
             f"it is damaged or another model. To use it all the same, name it: backbone.weights={path}"
         )
-    licence = entry.licence if entry and (not entry.sha256 or digest in entry.sha256) else "unknown"
+    licence = entry.licence if entry and (not entry.sha256 or digest in allowed or place == "hub cache") else "unknown"
     return WeightsFile(name, path, place, digest, licence)
+
+
+def _recorded(path: Path) -> list[str]:
+    """The digest that 'weights get' wrote beside a file it made from a known one."""
+    note = path.with_suffix(".sha256")
+    return note.read_text(encoding="utf-8").split()[:1] if note.is_file() else []
 
 
 def sha256(path: Path) -> str:

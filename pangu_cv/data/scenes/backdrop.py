@@ -30,7 +30,7 @@ def paint_backdrop(seed: int, plan: Plan, *, size_px: int) -> Backdrop:
     slope = _slope(rays)
     picture = sky.repeat(2, axis=0).repeat(2, axis=1)
     height = plan.pylon.height_m + float(plan.camera.position_3[1])
-    rng = stream(seed, "ground")
+    rng = stream(plan.place_seed, "ground")
     paint_land(picture, rays, slope, height_m=height, land=plan.land, weather=plan.weather, rng=rng)
     low = picture[slope < -0.02]
     ground = low.mean(axis=0) if len(low) else np.full(3, 0.4)

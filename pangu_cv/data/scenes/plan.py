@@ -34,13 +34,18 @@ _STEELS = ((0.66, 0.68, 0.70), (0.58, 0.60, 0.62), (0.62, 0.61, 0.57), (0.74, 0.
 
 @dataclass(frozen=True, slots=True)
 class SceneConfig:
-    """What scenes may be drawn: the image's side in pixels and the sensor's grain (standard deviation, grey levels)."""
+    """What scenes may be drawn: the image's side in pixels and the sensor's grain (standard deviation, grey levels).
+
+    ``station`` is the seed of one place: its tower, line, land and camera stay, weather, light and defects come and go,
+    as a camera mounted on the line sees it. None draws a new place for every scene, as a drone on patrol does.
+    """
 
     size_px: int = 512
     grain: tuple[float, float] = (0.8, 3.2)
     weathers: tuple[WeatherName, ...] = tuple(MOODS)
     lands: tuple[LandName, ...] = tuple(_LANDS)
     arrangements: tuple[Arrangement, ...] = tuple(_ARRANGEMENTS)
+    station: int | None = None
 
     def __post_init__(self) -> None:
         if self.size_px < 64:
@@ -53,7 +58,10 @@ class SceneConfig:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One scene's decisions; ``azimuth_deg`` and ``elevation_deg`` say from where the camera looks."""
+    """One scene's decisions; ``azimuth_deg`` and ``elevation_deg`` say from where the camera looks.
+
+    ``place_seed`` is the seed of what stays where it is, the scene's own unless the config names a station.
+    """
 
     weather: Weather
     land: Land
@@ -62,19 +70,22 @@ class Plan:
     camera: Camera
     azimuth_deg: float
     elevation_deg: float
+    place_seed: int
 
 
 def draw_plan(seed: int, config: SceneConfig) -> Plan:
     """The decisions of a seed."""
-    rng = stream(seed, "plan")
+    place_seed = seed if config.station is None else config.station
+    rng = stream(place_seed, "plan")
     land = _draw_land(rng, _pick(rng, _LANDS, config.lands))
     arrangement = _pick(rng, _ARRANGEMENTS, config.arrangements)
     line = _draw_line(rng, arrangement)
     pylon = _draw_pylon(rng, line)
     azimuth, elevation = _draw_direction(rng, arrangement)
-    weather = draw_weather(rng, _pick(rng, _WEATHERS, config.weathers), behind_deg=azimuth)
+    today = rng if config.station is None else stream(seed, "plan")
+    weather = draw_weather(today, _pick(today, _WEATHERS, config.weathers), behind_deg=azimuth)
     camera = _aim(rng, line, pylon, azimuth, elevation)
-    return Plan(weather, land, pylon, line, camera, azimuth, elevation)
+    return Plan(weather, land, pylon, line, camera, azimuth, elevation, place_seed)
 
 
 def _pick(rng: np.random.Generator, shares: dict[Name, float], allowed: tuple[Name, ...]) -> Name:

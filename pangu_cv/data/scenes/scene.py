@@ -121,7 +121,7 @@ def _steel(plan: Plan, light: Light, side_px: int) -> list[Drawable]:
 
 def _lines(seed: int, plan: Plan, arms: list[Hung], light: Light, placed: Placed, side_px: int) -> list[Drawable]:
     drawables = []
-    damper_m = float(stream(seed, "strings").uniform(1.1, 1.8))
+    damper_m = float(stream(plan.place_seed, "strings").uniform(1.1, 1.8))
     for number, arm in enumerate(arms):
         for part in arm.rigging.tubes:
             if part.kind == "fitting" and not arm.seen:

@@ -1,0 +1,76 @@
+# What a developer runs. Needs git, make and Python 3.11 or 3.12 with pip and venv, nothing else.
+# pip is used as it is configured: behind a company index, set pip up for it as usual.
+
+PYTHON ?= python3
+DATA ?=
+FULL ?=
+
+# The lock holds hashes of wheels for Linux on x86_64. Elsewhere, and with LOCK=no, pip resolves pyproject.toml's bounds.
+LOCK ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),yes,no)
+
+VENV := .venv
+BIN := $(VENV)/bin
+QUIET := $(if $(MAKE_TERMOUT),,--quiet)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+INSTALL := $(PIP) install $(QUIET) --no-compile
+
+# $(call install,GROUP ...): groups are extras of pyproject.toml, or base and build.
+ifeq ($(LOCK),yes)
+install = $(INSTALL) --no-deps --require-hashes --no-build-isolation $(1:%=--requirement requirements/%.lock)
+install_self = $(INSTALL) --no-deps --no-build-isolation --editable .
+else
+install = $(INSTALL) --editable '.[$(lastword $(1))]'
+install_self = @echo "Installed from the bounds in pyproject.toml, not from the lock."
+endif
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format bench-first lock clean
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(VENV)/.train  ## a few labels in, certified models and reports out, in runs/demo (DATA=folder for your own images)
+	$(BIN)/pangu-cv demo $(if $(DATA),--data '$(DATA)')
+
+test: $(VENV)/.dev  ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.dev  ## check format, style, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.dev  ## put code into the house format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench-first: $(VENV)/.bench  ## measure the first claims (FULL=1 for every seed and data set)
+	$(BIN)/python benchmarks/first.py $(if $(FULL),--full)
+
+lock: $(BIN)/pip  ## write requirements/*.lock from pyproject.toml's bounds
+	$(PIP) install --quiet packaging
+	$(BIN)/python requirements/lock.py
+
+clean:  ## remove .venv, caches and builds; runs/ stays
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 12) or sys.exit("pangu_cv needs Python 3.11 or 3.12, and $(PYTHON) is %d.%d. Name another, for example: make PYTHON=python3.11" % v)'
+	$(PYTHON) -m venv $(VENV)
+
+# A stamp per set of packages: a second make installs nothing; a changed lock or pyproject.toml installs what changed.
+$(VENV)/.train: pyproject.toml requirements/base.lock requirements/build.lock requirements/train.lock | $(BIN)/pip
+	@echo "Installing torch and what else training needs: several GB, minutes the first time ..."
+	$(call install,base build train)
+	$(install_self)
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.lock $(VENV)/.train
+	$(call install,dev)
+	@touch $@
+
+$(VENV)/.bench: requirements/bench.lock $(VENV)/.train
+	$(call install,bench)
+	@touch $@

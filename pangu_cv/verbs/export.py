@@ -1,0 +1,57 @@
+"""``pangu-cv export``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pangu_cv import deploy
+from pangu_cv.data.config import DataConfig
+from pangu_cv.errors import DataError
+from pangu_cv.evaluate import test_samples
+from pangu_cv.progress import bar
+from pangu_runtime.images import list_images
+
+
+def export(
+    model: Path,
+    *,
+    out: Path,
+    images: Path | None = None,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Export a model to one certified ONNX bundle that runs without torch.
+
+    Parameters
+    ----------
+    model
+        A run folder of 'pangu-cv finetune', or its model folder.
+    out
+        Where the bundle appears, if its certificate holds.
+    images
+        Images to certify on, decision by decision; default: the run's own test images.
+    as_json
+        Print JSON.
+    """
+    checkpoint = model / "model" if (model / "model" / "model.json").is_file() else model
+    paths = list_images(images) if images is not None else tuple(_images_of_run(checkpoint.parent))
+    with bar("certifying") as progress:
+        result = deploy.export(checkpoint, out, paths, progress=progress)
+    worst = result.certificate.difference
+    if as_json:
+        print(json.dumps({"bundle": str(result.bundle), "images": result.certificate.images, **worst.to_json()}))
+        return
+    print(f"certificate  {result.certificate.images} images: {worst.flips} flips, scores within {worst.score:.1e}")
+    print(f"bundle       {result.bundle}")
+    print(f"Next: pangu-cv predict {result.bundle} my_images   (no torch needed)")
+
+
+def _images_of_run(run: Path) -> list[Path]:
+    recipe = run / "recipe.yaml"
+    if not recipe.is_file():
+        raise DataError(f"'{run}' has no recipe.yaml that names images; give --images, a folder of the line's images")
+    import yaml
+
+    settings = DataConfig.parse(yaml.safe_load(recipe.read_text(encoding="utf-8"))["data"], origin=str(recipe))
+    return [sample.path for sample in test_samples(settings.read())]

@@ -1,0 +1,57 @@
+"""``pangu-cv finetune``."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pangu_cv import finetune as stage
+from pangu_cv import recipes
+
+
+def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
+    """Fit a model to a few labels, measure it, write a checkpoint and a report.
+
+    Parameters
+    ----------
+    recipe
+        A YAML file, or the name of a shipped recipe: classify, anomaly.
+    overrides
+        Settings as key=value, e.g. data.path=my_images few_shot.shots=10.
+    as_json
+        Print the figures as JSON.
+    """
+    settings = stage.FinetuneRecipe.load(recipes.find("finetune", recipe), overrides)
+    result = stage.finetune(settings)
+    if as_json:
+        print(json.dumps(result.metrics))
+        return
+    for line in figures(result.metrics):
+        print(line)
+    print(f"\nmodel   {result.model}\nreport  {result.report}")
+    print(f"Next: pangu-cv export {result.folder} --out {Path(result.folder) / 'bundle'}")
+
+
+def figures(metrics: dict[str, object]) -> list[str]:
+    """The figures of a run, a line each, for people."""
+    skipped = metrics["skipped"]
+    lines = [f"left out          {len(skipped)} unreadable image(s), named in the report"] if skipped else []  # type: ignore[arg-type]
+    if metrics["task"] == "classify":
+        draws = metrics["draws"]
+        interval = metrics["balanced_accuracy"]
+        band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval["low"] is not None else ""  # type: ignore[index]
+        first = draws[0]  # type: ignore[index]
+        return [
+            f"labelled images   {first['labelled']}",
+            f"balanced accuracy {interval['mean']:.1%}{band} on {first['images']} images, {len(draws)} draw(s)",  # type: ignore[index, arg-type]
+            f"calibration error {first['expected_calibration_error']:.1%}",
+            *lines,
+        ]
+    threshold, test = metrics["threshold"], metrics["test"]
+    lines = [f"threshold         {threshold['value']:.3f}: {threshold['statement']}", *lines]  # type: ignore[index]
+    if test is None:
+        return lines
+    names = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "false_alarm_rate": "false alarms", "recall": "recall"}
+    shown = [f"{label:17} {test[key]:.3f}" for key, label in names.items() if test.get(key) is not None]  # type: ignore[index,attr-defined]
+    return [*shown, *lines]

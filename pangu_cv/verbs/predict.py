@@ -1,0 +1,99 @@
+"""``pangu-cv predict``: decisions for images, without torch."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from cyclopts import Parameter
+from PIL import Image
+
+from pangu_cv.errors import DataError, ImageError
+from pangu_cv.progress import bar
+from pangu_cv.report.heat_map import overlay
+from pangu_cv.staging import staged_folder, write_json
+from pangu_runtime.images import list_images
+from pangu_runtime.predictor import AnomalyPrediction, Prediction, Predictor
+
+
+def predict(
+    bundle: Path,
+    images: Path,
+    *,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+    out: Path | None = None,
+    threshold: float | None = None,
+    threads: int | None = None,
+) -> None:
+    """Decide an image or a folder of images with a bundle. Runs without torch.
+
+    Parameters
+    ----------
+    bundle
+        The folder that 'pangu-cv export' wrote.
+    images
+        An image or a folder, searched with its sub-folders.
+    as_json
+        Print one JSON object per image.
+    out
+        A new folder for predictions.json and, for anomalies, heat maps beside it.
+    threshold
+        Move the threshold of an anomaly bundle for this run; the move is logged and stands in every prediction.
+    threads
+        Threads of the runtime; default all cores.
+    """
+    paths = list_images(images)
+    if out is not None and out.exists():
+        raise DataError(f"'{out}' exists already; give --out a new folder")
+    predictor = Predictor(bundle, threshold=threshold, threads=threads)
+    if out is None:
+        decided = _run(predictor, paths, as_json=as_json, maps=None)
+    else:
+        with staged_folder(out) as staging:
+            decided = _run(predictor, paths, as_json=as_json, maps=staging)
+        print(f"wrote {out}", file=sys.stderr)
+    if not decided:
+        raise DataError(f"none of the {len(paths)} images could be read")
+
+
+def _run(predictor: Predictor, paths: tuple[Path, ...], *, as_json: bool, maps: Path | None) -> int:
+    records = []
+    with bar("predicting") as progress:
+        for done, (path, result) in enumerate(zip(paths, predictor.predict(paths), strict=True), start=1):
+            if isinstance(result, ImageError):
+                print(f"skipped: {result}", file=sys.stderr)
+                records.append({"image": str(path), "error": result.reason, "message": str(result)})
+            else:
+                records.append(result.to_json())
+                if maps is not None and isinstance(result, AnomalyPrediction):
+                    records[-1]["heat_map"] = _write_map(predictor, path, result, maps, done)
+                if not as_json:
+                    print(_line(result))
+            if as_json:
+                print(json.dumps(records[-1]))
+            progress(done, len(paths))
+    if maps is not None:
+        threshold = predictor.bundle.threshold
+        moved = predictor.moved_threshold
+        about = {
+            "bundle": str(predictor.bundle.folder),
+            "classes": list(predictor.bundle.classes),
+            "threshold": None if threshold is None else {"certified": threshold.value, "moved_to": moved},
+        }
+        write_json(maps / "predictions.json", about | {"predictions": records})
+    return sum("error" not in record for record in records)
+
+
+def _line(result: Prediction) -> str:
+    if isinstance(result, AnomalyPrediction):
+        verdict = "ANOMALY" if result.is_anomalous else "normal"
+        return f"{verdict:8} {result.score:7.3f} (threshold {result.threshold:.3f})  {result.source}"
+    return f"{result.label:24} {result.score:6.1%}  {result.source}"
+
+
+def _write_map(predictor: Predictor, path: Path, result: AnomalyPrediction, folder: Path, number: int) -> str:
+    name = f"{number:05d}_{path.stem}.jpg"
+    picture = overlay(predictor.decode(path), result.map_HW.astype(np.float64), threshold=result.threshold)
+    Image.fromarray(picture).save(folder / name, quality=90)
+    return name

@@ -1,0 +1,85 @@
+"""What every test may rely on: no network, caches that are thrown away, and the shared real images where they are."""
+
+import os
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SHARED = Path(__file__).parents[2] / "shared"
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Before anything is imported: libraries read these once, and subprocesses inherit them."""
+    scratch = tempfile.mkdtemp(prefix="pangu_cv_tests_")
+    config.add_cleanup(lambda: shutil.rmtree(scratch, ignore_errors=True))
+    for name in ("PANGU_CV_CACHE", "XDG_CACHE_HOME", "HF_HOME", "MPLCONFIGDIR"):
+        os.environ[name] = str(Path(scratch) / name.lower())
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    for name in ("PANGU_CV_WEIGHTS", "HF_HUB_CACHE"):  # a developer's own weights must not decide a test
+        os.environ.pop(name, None)
+
+
+class NetworkUseError(RuntimeError):
+    """A test reached for the network."""
+
+
+def _refuse_remote(address: Any) -> None:
+    host = address[0] if isinstance(address, tuple) else None  # a Unix socket's address is a path
+    if host is not None and not str(host).startswith(_LOOPBACK):
+        raise NetworkUseError(f"tests use no network, and this one wanted {host}")
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect, connect_ex, sendto, lookup = (
+        socket.socket.connect,
+        socket.socket.connect_ex,
+        socket.socket.sendto,
+        socket.getaddrinfo,
+    )
+
+    def guarded_connect(self: socket.socket, address: Any) -> None:
+        _refuse_remote(address)
+        return connect(self, address)
+
+    def guarded_connect_ex(self: socket.socket, address: Any) -> int:
+        _refuse_remote(address)
+        return connect_ex(self, address)
+
+    def guarded_sendto(self: socket.socket, data: Any, *rest: Any) -> int:
+        _refuse_remote(rest[-1])
+        return sendto(self, data, *rest)
+
+    def guarded_lookup(host: Any, *rest: Any, **options: Any) -> Any:
+        _refuse_remote((host.decode() if isinstance(host, bytes) else host,))
+        return lookup(host, *rest, **options)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded_connect)
+    monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
+    monkeypatch.setattr(socket.socket, "sendto", guarded_sendto)
+    monkeypatch.setattr(socket, "getaddrinfo", guarded_lookup)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images beside the repository; skips where it is not."""
+    return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def shared_weights() -> Path:
+    """The folder of real weights beside the repository; skips where it is not."""
+    return _shared("weights")
+
+
+def _shared(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"no shared {name} beside the repository")
+    return folder
