@@ -152,7 +152,6 @@ def _images(samples: Sequence[Sample], spec: DecodeSpec) -> Any:
     return zip(samples, read_ahead([s.path for s in samples], read), strict=True)
 
 
-
 class Loaders:
     """What a report of an outcome shows, by path: the image, the model's map, the mask."""
 

@@ -117,7 +117,7 @@ class FeatureStore:
 
 
 def read_ahead(paths: Sequence[Path], read: Callable[[Path], Any], *, workers: int | None = None) -> Iterator[Any]:
-    """``read(path)`` of every path in order, a few images ahead of the reader; an ``ImageError`` is given, not raised."""
+    """``read(path)`` of every path in order, a few images ahead; an ``ImageError`` is given, not raised."""
     workers = workers or min(8, os.cpu_count() or 1)
 
     def guarded(path: Path) -> Any:
@@ -144,7 +144,7 @@ def extract(
     decode_spec: DecodeSpec,
     progress: Progress | None = None,
 ) -> Extraction:
-    """Vectors of every image in every view; what the store holds is not computed again, what cannot be read is named."""
+    """Vectors of every image in every view; what the store holds is not computed again, the unreadable is named."""
     spec_key = digest(decode_spec.to_json())
     pending: list[tuple[str, str, Tensor]] = []
     keys: dict[Path, list[str]] = {}

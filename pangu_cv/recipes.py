@@ -26,7 +26,10 @@ def recipes_folder() -> Path:
 def shipped() -> list[ShippedRecipe]:
     """All recipes, sorted."""
     files = sorted(recipes_folder().rglob("*.yaml"))
-    return [ShippedRecipe(f.parent.name, f.stem, f, f.read_text(encoding="utf-8").splitlines()[0].lstrip("# ")) for f in files]
+    return [
+        ShippedRecipe(f.parent.name, f.stem, f, f.read_text(encoding="utf-8").splitlines()[0].lstrip("# "))
+        for f in files
+    ]
 
 
 def find(stage: str, name: str) -> Path:

@@ -26,7 +26,9 @@ class Run:
         """Use ``folder``, or make ``runs/<name>-<date>-<time>``; write the resolved recipe first."""
         if folder is None:
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-            folder = next(f for n in range(1000) if not (f := Path("runs") / f"{name}-{stamp}{f'-{n}' * bool(n)}").exists())
+            folder = next(
+                f for n in range(1000) if not (f := Path("runs") / f"{name}-{stamp}{f'-{n}' * bool(n)}").exists()
+            )
         folder.mkdir(parents=True, exist_ok=True)
         if recipe is not None:
             write_text(folder / "recipe.yaml", recipe.to_yaml())

@@ -5,7 +5,6 @@ the docstring under a field is its only help text.
 """
 
 import difflib
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
@@ -40,7 +39,9 @@ class Settings(BaseModel):
             return cls.model_validate(tree)
         except ValidationError as error:
             lines = [_readable(cls, problem) for problem in error.errors()]
-            raise SettingsError(f"{origin}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)) from None
+            raise SettingsError(
+                f"{origin}: {len(lines)} problem(s)\n" + "\n".join(f"  {line}" for line in lines)
+            ) from None
 
     def to_yaml(self) -> str:
         """The resolved settings as YAML that ``load`` reads back to an equal object."""
@@ -119,5 +120,5 @@ def nearest_path(path: Path) -> str:
     parent = path.parent
     if not parent.is_dir():
         return f"; '{parent}' does not exist either"
-    close = difflib.get_close_matches(path.name, sorted(os.listdir(parent)), n=1)
+    close = difflib.get_close_matches(path.name, sorted(entry.name for entry in parent.iterdir()), n=1)
     return f"; nearest is '{parent / close[0]}'" if close else ""

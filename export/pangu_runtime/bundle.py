@@ -19,7 +19,7 @@ SUMS = "SHA256SUMS"
 
 Task = Literal["classify", "anomaly"]
 
-# Per task, the outputs of the graph: name, shape. The input is always ``image: uint8[N,H,W,3]``, RGB, one size per call.
+# Outputs of the graph per task: name, shape. The input is always ``image: uint8[N,H,W,3]``, RGB, one size per call.
 # ``threshold_applied`` echoes the threshold a decision was made with, so that a moved one cannot go unseen.
 CONTRACT: dict[str, dict[str, list[str | int]]] = {
     "classify": {"scores": ["N", "C"], "label": ["N"]},
@@ -64,7 +64,10 @@ class Bundle:
 def contract(task: Task) -> dict[str, Any]:
     """What ``bundle.json`` says of the graph's input and outputs."""
     outputs = [{"name": n, "dtype": DTYPES[n], "shape": shape} for n, shape in CONTRACT[task].items()]
-    return {"input": {"name": "image", "dtype": "uint8", "shape": ["N", "H", "W", 3], "colour": "RGB"}, "outputs": outputs}
+    return {
+        "input": {"name": "image", "dtype": "uint8", "shape": ["N", "H", "W", 3], "colour": "RGB"},
+        "outputs": outputs,
+    }
 
 
 def open_bundle(folder: Path | str) -> Bundle:

@@ -72,7 +72,9 @@ class Predictor:
     prediction. ``threads`` defaults to all cores.
     """
 
-    def __init__(self, bundle: Bundle | Path | str, *, threshold: float | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle | Path | str, *, threshold: float | None = None, threads: int | None = None
+    ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self.session = _session(self.bundle, threads)
         if threshold is not None:

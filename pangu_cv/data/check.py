@@ -8,15 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from statistics import median_low
 
-from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, ImageHeader
-from pangu_runtime.images import find_images
-
 from pangu_cv.data.advice import advise
 from pangu_cv.data.duplicates import find_duplicates, relative
 from pangu_cv.data.findings import DataCheck, Faulty, Range16Bit, Sizes
 from pangu_cv.data.inspection import Fault, ImageFacts, inspect
 from pangu_cv.data.readers import Layout, read_dataset, recognise
 from pangu_cv.data.sample import Dataset, Sample
+from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, ImageHeader
+from pangu_runtime.images import find_images
 
 __all__ = ["DataCheck", "Progress", "check_dataset", "inspect_all", "summarise"]
 

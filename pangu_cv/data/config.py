@@ -33,3 +33,8 @@ class DataConfig(Settings):
     def decode_spec(self) -> DecodeSpec:
         """How files become pixels, here and at the line."""
         return DecodeSpec(max_pixels=self.max_pixels, range_16bit=self.range_16bit)
+
+
+def dataset_title(path: Path) -> str:
+    """The dataset's name for people: the folder or table, spaces for underscores."""
+    return path.resolve().stem.replace("_", " ")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, decode
 from PIL import Image
 
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError
+from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, decode
 
 _GREY = 127
 

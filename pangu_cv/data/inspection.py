@@ -7,12 +7,12 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pangu_runtime.decode import DecodeSpec, ImageHeader, decode, peek, read_16bit, read_bytes
 
 from pangu_cv.data.masks import read_mask
 from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import ImageError
+from pangu_runtime.decode import DecodeSpec, ImageHeader, decode, peek, read_16bit, read_bytes
 
 MaskFaultKind = Literal["unreadable", "size", "empty"]
 

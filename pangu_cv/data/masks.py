@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pangu_runtime.decode import DecodeSpec, decode
 
 # Any non-zero value is a defect, so that class numbers in 8 or 16 bit and 0/255 read alike.

@@ -55,7 +55,10 @@ def export(
         if not certificate.holds:
             _refuse(checkpoint, certificate)
         golden.record(predictor, staging / "golden")
-        record = certificate.record | {"model_sha256": file_sha256(staging / "model.onnx"), "environment": environment()}
+        record = certificate.record | {
+            "model_sha256": file_sha256(staging / "model.onnx"),
+            "environment": environment(),
+        }
         staging.joinpath("parity.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
         write_sums(staging)
         golden.replay(Predictor(open_bundle(staging)))
@@ -65,11 +68,11 @@ def export(
 def _refuse(checkpoint: Path, certificate: Certificate) -> None:
     path = checkpoint.parent / "parity-failed.json"
     write_json(path, certificate.record)
-    worst = certificate.difference
+    worst, limits = certificate.difference, certificate.limits
     raise CertificateError(
         f"the exported graph does not decide like the trained model: {worst.flips} of {certificate.images} decisions "
-        f"differ (limit {certificate.limits.flips}), scores by {worst.score:.2g} (limit {certificate.limits.score:.2g}), "
-        f"maps by {worst.map:.2g} (limit {certificate.limits.map:.2g}). No bundle was written; the certificate is {path}"
+        f"differ (limit {limits.flips}), scores by {worst.score:.2g} (limit {limits.score:.2g}), maps by "
+        f"{worst.map:.2g} (limit {limits.map:.2g}). No bundle was written; the certificate is {path}"
     )
 
 

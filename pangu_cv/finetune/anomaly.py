@@ -1,5 +1,6 @@
 """Learn what normal looks like, certify a threshold, measure on the test images."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pangu_cv.data.config import dataset_title
 from pangu_cv.data.few_shot import draw_split, holdout
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
@@ -18,6 +20,8 @@ from pangu_cv.features import Progress, Skipped, digest, read_ahead
 from pangu_cv.finetune.classify import add_skipped
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, skipped_json
 from pangu_cv.metrics import AnomalyOutcome
+from pangu_cv.models import checkpoint
+from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.progress import bar
 from pangu_cv.report.anomaly import anomaly_report
 from pangu_cv.report.page import Page
@@ -26,6 +30,8 @@ from pangu_cv.tasks.anomaly import NORMAL, AnomalyConfig, AnomalyModel
 from pangu_cv.tasks.normality import Normality
 from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, load_model, parent_of, save_model
 from pangu_runtime.decode import DecodeSpec, decode
+
+SAVE_EVERY = 100  # images between saves of a growing bank
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,9 @@ def finetune_anomaly(recipe: FinetuneRecipe, task: AnomalyConfig) -> FinetuneRes
     spec = recipe.data.decode_spec
     for name in recipe.forget:
         start.normality.forget(name)
-    learned = learn(start.model, start.normality, split.normals, root=dataset.root, decode_spec=spec)
+    learned = learn(
+        start.model, start.normality, split.normals, root=dataset.root, decode_spec=spec, partial=run.folder / "partial"
+    )
     provenance = Provenance(
         decode=spec,
         recipe_hash=digest(recipe.model_dump(mode="json")),
@@ -110,18 +118,50 @@ def _start(recipe: FinetuneRecipe, task: AnomalyConfig) -> tuple[_Start, dict[st
 
 
 def learn(
-    model: AnomalyModel, normality: Normality, normals: Sequence[Sample], *, root: Path, decode_spec: DecodeSpec
+    model: AnomalyModel,
+    normality: Normality,
+    normals: Sequence[Sample],
+    *,
+    root: Path,
+    decode_spec: DecodeSpec,
+    partial: Path | None = None,
 ) -> Learned:
-    """Two passes over the images, one at a time: the bank, then each image's score against the others."""
+    """Two passes over the images, one at a time: the bank, then each image's score against the others.
+
+    The bank is saved to ``partial`` as it grows, so that a killed run in the same folder goes on where it was.
+    """
     skipped: list[Skipped] = []
+    key = digest(model.fingerprint, decode_spec.to_json(), normality.bank.images, normality.bank.capacity)
+    normality = _resumed(partial, key) or normality
+    known = set(normality.bank.images)
     with bar("learning normal images") as progress:
-        for name, patches_PD in _patches(model, normals, root, decode_spec, skipped, progress):
+        todo = [s for s in normals if _name(s, root) not in known]
+        for done, (name, patches_PD) in enumerate(_patches(model, todo, root, decode_spec, skipped, progress), start=1):
             normality.learn(name, patches_PD)
+            if partial is not None and done % SAVE_EVERY == 0:
+                tensors, plain = normality.state()
+                checkpoint.save(partial, Checkpoint({"bank": tensors}, {"normality": plain, "key": key}))
     with bar("calibrating on normal images") as progress:
         for name, patches_PD in _patches(model, normals, root, decode_spec, [], progress):
             normality.witness(name, patches_PD)
     normality.calibrate(model)
+    if partial is not None:
+        shutil.rmtree(partial, ignore_errors=True)
     return Learned(model, normality, tuple(skipped))
+
+
+def _resumed(partial: Path | None, key: str) -> Normality | None:
+    """The memory a killed run left, where it was learning the same way; anything else there is ignored."""
+    if partial is None or not (partial / "model.json").is_file():
+        return None
+    stored = checkpoint.load(partial)
+    if stored.manifest.get("key") != key:
+        return None
+    return Normality.restore(stored.components["bank"], stored.manifest["normality"])
+
+
+def _name(sample: Sample, root: Path) -> str:
+    return sample.path.relative_to(root).as_posix() if sample.path.is_relative_to(root) else str(sample.path)
 
 
 def _patches(
@@ -142,8 +182,7 @@ def _patches(
                 skipped.append(Skipped(sample.path, image.reason, str(image)))
             else:
                 patches = model.patches(model.prepare(torch.from_numpy(image)[None]))
-                name = sample.path.relative_to(root).as_posix() if sample.path.is_relative_to(root) else str(sample.path)
-                yield name, patches[0].flatten(0, 1)
+                yield _name(sample, root), patches[0].flatten(0, 1)
             progress(done, len(samples))
 
 
@@ -182,13 +221,11 @@ def _report(
 ) -> None:
     calibration = learned.model.calibration
     assert calibration is not None
-    page = Page(f"Anomalies of {recipe.data.path.resolve().stem}", f"learned from {len(split.normals)} normal images")
+    page = Page(f"Anomalies of {dataset_title(recipe.data.path)}", f"learned from {len(split.normals)} normal images")
     page.note(f"Threshold {calibration.value:.3f}: {calibration.explain()}.")
     if evaluated is not None:
         loaders = Loaders(TorchDecider(learned.model), recipe.data.decode_spec, split.test)
-        anomaly_report(
-            page, evaluated.outcome, load_image=loaders.image, load_map=loaders.map, load_mask=loaders.mask
-        )
+        anomaly_report(page, evaluated.outcome, load_image=loaders.image, load_map=loaders.map, load_mask=loaders.mask)
         add_skipped(page, (*learned.skipped, *evaluated.skipped))
     page.details("The recipe", recipe.to_yaml())
     page.write(run.report)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pangu_cv.data.config import dataset_title
 from pangu_cv.data.few_shot import draw_split, holdout
 from pangu_cv.data.readers import require_same_classes
 from pangu_cv.data.sample import Dataset, Sample
@@ -81,7 +82,9 @@ def draws_of(dataset: Dataset, *, shots: int | None, seeds: Sequence[int]) -> li
         return [Draw(seed, draw_split(train, shots=shots, seed=seed).support, test) for seed in seeds]
     pool = train or labelled
     if not pool:
-        raise DataError(f"{dataset.root}: no labelled training images; found splits {sorted({str(s.split) for s in dataset})}")
+        raise DataError(
+            f"{dataset.root}: no labelled training images; found splits {sorted({str(s.split) for s in dataset})}"
+        )
     if shots is None:
         parts = [holdout(pool, fraction=0.2, seed=seed) for seed in seeds]
         draws = [Draw(seed, part.kept, part.held_out) for seed, part in zip(seeds, parts, strict=True)]
@@ -148,7 +151,7 @@ def _report(run: Run, recipe: FinetuneRecipe, results: Sequence[DrawResult], ski
         f"{len(first.outcome.classes)} classes from {len(first.draw.support)} labelled images, "
         f"measured on {len(first.outcome.paths)}"
     )
-    page = Page(f"Classification of {recipe.data.path.resolve().stem}", subtitle)
+    page = Page(f"Classification of {dataset_title(recipe.data.path)}", subtitle)
     classification_report(page, first.outcome, load_image=lambda path: decode(Path(path), spec=spec))
     if len(results) > 1:
         rows = [(r.draw.seed, f"{r.outcome.balanced_accuracy:.1%}", f"{r.outcome.accuracy:.1%}") for r in results]

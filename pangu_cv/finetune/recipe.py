@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -15,9 +15,9 @@ from pangu_cv.tasks import TaskConfig
 class FewShotConfig(Settings):
     """How many labels a run may see."""
 
-    shots: int | None = Field(5, ge=1)
+    shots: Annotated[int, Field(ge=1)] | None = 5
     """Labelled images per class (normal images for anomaly); null means all of the training split."""
-    seeds: tuple[int, ...] = Field((0,), min_length=1)
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
     """One draw per seed; figures are means over draws, the model saved is that of the first."""
 
 

@@ -1,0 +1,1 @@
+"""Networks and what surrounds them: weights, resize, heads, the memory bank, checkpoints."""

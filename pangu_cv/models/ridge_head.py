@@ -3,6 +3,7 @@
 Shapes: N labelled images, V views of each, D features, C classes.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -21,10 +22,10 @@ class RidgeHeadConfig(Settings):
     penalty: float = 0.3
     """Ridge penalty for features of unit length; more of it draws the head towards class means."""
     deviation_floor: float = 1.0
-    """Added to each feature's deviation, as a multiple of the group's median one, so that rare features do not shout."""
+    """Added to each feature's deviation, in multiples of the group's median, so that rare features do not shout."""
 
     def build(self, *, groups: Sequence[int], classes: int) -> "RidgeHead":
-        """An unfitted head for features in ``groups`` (sizes of the parts side by side, one per level and statistic)."""
+        """An unfitted head for features in ``groups``: sizes of the parts, one per level and statistic."""
         return RidgeHead(self, groups=groups, classes=classes)
 
 
@@ -54,11 +55,11 @@ class RidgeHead(nn.Module):
         return (unit_BVD.mean(1) @ self.weight_CD.T + self.bias_C) / self.temperature
 
     def _unit(self, standard: Tensor) -> Tensor:
-        parts = [nn.functional.normalize(part, dim=-1) for part in standard.split(self.groups, dim=-1)]
-        return torch.cat(parts, -1) / len(self.groups) ** 0.5
+        parts = [nn.functional.normalize(part, dim=-1) for part in torch.split(standard, self.groups, dim=-1)]
+        return torch.cat(parts, -1) / math.sqrt(len(self.groups))
 
     def _scale(self, deviation_D: Tensor) -> Tensor:
-        medians = [part.median().expand(len(part)) for part in deviation_D.split(self.groups)]
+        medians = [part.median().expand(len(part)) for part in torch.split(deviation_D, self.groups)]
         return deviation_D + self.config.deviation_floor * torch.cat(medians) + 1e-6
 
     @torch.no_grad()
@@ -95,7 +96,7 @@ def _leave_one_image_out(gram: Tensor, ridge: Tensor, targets: Tensor, *, images
     hat = torch.linalg.solve(gram + ridge, gram) + 1 / count  # the constant is the intercept's share
     residual = (targets - hat @ targets).view(images, views, -1)
     own = hat.view(images, views, images, views)[torch.arange(images), :, torch.arange(images), :]
-    left_out_residual = torch.linalg.solve(torch.eye(views, dtype=hat.dtype) - own, residual)
+    left_out_residual: Tensor = torch.linalg.solve(torch.eye(views, dtype=hat.dtype) - own, residual)
     return (targets.view(images, views, -1) - left_out_residual).mean(1)
 
 

@@ -211,7 +211,8 @@ def _read(path: Path) -> dict[str, "Tensor"]:
 
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            tensors: dict[str, Tensor] = load_file(path)
+            return tensors
         state = torch.load(path, map_location="cpu", weights_only=True)
     except SafetensorError as error:
         raise WeightsError(f"{path}: is not a safetensors file ({error})") from None

@@ -51,9 +51,9 @@ def anomaly_report(
     detections = [i for i in strongest if outcome.is_defect_N[i] and found[i]]
     missed = [i for i in strongest[::-1] if outcome.is_defect_N[i] and not found[i]]
     alarms = [i for i in strongest if not outcome.is_defect_N[i] and found[i]]
+    _pictures(page, outcome, loaders, "Strongest detections", detections, "good", "the clearest first")
     _pictures(page, outcome, loaders, "Missed defects", missed, "bad", "the least conspicuous first")
     _pictures(page, outcome, loaders, "False alarms", alarms, "warn", "the strongest first")
-    _pictures(page, outcome, loaders, "Strongest detections", detections, "good", "the clearest first")
 
 
 def _false_alarm_verdict(outcome: AnomalyOutcome) -> tuple[str, Tone]:

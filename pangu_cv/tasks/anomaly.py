@@ -75,7 +75,9 @@ class AnomalyModel(nn.Module):
     @property
     def fingerprint(self) -> str:
         """Digest of weights, levels, resize and smoothing: what patches depend on."""
-        return digest("anomaly-1", self.backbone.fingerprint, self.config.preprocess.model_dump(), self.config.smooth_patches)
+        return digest(
+            "anomaly-1", self.backbone.fingerprint, self.config.preprocess.model_dump(), self.config.smooth_patches
+        )
 
     def set_bank(self, bank_MD: Tensor) -> None:
         """Install the vectors that patches are compared with."""
@@ -106,7 +108,9 @@ class AnomalyModel(nn.Module):
         size = (image.shape[1], image.shape[2])
         return self.decide(self.prepare(image), threshold, size)
 
-    def decide(self, prepared: Tensor, threshold: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def decide(
+        self, prepared: Tensor, threshold: Tensor, size: tuple[int, int]
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The same from the network's input and the image's own height and width."""
         distances_NP = self.distances(self.patches(prepared)) / self.unit
         score_N = self.image_score(distances_NP)

@@ -34,13 +34,13 @@ class ConformalThreshold:
             return f"at most {self.asked_rate:.2%} false alarms, certified by {self.normals} normal images"
         need = math.ceil(1 / self.asked_rate) - 1
         return (
-            f"{self.normals} normal images cannot certify {self.asked_rate:.2%} false alarms; the lowest rate they can is "
-            f"{self.certified_rate:.2%}, which is used. {need} normal images would do"
+            f"{self.normals} normal images cannot certify {self.asked_rate:.2%} false alarms; "
+            f"the lowest rate they can is {self.certified_rate:.2%}, which is used. {need} normal images would do"
         )
 
 
 def conformal_threshold(normal_scores: Sequence[float], *, rate: float) -> ConformalThreshold:
-    """The threshold for ``rate`` in (0, 1), or for the lowest rate that ``normal_scores`` (at least one) can certify."""
+    """The threshold for ``rate`` in (0, 1), or for the lowest rate that ``normal_scores`` can certify."""
     assert normal_scores, "a threshold needs a score"
     scores = sorted(normal_scores)
     rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)

@@ -1,7 +1,7 @@
 """What normal looks like: the bank, and the evidence its threshold rests on; images come and go without the others.
 
-For every image the few patches hardest to explain by the others (its witnesses) are kept, so that its left-out score can
-be computed again after the bank has changed. This is exact while those patches stay the hardest, and our reading beyond.
+For every image the few patches hardest to explain by the others (its witnesses) are kept, so that its left-out score
+can be computed again after the bank has changed. That is exact while those patches stay the hardest (ours).
 
 Shapes: P patches, K witnesses, D features.
 """

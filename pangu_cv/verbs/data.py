@@ -75,7 +75,10 @@ def _facts(found: DataCheck) -> list[str]:
             f"(median {height[1]}), {found.sizes.distinct} different"
         )
     lines.append("kinds: " + ", ".join(f"{kind} ({count})" for kind, count in found.kinds.items()))
-    lines.append(f"unreadable: {len(found.unreadable)}, duplicate groups: {len(found.duplicates)}, mask faults: {len(found.mask_faults)}")
+    lines.append(
+        f"unreadable: {len(found.unreadable)}, duplicate groups: {len(found.duplicates)}, "
+        f"mask faults: {len(found.mask_faults)}"
+    )
     return lines
 
 
@@ -89,7 +92,9 @@ def _write_report(found: DataCheck, path: Path, root: Path | None, target: Path)
             Tile("Duplicates", str(len(found.duplicates)), f"{bad} across splits", "bad" if bad else "neutral"),
         ]
     )
-    page.verdict("Ready to train on." if found.ok else "Mend what is listed below first.", "good" if found.ok else "bad")
+    page.verdict(
+        "Ready to train on." if found.ok else "Mend what is listed below first.", "good" if found.ok else "bad"
+    )
     for line in (*found.notes, *found.advice):
         page.note(line)
     page.section("Classes and splits")
@@ -103,7 +108,10 @@ def _write_report(found: DataCheck, path: Path, root: Path | None, target: Path)
         page.table(["file", "why"], [(f.path, f.message) for f in (*found.unreadable, *found.mask_faults)])
     if found.duplicates:
         page.section("Identical pictures")
-        page.table(["kind", "files", "splits"], [(d.kind, ", ".join(d.paths), ", ".join(map(str, d.splits))) for d in found.duplicates])
+        page.table(
+            ["kind", "files", "splits"],
+            [(d.kind, ", ".join(d.paths), ", ".join(map(str, d.splits))) for d in found.duplicates],
+        )
     try:
         pictures = class_rows(read_dataset(path, root=root), thumb_px=160)
     except DataError:

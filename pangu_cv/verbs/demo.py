@@ -24,10 +24,12 @@ def demo(*, data: Path | None = None, out: Path = Path("runs/demo")) -> None:
         print(f"\n{part.task}")
         for line in figures(part.metrics):
             print(f"  {line}")
-        print(f"  certificate       {worst['images']} images, {worst['flips']:.0f} flips, scores within {worst['score']:.1e}")
+        print(
+            f"  certificate       {worst['images']} images, {worst['flips']} flips, scores within {worst['score']:.1e}"
+        )
         print(f"  report            {part.report}")
     first = parts[0]
-    shown = data or Path(out) / "images" / "classes" / "test" / "nest"
+    shown = data or Path(out) / "images" / "power_line_defects" / "test" / "nest"
     print(f"\nDone in {time.perf_counter() - start:.0f} s. Open {first.report} in a browser. Next:")
     print(f"  pangu-cv predict {first.bundle} {shown} --out {out}/predictions   (runs without torch)")
     print(f"  pangu-cv verify {first.bundle}")

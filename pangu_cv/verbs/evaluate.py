@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pangu_cv.data.config import DataConfig
+from pangu_cv.data.config import DataConfig, dataset_title
 from pangu_cv.evaluate import Decider, Loaders, TorchDecider, evaluate_anomaly, evaluate_classify, test_samples
 from pangu_cv.progress import bar
 from pangu_cv.report.anomaly import anomaly_report
@@ -45,7 +45,7 @@ def evaluate(
     decider, spec, classes, rate = _open(model)
     samples = test_samples(DataConfig(path=data, root=root).read())
     loaders = Loaders(decider, spec, samples)
-    page = Page(f"{model.name} on {data.resolve().stem}", f"{len(samples)} images")
+    page = Page(f"{model.name} on {dataset_title(data)}", f"{len(samples)} images")
     with bar("evaluating") as progress:
         if rate is None:
             result = evaluate_classify(decider, samples, classes=classes, decode_spec=spec, progress=progress)
@@ -53,9 +53,7 @@ def evaluate(
             summary, skipped = result.outcome.summary(), result.skipped
         else:
             found = evaluate_anomaly(decider, samples, asked_rate=rate, decode_spec=spec, progress=progress)
-            anomaly_report(
-                page, found.outcome, load_image=loaders.image, load_map=loaders.map, load_mask=loaders.mask
-            )
+            anomaly_report(page, found.outcome, load_image=loaders.image, load_map=loaders.map, load_mask=loaders.mask)
             summary, skipped = found.outcome.summary(), found.skipped
     run = Run.start(out, name="evaluate")
     metrics = {"model": str(model), "data": str(data), **summary, "skipped": [str(s.path) for s in skipped]}
@@ -76,7 +74,8 @@ def _open(model: Path) -> tuple[Decider, DecodeSpec, tuple[str, ...], float | No
     if (model / "bundle.json").is_file():
         predictor = Predictor(model)
         threshold = predictor.bundle.threshold
-        return predictor, predictor.bundle.decode, predictor.bundle.classes, threshold and threshold.false_alarm_rate
+        rate = None if threshold is None else threshold.false_alarm_rate
+        return predictor, predictor.bundle.decode, predictor.bundle.classes, rate
     saved = load_model(model / "model" if (model / "model" / "model.json").is_file() else model)
     spec = saved.provenance.decode
     if isinstance(saved.model, AnomalyModel):

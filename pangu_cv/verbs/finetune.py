@@ -52,6 +52,11 @@ def figures(metrics: dict[str, object]) -> list[str]:
     lines = [f"threshold         {threshold['value']:.3f}: {threshold['statement']}", *lines]  # type: ignore[index]
     if test is None:
         return lines
-    names = {"image_auroc": "image AUROC", "pixel_auroc": "pixel AUROC", "false_alarm_rate": "false alarms", "recall": "recall"}
+    names = {
+        "image_auroc": "image AUROC",
+        "pixel_auroc": "pixel AUROC",
+        "false_alarm_rate": "false alarms",
+        "recall": "recall",
+    }
     shown = [f"{label:17} {test[key]:.3f}" for key, label in names.items() if test.get(key) is not None]  # type: ignore[index,attr-defined]
     return [*shown, *lines]

@@ -26,7 +26,9 @@ def list_weights(*, as_json: Annotated[bool, Parameter(name="--json")] = False) 
         except WeightsError as error:
             absent = str(error).startswith("no weights")
             where, digest = ("not on this machine" if absent else str(error)), None
-        rows.append({"name": entry.name, "licence": entry.licence, "about": entry.about, "where": where, "sha256": digest})
+        rows.append(
+            {"name": entry.name, "licence": entry.licence, "about": entry.about, "where": where, "sha256": digest}
+        )
     if as_json:
         print(json.dumps(rows))
         return

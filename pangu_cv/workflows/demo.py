@@ -56,10 +56,12 @@ def run_demo(out: Path, *, data: Path | None, say: Say) -> list[DemoPart]:
     else:
         images = _scenes(out, say)
         parts = [
-            _job("classify", images / "classes", out, shots=SHOTS, say=say),
-            _job("anomaly", images / "anomalies", out / "anomaly", shots=None, say=say),
+            _job("classify", images / "power_line_defects", out, shots=SHOTS, say=say),
+            _job("anomaly", images / "power_line_watch", out / "anomaly", shots=None, say=say),
         ]
-    write_json(out / "summary.json", {"data": str(data or "built-in power-line scenes"), "parts": [_summary(p) for p in parts]})
+    write_json(
+        out / "summary.json", {"data": str(data or "built-in power-line scenes"), "parts": [_summary(p) for p in parts]}
+    )
     return parts
 
 
@@ -67,13 +69,17 @@ def _scenes(out: Path, say: Say) -> Path:
     images = out / "images"
     say(f"drawing power-line scenes of one camera into {images}")
     with bar("drawing scenes") as progress:
-        if not (images / "classes").is_dir():
+        if not (images / "power_line_defects").is_dir():
             write_class_folders(
-                images / "classes", images_per_class={"train": SHOTS, "test": 15}, seed=0, config=STATION, progress=progress
+                images / "power_line_defects",
+                images_per_class={"train": SHOTS, "test": 15},
+                seed=0,
+                config=STATION,
+                progress=progress,
             )
-        if not (images / "anomalies").is_dir():
+        if not (images / "power_line_watch").is_dir():
             write_mvtec(
-                images / "anomalies",
+                images / "power_line_watch",
                 normals_train=60,
                 normals_test=20,
                 defects_per_kind=6,
@@ -89,14 +95,16 @@ def _kind_of(dataset: Dataset) -> Kind:
 
 
 def _shots(dataset: Dataset) -> int | None:
-    """As many as the smallest class allows, at most 5, one image of it kept to measure on where there is no test split."""
+    """As the smallest class allows, at most 5; without a test split one image of it is kept to measure on."""
     if _kind_of(dataset) == "anomaly":
         return None
     train = dataset.split("train")
     pool = train or tuple(s for s in dataset if s.label is not None)
     counts = [sum(s.label == name for s in pool) for name in sorted({s.label for s in pool if s.label is not None})]
     if len(counts) < 2:
-        raise DataError(f"{dataset.root}: the demo classifies, which needs 2 class folders or more; found {len(counts)}")
+        raise DataError(
+            f"{dataset.root}: the demo classifies, which needs 2 class folders or more; found {len(counts)}"
+        )
     shots = min(5, min(counts) - (0 if train and len(train) < len(dataset) else 1))
     if shots < 1:
         raise DataError(f"{dataset.root}: a class has a single image; give every class at least 2")

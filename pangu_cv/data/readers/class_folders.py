@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from pangu_runtime.images import find_images
-
 from pangu_cv.data.readers.folders import describe, loose_images, split_folders, subfolders
 from pangu_cv.data.sample import Dataset, Sample, Split
 from pangu_cv.errors import DataError
+from pangu_runtime.images import find_images
 
 # Folders that hold one part of every sample, not one class of them.
 _PARTS = frozenset(("images", "imgs", "img", "masks", "labels", "annotations", "jpegimages", "ground_truth"))

@@ -3,9 +3,8 @@
 from collections import Counter
 from pathlib import Path
 
-from pangu_runtime.images import is_image_name, natural_key
-
 from pangu_cv.data.sample import Split
+from pangu_runtime.images import is_image_name, natural_key
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from pangu_runtime.images import find_images
-
 from pangu_cv.data.readers.folders import describe, loose_images, split_folders, subfolders
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
+from pangu_runtime.images import find_images
 
 NORMAL = "good"
 

@@ -1,0 +1,96 @@
+"""Tiny pictures, runs and bundles that tests of several folders share; runs and bundles are made once a session."""
+
+import os
+import shutil
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pangu_cv import recipes
+from pangu_cv.deploy import export
+from pangu_cv.finetune import FinetuneRecipe, finetune
+from pangu_runtime.images import list_images
+
+NETWORK = (
+    "task.backbone.name=test_efficientnet",
+    "task.backbone.weights=random",
+    "task.preprocess.image_px=64",
+)
+COLOURS = {"blue": (60, 80, 190), "green": (60, 170, 80), "red": (200, 70, 60)}
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished run, its bundle, and the images it was made and certified with."""
+
+    run: Path
+    bundle: Path
+    data: Path
+    images: tuple[Path, ...]
+
+
+def picture(colour: tuple[int, int, int], seed: int, *, height: int = 40, width: int = 48) -> np.ndarray:
+    """A plain colour with noise, uint8[height,width,3]."""
+    noise = np.random.default_rng(seed).integers(-30, 30, (height, width, 3))
+    return (np.array(colour) + noise).clip(0, 255).astype(np.uint8)
+
+
+def save(path: Path, image: np.ndarray) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(image).save(path)
+    return path
+
+
+def class_folders(root: Path, *, classes: tuple[str, ...] = ("blue", "red"), train: int = 4, test: int = 3) -> Path:
+    """``train|test/<colour>/*.png``; without the folder level of splits where ``test`` is 0."""
+    for part, count in (("train", train), ("test", test)):
+        for name in classes:
+            for number in range(count):
+                seed = abs(hash((part == "test", COLOURS[name], number))) % 2**31
+                folder = root / part / name if test else root / name
+                save(folder / f"{number}.png", picture(COLOURS[name], seed, width=48 + 4 * (number % 2)))
+    return root
+
+
+def mvtec(root: Path, *, normals: int = 8, test: int = 4, defects: int = 3) -> Path:
+    """Blue is normal; a defect is a red square with its mask."""
+    for number in range(normals):
+        save(root / "train" / "good" / f"{number}.png", picture(COLOURS["blue"], number))
+    for number in range(test):
+        save(root / "test" / "good" / f"{number}.png", picture(COLOURS["blue"], 1000 + number))
+    for number in range(defects):
+        image, mask = picture(COLOURS["blue"], 2000 + number), np.zeros((40, 48), np.uint8)
+        image[8:28, 8:28], mask[8:28, 8:28] = COLOURS["red"], 255
+        save(root / "test" / "stain" / f"{number}.png", image)
+        save(root / "ground_truth" / "stain" / f"{number}_mask.png", mask)
+    return root
+
+
+def recipe(kind: str, data: Path, output: Path, *overrides: str) -> FinetuneRecipe:
+    """The shipped recipe on a tiny network with random weights."""
+    lines = [*NETWORK, f"data.path={data}", f"output={output}", *overrides]
+    return FinetuneRecipe.load(recipes.find("finetune", kind), lines)
+
+
+@cache
+def made(kind: str) -> Made:
+    """A run of ``classify`` or ``anomaly`` and its bundle; read only, copy what a test changes."""
+    root = Path(os.environ["PANGU_CV_CACHE"]).parent / "made" / kind
+    torch.manual_seed(0)
+    if kind == "classify":
+        data = class_folders(root / "data", train=6, test=4)
+        result = finetune(recipe(kind, data, root / "run", "few_shot.shots=4"))
+    else:
+        data = mvtec(root / "data", normals=20)
+        result = finetune(recipe(kind, data, root / "run"))
+    images = list_images(data / "test")
+    return Made(result.folder, export(result.model, root / "bundle", images).bundle, data, images)
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    """A copy that a test may change."""
+    return Path(shutil.copytree(folder, target))
