@@ -48,12 +48,17 @@ def anomaly_report(
     _kinds(page, outcome)
     found = outcome.is_anomalous_N
     strongest = np.argsort(-outcome.scores_N, kind="stable")
-    detections = [i for i in strongest if outcome.is_defect_N[i] and found[i]]
+    detections = _one_of_each_first([i for i in strongest if outcome.is_defect_N[i] and found[i]], outcome.defect_N)
     missed = [i for i in strongest[::-1] if outcome.is_defect_N[i] and not found[i]]
     alarms = [i for i in strongest if not outcome.is_defect_N[i] and found[i]]
-    _pictures(page, outcome, loaders, "Strongest detections", detections, "good", "the clearest first")
+    _pictures(page, outcome, loaders, "Strongest detections", detections, "good", "the clearest of each kind first")
     _pictures(page, outcome, loaders, "Missed defects", missed, "bad", "the least conspicuous first")
     _pictures(page, outcome, loaders, "False alarms", alarms, "warn", "the strongest first")
+
+
+def _one_of_each_first(ranked: list[int], kinds: Sequence[str]) -> list[int]:
+    firsts = list({kinds[i]: i for i in reversed(ranked)}.values())
+    return sorted(firsts, key=ranked.index) + [i for i in ranked if i not in firsts]
 
 
 def _false_alarm_verdict(outcome: AnomalyOutcome) -> tuple[str, Tone]:

@@ -1,0 +1,129 @@
+"""A benchmark as cells: each is measured once, kept as one JSON file, and measured again only when its code changes."""
+
+import ast
+import json
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import isolate
+from benchmarks.machine import ROOT, command, commit, machine, versions
+from pangu_cv.features import digest
+from pangu_cv.staging import write_json
+
+# What every figure rests on; a cell adds its own benchmark module.
+MODEL_CODE = (
+    "pangu_cv/data/few_shot.py",
+    "pangu_cv/deploy",
+    "pangu_cv/evaluate.py",
+    "pangu_cv/features.py",
+    "pangu_cv/finetune",
+    "pangu_cv/metrics",
+    "pangu_cv/models",
+    "pangu_cv/tasks",
+    "export/pangu_runtime",
+    "recipes/finetune",
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """``target(data=..., is_quick=..., **options)`` returns plain values; ``sources`` are files or folders of code.
+
+    An isolated cell runs in a process of its own.
+    """
+
+    name: str
+    target: str
+    options: dict[str, Any] = field(default_factory=dict)
+    sources: tuple[str, ...] = MODEL_CODE
+    is_isolated: bool = False
+
+    @property
+    def key(self) -> str:
+        """Digest of options, code, machine and versions: a result under another key is measured again."""
+        own = f"{self.target.partition(':')[0].replace('.', '/')}.py"
+        code = [(path.relative_to(ROOT).as_posix(), _meaning(path)) for path in _files((*self.sources, own))]
+        return digest(self.target, self.options, code, machine(), versions())
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where images are read and results kept; ``is_quick`` measures small parts, to see that everything runs."""
+
+    data: Path
+    results: Path
+    is_quick: bool = False
+
+    def finished(self, cell: Cell) -> bool:
+        """Whether the cell's result is there and of this code."""
+        try:
+            return bool(json.loads(self._path(cell).read_text(encoding="utf-8"))["key"] == cell.key)
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def measure(self, cell: Cell) -> float:
+        """Run a cell and write its result; seconds it took. Raises NotRunError."""
+        values = {"data": str(self.data), "is_quick": self.is_quick, **cell.options}
+        start = time.perf_counter()
+        result = isolate.call(cell.target, values) if cell.is_isolated else isolate.resolve(cell.target)(**values)
+        seconds = time.perf_counter() - start
+        write_record(self._path(cell), cell=cell.name, key=cell.key, result=result, seconds=seconds)
+        return seconds
+
+    def _path(self, cell: Cell) -> Path:
+        return self.results / f"{cell.name}.json"
+
+
+def write_record(path: Path, *, cell: str, key: str, result: dict[str, Any], seconds: float) -> None:
+    """One cell's file, written whole or not at all."""
+    about = {
+        "cell": cell,
+        "key": key,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command(),
+        "commit": commit(),
+        "machine": machine(),
+        "versions": versions(),
+        "seconds": round(seconds, 1),
+    }
+    write_json(path, about | {"result": result})
+
+
+def run_all(cells: Sequence[Cell], bench: Bench) -> list[str]:
+    """Measure what is not finished, one after another; what could not run is said, with the reason, and returned."""
+    not_run = []
+    for number, cell in enumerate(cells, start=1):
+        head = f"[{number}/{len(cells)}] {cell.name}"
+        if bench.finished(cell):
+            print(f"{head}: done before", file=sys.stderr)
+            continue
+        try:
+            print(f"{head}: {bench.measure(cell):.0f} s", file=sys.stderr)
+        except isolate.NotRunError as reason:
+            print(f"{head}: not run, {reason}", file=sys.stderr)
+            not_run.append(cell.name)
+    return not_run
+
+
+def _files(sources: Iterable[str]) -> list[Path]:
+    found = [ROOT / source for source in sources]
+    nested = [sorted(p for p in path.rglob("*") if p.suffix in (".py", ".yaml")) if path.is_dir() else [path] for path in found]
+    return [path for paths in nested for path in paths]
+
+
+def _meaning(path: Path) -> str:
+    """Code without comments, docstrings and format, so that a better sentence does not cost a new measurement."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix != ".py":
+        return "\n".join(line.split("#")[0].rstrip() for line in text.splitlines())
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            body[0].value = ast.Constant("")
+    return digest(ast.dump(tree))
