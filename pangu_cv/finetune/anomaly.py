@@ -207,7 +207,7 @@ def _metrics(learned: Learned, evaluated: Evaluated[AnomalyOutcome] | None) -> d
         "bank": {
             "vectors": bank.size,
             "capacity": bank.capacity,
-            "megabytes": round(bank.size * (learned.model.features + 2) * 4 / 1e6, 3),
+            "megabytes": round(bank.nbytes / 1e6, 3),
             "images": sum(name != "" for name in bank.images),
             "radius": bank.radius,
         },

@@ -28,10 +28,15 @@ class MemoryBankConfig(Settings):
 
     def build(self, features: int) -> "MemoryBank":
         """An empty bank for vectors of ``features`` numbers."""
-        capacity = int(self.max_mb * 1e6 // (4 * (features + 2)))  # a vector, its norm, its owner
+        capacity = int(self.max_mb * 1e6 // bytes_per_centre(features))
         if capacity < 16:
             raise SettingsError(f"bank.max_mb: {self.max_mb} holds {capacity} vectors of {features}; 16 are the least")
         return MemoryBank(capacity=capacity, features=features)
+
+
+def bytes_per_centre(features: int) -> int:
+    """A float32 vector, its owner (int32) and its count of covered patches (int64)."""
+    return 4 * features + 4 + 8
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,11 @@ class MemoryBank:
         self._covered = torch.zeros(capacity, dtype=torch.int64)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the centres held now; never more than the cap."""
+        return self.size * bytes_per_centre(self._vectors.shape[1])
+
+    @property
     def vectors_MD(self) -> Tensor:
         """The centres."""
         return self._vectors[: self.size]
@@ -67,7 +77,7 @@ class MemoryBank:
 
     @property
     def covered_M(self) -> Tensor:
-        """For each centre the patches of other images it stands for."""
+        """For each centre the patches it stands for: those of other images, and former centres."""
         return self._covered[: self.size]
 
     def add(self, name: str, patches_PD: Tensor) -> int:
@@ -81,7 +91,8 @@ class MemoryBank:
         fresh = self._uncovered(patches_PD)
         while self.size + len(fresh) > self.capacity:
             if self.size == 0 or len(fresh) > self.capacity:
-                fresh = fresh[cover(fresh, radius=self._wider(fresh))]
+                self._widen(fresh)
+                fresh = fresh[cover(fresh, radius=self.radius)]
             else:
                 self._thin()
                 fresh = self._uncovered(fresh)
@@ -129,8 +140,7 @@ class MemoryBank:
 
     def _thin(self) -> None:
         """Grow the radius until about a quarter of the centres lies within it of another, and let those go."""
-        self.radius = self._wider(self.vectors_MD)
-        self.cover_bound += self.radius
+        self._widen(self.vectors_MD)
         kept = cover(self.vectors_MD, radius=self.radius)
         dropped = torch.ones(self.size, dtype=torch.bool)
         dropped[kept] = False
@@ -140,11 +150,13 @@ class MemoryBank:
         self._covered[kept] += inherited
         self._keep(kept)
 
-    def _wider(self, vectors_MD: Tensor) -> float:
+    def _widen(self, vectors_MD: Tensor) -> None:
+        """Grow the radius such that a cover of these vectors lets about a quarter of them go."""
         sample = torch.arange(0, len(vectors_MD), max(1, len(vectors_MD) // _GAP_SAMPLE))
         gaps = nearest(vectors_MD[sample], vectors_MD, excluding=sample).distances_P
         # each pair closer than the radius loses one of two, so twice the share must lie within it
-        return max(1.05 * self.radius, float(gaps.quantile(min(1.0, 2 * _SHRINK))), 1e-6)
+        self.radius = max(1.05 * self.radius, float(gaps.quantile(min(1.0, 2 * _SHRINK))), 1e-6)
+        self.cover_bound += self.radius
 
     def _keep(self, rows: Tensor) -> None:
         for buffer in (self._vectors, self._owners, self._covered):

@@ -1,0 +1,144 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from pangu_cv.models import ridge_head
+from pangu_cv.models.ridge_head import FALLBACK_TEMPERATURE, RidgeHead, RidgeHeadConfig
+
+GROUPS = [5, 3, 4]
+
+
+def problem(seed: int, *, images: int = 12, views: int = 3, classes: int = 3) -> tuple[Tensor, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    labels = torch.arange(images) % classes
+    centres = torch.randn(classes, sum(GROUPS), generator=rng)
+    features = centres[labels][:, None] + 0.7 * torch.randn(images, views, sum(GROUPS), generator=rng)
+    return features, labels
+
+
+def fitted(features: Tensor, labels: Tensor, *, classes: int = 3, penalty: float = 0.3) -> RidgeHead:
+    head = RidgeHeadConfig(penalty=penalty).build(groups=GROUPS, classes=classes)
+    head.fit(features, labels)
+    return head
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("views", [1, 2, 4])
+def test_leave_one_out_equals_refitting_without_the_image(seed: int, views: int) -> None:
+    features, labels = problem(seed, views=views)
+    head = fitted(features, labels)
+    x = features.double().flatten(0, 1)
+    unit = head._unit((x - x.mean(0)) / head._scale(x.std(0, unbiased=False))).view(len(labels), views, -1)
+    targets = torch.nn.functional.one_hot(labels, 3).double()[:, None].expand(-1, views, -1)
+    centred = (unit - unit.flatten(0, 1).mean(0)).flatten(0, 1)
+    ridge = 0.3 * torch.eye(len(centred), dtype=torch.float64)
+    found = ridge_head._leave_one_image_out(
+        centred @ centred.T, ridge, targets.flatten(0, 1), images=len(labels), views=views
+    )
+    for left_out in range(len(labels)):
+        kept = [n for n in range(len(labels)) if n != left_out]
+        expected = refit(unit[kept].flatten(0, 1), targets[kept].flatten(0, 1), unit[left_out])
+        torch.testing.assert_close(found[left_out], expected.mean(0), atol=1e-10, rtol=0)
+
+
+def refit(x: Tensor, y: Tensor, queries: Tensor) -> Tensor:
+    """Ridge regression with an unpenalised intercept, in the primal."""
+    mean, base = x.mean(0), y.mean(0)
+    gram = (x - mean).T @ (x - mean) + 0.3 * torch.eye(x.shape[1], dtype=torch.float64)
+    weight = torch.linalg.solve(gram, (x - mean).T @ (y - base))
+    return base + (queries - mean) @ weight
+
+
+def test_weights_are_those_of_the_primal_problem() -> None:
+    features, labels = problem(0)
+    head = fitted(features, labels)
+    x = features.double().flatten(0, 1)
+    unit = head._unit((x - x.mean(0)) / head._scale(x.std(0, unbiased=False)))
+    targets = torch.nn.functional.one_hot(labels, 3).double().repeat_interleave(3, 0)
+    expected = refit(unit, targets, unit).view(len(labels), 3, -1).mean(1)
+    torch.testing.assert_close(head(features) * head.temperature, expected.float(), atol=1e-5, rtol=1e-5)
+
+
+def test_fit_is_deterministic() -> None:
+    one, two = (fitted(*problem(1)) for _ in range(2))
+    assert all(torch.equal(a, b) for a, b in zip(one.buffers(), two.buffers(), strict=True))
+
+
+def test_refitting_forgets_the_earlier_fit() -> None:
+    head = fitted(*problem(1))
+    head.fit(*problem(2))
+    fresh = fitted(*problem(2))
+    assert all(torch.equal(a, b) for a, b in zip(head.buffers(), fresh.buffers(), strict=True))
+
+
+def test_order_of_images_does_not_matter() -> None:
+    features, labels = problem(3)
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))
+    one, two = fitted(features, labels), fitted(features[order], labels[order])
+    torch.testing.assert_close(one(features), two(features), atol=1e-5, rtol=1e-4)
+
+
+def test_renaming_classes_permutes_scores() -> None:
+    features, labels = problem(4)
+    permutation = torch.tensor([2, 0, 1])
+    one, two = fitted(features, labels), fitted(features, permutation[labels])
+    torch.testing.assert_close(one(features).softmax(1), two(features).softmax(1)[:, permutation], atol=1e-6, rtol=1e-5)
+
+
+def test_one_shot_per_class_takes_the_fallback() -> None:
+    features, labels = problem(5, images=3)
+    assert float(fitted(features, labels).temperature) == pytest.approx(FALLBACK_TEMPERATURE)
+    features, labels = problem(5, images=6)
+    assert float(fitted(features, labels).temperature) != pytest.approx(FALLBACK_TEMPERATURE)
+
+
+def test_temperature_is_the_best_of_the_smoothed_likelihood() -> None:
+    logits = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(20) % 3
+    found = ridge_head._best_temperature(logits, labels)
+
+    def loss(temperature: float) -> float:
+        return float(torch.nn.functional.cross_entropy(logits / temperature, labels, label_smoothing=1 / 22))
+
+    assert loss(found) <= min(loss(found * 1.1), loss(found / 1.1))
+
+
+def test_separable_classes_are_told_apart_with_doubt_left() -> None:
+    features, labels = problem(6, images=30)
+    head = fitted(features, labels)
+    scores = head(features).softmax(1)
+    assert bool((scores.argmax(1) == labels).all())
+    assert float(scores.max()) < 1
+    assert math.isfinite(float(head.temperature))
+
+
+def test_more_views_are_seen_as_more_evidence() -> None:
+    features, labels = problem(7)
+    assert not torch.allclose(fitted(features, labels).weight_CD, fitted(features[:, :1], labels).weight_CD)
+    one = fitted(features[:, :1], labels)
+    repeated = fitted(features[:, :1].expand(-1, 3, -1), labels, penalty=0.9)
+    torch.testing.assert_close(one(features), repeated(features), atol=1e-4, rtol=1e-3)
+
+
+def test_decision_may_see_other_views_than_the_fit() -> None:
+    head = fitted(*problem(8))
+    assert head(torch.randn(5, 1, sum(GROUPS))).shape == (5, 3)
+    assert head(torch.randn(5, 4, sum(GROUPS))).shape == (5, 3)
+
+
+def test_constant_features_do_no_harm() -> None:
+    features, labels = problem(9)
+    features[..., 2] = 3.0
+    features[..., 5:8] = 0.0  # a whole group
+    head = fitted(features, labels)
+    assert all(bool(b.isfinite().all()) for b in head.buffers())
+    assert bool(head(features).isfinite().all())
+
+
+def test_scale_of_a_feature_does_not_matter() -> None:
+    features, labels = problem(10)
+    one = fitted(features, labels)
+    two = fitted(features * 1000, labels)
+    torch.testing.assert_close(one(features), two(features * 1000), atol=1e-3, rtol=1e-3)

@@ -1,0 +1,87 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pangu_runtime.errors import BundleError, ImageError
+from pangu_runtime.predictor import AnomalyPrediction, ClassPrediction, Predictor
+
+from tests.finetune.tiny import COLOURS, Made, copy_of, picture, save
+
+
+def test_one_image_in_memory(classify: Made) -> None:
+    found = Predictor(classify.bundle).predict_image(picture(COLOURS["red"], 9), source="camera 1")
+    assert isinstance(found, ClassPrediction)
+    assert (found.label, found.source) == ("red", "camera 1")
+    assert found.scores_C.sum() == pytest.approx(1, abs=1e-5)
+    assert found.score == found.scores_C.max()
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3), np.float32),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(classify: Made, image: np.ndarray) -> None:
+    with pytest.raises(ImageError, match="expected"):
+        Predictor(classify.bundle).predict_image(image)
+
+
+def test_map_has_the_size_of_the_image_and_shows_the_spot(anomaly: Made) -> None:
+    predictor = Predictor(anomaly.bundle)
+    path = anomaly.data / "test" / "stain" / "0.png"
+    (found,) = predictor.predict([path])
+    assert isinstance(found, AnomalyPrediction)
+    assert found.map_HW.shape == (40, 48)
+    assert found.is_anomalous
+    assert found.map_HW[8:28, 8:28].mean() > found.map_HW[:, 36:].mean()
+
+
+def test_batches_do_not_change_scores(
+    anomaly: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [
+        save(tmp_path / f"{n}.png", picture(COLOURS["blue"], n, width=48 if n % 3 else 60)) for n in range(8)
+    ]
+    together = [p.score for p in Predictor(anomaly.bundle).predict(paths)]  # type: ignore[union-attr]
+    monkeypatch.setattr("pangu_runtime.predictor.BATCH_PIXELS", 1)
+    alone = [p.score for p in Predictor(anomaly.bundle).predict(paths)]  # type: ignore[union-attr]
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_order_is_kept_among_unreadable_files(classify: Made, tmp_path: Path) -> None:
+    good = classify.images[0]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"")
+    found = list(Predictor(classify.bundle).predict([bad, good, bad, good, good, tmp_path / "none.png"]))
+    assert [isinstance(f, ImageError) for f in found] == [True, False, True, False, False, True]
+
+
+def test_no_path_gives_nothing(classify: Made) -> None:
+    assert list(Predictor(classify.bundle).predict([])) == []
+
+
+def test_threshold_moves_without_a_new_export(anomaly: Made, caplog: pytest.LogCaptureFixture) -> None:
+    image = picture(COLOURS["blue"], 5003)
+    certified = Predictor(anomaly.bundle).predict_image(image)
+    assert not caplog.records
+    moved = Predictor(anomaly.bundle, threshold=0.01).predict_image(image)
+    assert isinstance(certified, AnomalyPrediction)
+    assert isinstance(moved, AnomalyPrediction)
+    assert (certified.is_anomalous, moved.is_anomalous) == (False, True)
+    assert moved.threshold == pytest.approx(0.01)
+    assert moved.score == pytest.approx(certified.score)
+    assert [r.levelname for r in caplog.records] == ["WARNING"]
+
+
+def test_graph_of_the_other_task_is_refused(classify: Made, anomaly: Made, tmp_path: Path) -> None:
+    from pangu_runtime.bundle import write_sums
+
+    bundle = copy_of(anomaly.bundle, tmp_path / "bundle")
+    (bundle / "model.onnx").write_bytes((classify.bundle / "model.onnx").read_bytes())
+    write_sums(bundle)
+    with pytest.raises(BundleError, match="are not those of 'anomaly'"):
+        Predictor(bundle)

@@ -1,0 +1,172 @@
+import datetime
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pangu_cv import recipes
+from pangu_cv.errors import SettingsError
+from pangu_cv.finetune import FinetuneRecipe
+from pangu_cv.settings import Settings
+
+CLASSIFY = recipes.find("finetune", "classify")
+
+
+def refused(*overrides: str, path: Path = CLASSIFY) -> str:
+    with pytest.raises(SettingsError) as caught:
+        FinetuneRecipe.load(path, ["data.path=x", *overrides])
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "nearest"),
+    [
+        ("ouput=x", "ouput", "output"),
+        ("few_shot.shot=3", "few_shot.shot", "shots"),
+        ("data.pth=x", "data.pth", "path"),
+        ("task.fit_view=[identity]", "fit_view", "fit_views"),
+        ("task.backbone.nme=x", "backbone.nme", "name"),
+        ("task.preprocess.image_pixels=9", "preprocess.image_pixels", "image_px"),
+        ("task.head.penalti=1", "head.penalti", "penalty"),
+    ],
+)
+def test_misspelt_key_is_named_with_file_and_nearest(override: str, key: str, nearest: str) -> None:
+    told = refused(override)
+    assert told.startswith("classify.yaml: 1 problem(s)\n")
+    assert f"{key}: no such key" in told
+    assert f"did you mean '{nearest}'?" in told
+
+
+def test_key_of_the_other_task_is_no_key_of_this_one() -> None:
+    told = refused("task.bank.max_mb=3")
+    assert "bank: no such key" in told
+    assert "backbone" in told
+
+
+def test_key_that_resembles_nothing_lists_what_is_allowed() -> None:
+    assert "allowed here: seeds, shots" in refused("few_shot.zzz=1")
+
+
+def test_key_is_shown_as_it_is_written() -> None:
+    """Not with pydantic's tag in it: what is shown can be pasted back as an override."""
+    assert "  task.backbone.nme: " in refused("task.backbone.nme=x")
+    assert "  task.preprocess.image_px: " in refused("task.preprocess.image_px=wide")
+
+
+def test_all_problems_are_told_at_once() -> None:
+    told = refused("few_shot.shots=0", "task.backbon.name=x", "cache=perhaps", "few_shot.seeds=[]")
+    assert told.startswith("classify.yaml: 4 problem(s)")
+    for key in ("few_shot.shots", "backbon", "cache", "few_shot.seeds"):
+        assert key in told
+
+
+def test_unknown_kind_names_the_kinds() -> None:
+    told = refused("task.kind=segmentation")
+    assert "classify" in told
+    assert "anomaly" in told
+
+
+def test_missing_key_is_told() -> None:
+    with pytest.raises(SettingsError, match="is required"):
+        FinetuneRecipe.load(CLASSIFY)
+
+
+def test_overrides_are_yaml() -> None:
+    recipe = FinetuneRecipe.load(
+        CLASSIFY,
+        ["data.path=a b/ä", "few_shot.shots=null", "few_shot.seeds=[3, 1]", "task.head.penalty=1e-2", "cache=false"],
+    )
+    assert recipe.data.path == Path("a b/ä")
+    assert recipe.few_shot.shots is None
+    assert recipe.few_shot.seeds == (3, 1)
+    assert recipe.task.head.penalty == 0.01  # type: ignore[union-attr]
+    assert recipe.cache is False
+
+
+def test_value_may_hold_an_equals_sign() -> None:
+    assert FinetuneRecipe.load(CLASSIFY, ["data.path=a=b"]).data.path == Path("a=b")
+
+
+def test_later_override_wins() -> None:
+    assert FinetuneRecipe.load(CLASSIFY, ["data.path=x", "few_shot.shots=1", "few_shot.shots=2"]).few_shot.shots == 2
+
+
+@pytest.mark.parametrize("name", ["2024", "2024-05-01", "1e3", "yes"])
+def test_folder_named_like_another_yaml_value_is_a_path(name: str) -> None:
+    """Plants name folders by date."""
+    assert FinetuneRecipe.load(CLASSIFY, [f"data.path={name}"]).data.path == Path(name)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("nothing", "expected key=value"),
+        ("=3", "expected key=value"),
+        ("few_shot.shots=[", "not valid YAML"),
+        ("cache.deep=1", None),
+        ("task.kind.deep=1", "is a value, not a group"),
+    ],
+)
+def test_malformed_override_is_told(override: str, told: str | None) -> None:
+    found = refused(override)
+    assert told is None or (told in found and f"override '{override}'" in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a: [", "is not valid YAML"),
+        ("- 1\n- 2\n", "found list"),
+        ("", "found NoneType"),
+        ("just words", "found str"),
+        ("!!python/object/apply:os.system [echo]", "is not valid YAML"),
+    ],
+)
+def test_file_that_is_no_recipe_is_told(tmp_path: Path, text: str, told: str) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(text)
+    assert told in refused(path=path)
+
+
+def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
+    (tmp_path / "classify.yaml").touch()
+    assert "nearest is" in refused(path=tmp_path / "clasify.yaml")
+    assert "does not exist either" in refused(path=tmp_path / "no" / "r.yaml")
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    assert "is not text" in refused(path=tmp_path / "binary.yaml")
+
+
+@pytest.mark.parametrize("name", ["classify", "anomaly"])
+def test_resolved_recipe_reads_back_equal(name: str, tmp_path: Path) -> None:
+    recipe = FinetuneRecipe.load(recipes.find("finetune", name), ["data.path=x", "few_shot.seeds=[4]", "output=o"])
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe.to_yaml())
+    assert FinetuneRecipe.load(path) == recipe
+    assert yaml.safe_load(path.read_text())["task"]["backbone"]["levels"]
+
+
+def test_settings_cannot_be_changed_and_defaults_are_checked() -> None:
+    class Group(Settings):
+        when: datetime.date = "not a date"  # type: ignore[assignment]
+
+    with pytest.raises(SettingsError, match="when"):
+        Group.parse({}, origin="here")
+    recipe = FinetuneRecipe.load(CLASSIFY, ["data.path=x"])
+    with pytest.raises(ValueError, match="frozen"):
+        recipe.cache = False  # type: ignore[misc]
+
+
+def test_every_setting_of_the_recipes_is_documented() -> None:
+    def fields(cls: type[Settings]) -> list[str]:
+        return [f"{cls.__name__}.{name}" for name, field in cls.model_fields.items() if not field.description]
+
+    def groups(cls: type[Settings]) -> set[type[Settings]]:
+        found = {cls}
+        for field in cls.model_fields.values():
+            for part in getattr(field.annotation, "__args__", (field.annotation,)):
+                if isinstance(part, type) and issubclass(part, Settings):
+                    found |= groups(part)
+        return found
+
+    assert len(groups(FinetuneRecipe)) > 6
+    assert [name for group in groups(FinetuneRecipe) for name in fields(group)] == []
