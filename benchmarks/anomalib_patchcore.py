@@ -1,11 +1,12 @@
 """anomalib's PatchCore driven directly: its torch model, its coreset, its scores; our decoder and resize before it.
 
-Its Engine is left out on purpose: data loaders, callbacks and metrics around the same model would only add to its times.
+Its Engine is left out on purpose: data loaders, callbacks and metrics around the same model would only add time.
 Resize and normalisation are the ones the weights were trained with, not anomalib's ImageNet default.
 """
 
 import importlib.util
 import time
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from benchmarks import subjects
 from benchmarks.first_anomaly import engines, image_auroc
 from benchmarks.isolate import NotRunError
 from benchmarks.latency import interleaved, spread
-from benchmarks.machine import peak_memory_mb, versions
+from benchmarks.machine import peak_memory_mb
 from pangu_cv.evaluate import matching_mask
 from pangu_cv.features import read_ahead
 from pangu_cv.finetune.anomaly import NormalSplit
@@ -35,7 +36,9 @@ _LATENCY_IMAGES = 40
 def require() -> dict[str, Any]:
     """Raises NotRunError where anomalib is not installed."""
     if importlib.util.find_spec("anomalib") is None:
-        raise NotRunError("anomalib is not installed; name a Python that has it with --anomalib-python")
+        raise NotRunError(
+            "anomalib is not installed; name a Python that has it with --anomalib-python (or run 'make bench-first')"
+        )
     return {}
 
 
@@ -56,7 +59,7 @@ def measure(
     images = [decode(s.path, spec=recipe.data.decode_spec) for s in spread(split.test, _LATENCY_IMAGES)]
     timed = {"anomalib": detector.decide} | engines(saved, Path(ours) / "bundle")
     return {
-        "anomalib": versions().get("anomalib"),
+        "anomalib": metadata.version("anomalib"),
         "fit_seconds": seconds,
         "coreset_seconds": detector.coreset_seconds,
         "bank_vectors": len(detector.model.memory_bank),

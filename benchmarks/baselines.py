@@ -11,7 +11,7 @@ from PIL import Image
 
 from pangu_runtime.decode import DecodeSpec, decode
 
-Floats = NDArray[np.floating]
+Floats = NDArray[np.float32] | NDArray[np.float64]
 PIXEL_SIDE = 32
 
 
@@ -23,11 +23,11 @@ def prototypes(support_SD: Floats, labels_S: NDArray[np.int64], query_ND: Floats
     return np.asarray(cosine_NC.argmax(1), np.int64)
 
 
-def ridge(support_SD: Floats, labels_S: NDArray[np.int64], query_ND: Floats, *, penalty: float = 1.0) -> NDArray[np.int64]:
-    """Ridge regression to one-hot targets with an intercept, scikit-learn's default penalty: int64[N]."""
+def ridge(support_SD: Floats, labels_S: NDArray[np.int64], query_ND: Floats) -> NDArray[np.int64]:
+    """Ridge regression to one-hot targets with an intercept; the penalty is 1 for a vector of unit length: int64[N]."""
     support, query = _standardised(support_SD, query_ND)
     targets = np.eye(labels_S.max() + 1)[labels_S]
-    gram = support @ support.T + penalty * np.eye(len(support))
+    gram = support @ support.T + support.shape[1] * np.eye(len(support))  # standardised: squared length about D
     dual = np.linalg.solve(gram, targets - targets.mean(0))
     return np.asarray((query @ (support.T @ dual) + targets.mean(0)).argmax(1), np.int64)
 
@@ -40,14 +40,16 @@ def balanced_accuracy(predicted_N: NDArray[np.int64], truth_N: NDArray[np.int64]
 def raw_pixels(path: Path, spec: DecodeSpec) -> NDArray[np.float32]:
     """The image as 32 × 32 RGB values: float32[3072]."""
     small = Image.fromarray(decode(path, spec=spec)).resize((PIXEL_SIDE, PIXEL_SIDE), Image.Resampling.BICUBIC)
-    return np.asarray(small, np.float32).ravel() / 255
+    return np.asarray(small, np.float32).ravel() / np.float32(255)
 
 
 def _standardised(support_SD: Floats, query_ND: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     support, query = support_SD.astype(np.float64), query_ND.astype(np.float64)
     mean, scale = support.mean(0), support.std(0) + 1e-6
-    return (support - mean) / scale, (query - mean) / scale
+    standard: list[NDArray[np.float64]] = [(part - mean) / scale for part in (support, query)]
+    return standard[0], standard[1]
 
 
 def _unit(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12))
+    lengths: NDArray[np.float64] = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.maximum(lengths, 1e-12)

@@ -1,9 +1,11 @@
 """A benchmark as cells: each is measured once, kept as one JSON file, and measured again only when its code changes."""
 
 import ast
+import hashlib
 import json
 import sys
 import time
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -12,7 +14,6 @@ from typing import Any
 
 from benchmarks import isolate
 from benchmarks.machine import ROOT, command, commit, machine, versions
-from pangu_cv.features import digest
 from pangu_cv.staging import write_json
 
 # What every figure rests on; a cell adds its own benchmark module.
@@ -48,7 +49,7 @@ class Cell:
         """Digest of options, code, machine and versions: a result under another key is measured again."""
         own = f"{self.target.partition(':')[0].replace('.', '/')}.py"
         code = [(path.relative_to(ROOT).as_posix(), _meaning(path)) for path in _files((*self.sources, own))]
-        return digest(self.target, self.options, code, machine(), versions())
+        return _digest([self.target, self.options, code, machine(), versions()])
 
 
 @dataclass(frozen=True)
@@ -69,10 +70,11 @@ class Bench:
     def measure(self, cell: Cell) -> float:
         """Run a cell and write its result; seconds it took. Raises NotRunError."""
         values = {"data": str(self.data), "is_quick": self.is_quick, **cell.options}
+        key = cell.key  # of the code that is about to run, whatever is edited meanwhile
         start = time.perf_counter()
         result = isolate.call(cell.target, values) if cell.is_isolated else isolate.resolve(cell.target)(**values)
         seconds = time.perf_counter() - start
-        write_record(self._path(cell), cell=cell.name, key=cell.key, result=result, seconds=seconds)
+        write_record(self._path(cell), cell=cell.name, key=key, result=result, seconds=seconds)
         return seconds
 
     def _path(self, cell: Cell) -> Path:
@@ -107,13 +109,21 @@ def run_all(cells: Sequence[Cell], bench: Bench) -> list[str]:
         except isolate.NotRunError as reason:
             print(f"{head}: not run, {reason}", file=sys.stderr)
             not_run.append(cell.name)
+        except Exception:  # hours of other cells must not be lost with one
+            print(f"{head}: failed\n{traceback.format_exc()}", file=sys.stderr)
+            not_run.append(cell.name)
     return not_run
 
 
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
 def _files(sources: Iterable[str]) -> list[Path]:
-    found = [ROOT / source for source in sources]
-    nested = [sorted(p for p in path.rglob("*") if p.suffix in (".py", ".yaml")) if path.is_dir() else [path] for path in found]
-    return [path for paths in nested for path in paths]
+    found: list[Path] = []
+    for path in (ROOT / source for source in sources):
+        found += sorted(p for p in path.rglob("*") if p.suffix in (".py", ".yaml")) if path.is_dir() else [path]
+    return found
 
 
 def _meaning(path: Path) -> str:
@@ -123,7 +133,7 @@ def _meaning(path: Path) -> str:
         return "\n".join(line.split("#")[0].rstrip() for line in text.splitlines())
     tree = ast.parse(text)
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-            body[0].value = ast.Constant("")
-    return digest(ast.dump(tree))
+        match getattr(node, "body", None):
+            case [ast.Expr(value=ast.Constant(value=str())), *_]:
+                del node.body[0]  # type: ignore[attr-defined]
+    return _digest(ast.dump(tree))

@@ -28,8 +28,10 @@ def main() -> int:
         return 2
     if "PANGU_CV_WEIGHTS" not in os.environ and (SHARED / "weights").is_dir():
         os.environ["PANGU_CV_WEIGHTS"] = str(SHARED / "weights")
+    if options.anomalib_python:
+        os.environ["PANGU_CV_BENCH_ANOMALIB"] = options.anomalib_python
     is_full = options.full or os.environ.get("FULL", "") not in ("", "0")
-    cells = first_cells(is_full=is_full, anomalib_python=options.anomalib_python)
+    cells = first_cells(is_full=is_full)
     chosen = [cell for cell in cells if fnmatch.fnmatch(cell.name, options.only)]
     if options.list:
         print("\n".join(cell.name for cell in chosen))

@@ -4,6 +4,8 @@ Three processes one after another: ours fits, anomalib fits and both are timed i
 (the slower of our two fits counts). Each fit is timed from image files to a model that can decide.
 """
 
+import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -16,20 +18,19 @@ from benchmarks.machine import peak_memory_mb
 from pangu_cv.deploy import export
 from pangu_cv.tasks.saved import SavedModel, parent_of, save_model
 
+PYTHON_VARIABLE = "PANGU_CV_BENCH_ANOMALIB"
+_OURS, _THEIRS = "benchmarks.first_anomalib:fit_ours", "benchmarks.anomalib_patchcore:measure"
 
-def measure(
-    *, data: str, is_quick: bool, name: str, layers: list[str], normals: int | None, python: str | None
-) -> dict[str, Any]:
-    """Figures of both; ``python`` is the interpreter that has anomalib (None: this one)."""
+
+def measure(*, data: str, is_quick: bool, name: str, layers: list[str], normals: int | None) -> dict[str, Any]:
+    """Figures of both, in processes of the Python that ``PANGU_CV_BENCH_ANOMALIB`` names (default: this one)."""
     shared = {"data": data, "is_quick": is_quick, "name": name, "normals": normals}
-    options = {"python": python} if python else {}
-    isolate.call("benchmarks.anomalib_patchcore:require", {}, **options)
+    python = os.environ.get(PYTHON_VARIABLE, sys.executable)
+    isolate.call("benchmarks.anomalib_patchcore:require", {}, python=python)
     with tempfile.TemporaryDirectory() as folder:
-        first = isolate.call("benchmarks.first_anomalib:fit_ours", shared | {"folder": folder}, **options)
-        theirs = isolate.call(
-            "benchmarks.anomalib_patchcore:measure", shared | {"layers": layers, "ours": folder}, **options
-        )
-        again = isolate.call("benchmarks.first_anomalib:fit_ours", shared | {"folder": None}, **options)
+        first = isolate.call(_OURS, shared | {"folder": folder}, python=python)
+        theirs = isolate.call(_THEIRS, shared | {"layers": layers, "ours": folder}, python=python)
+        again = isolate.call(_OURS, shared | {"folder": None}, python=python)
     latency = theirs.pop("latency")
     fits = [first["fit_seconds"], again["fit_seconds"]]
     return {

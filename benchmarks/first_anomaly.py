@@ -38,7 +38,9 @@ def measure(*, data: str, is_quick: bool, name: str, max_mb: float | None) -> di
     bank = fitted.learned.normality.bank
     assert max_mb is not None or bank.radius == 0, "a bank with room for every patch drops none but doubles"
     outcome = evaluated(model, split.test, recipe)
-    scores = sorted(fitted.learned.normality.left_out_scores().values())
+    normality = fitted.learned.normality
+    left_out = [score / normality.unit for score in normality.left_out_scores().values()]
+    saved = SavedModel(model, subjects.provenance(recipe), parent_of(model), normality)
     return {
         "set": name,
         "max_mb": max_mb,
@@ -50,8 +52,8 @@ def measure(*, data: str, is_quick: bool, name: str, max_mb: float | None) -> di
         "peak_memory_mb": memory,
         "summary": outcome.summary(),
         "untouched": auroc_of(outcome, subjects.untouched(Path(data), name, split.test)),
-        "false_alarms": [observed_rate(outcome, scores, unit=fitted.learned.normality.unit, rate=r) for r in ASKED_RATES],
-        "latency": _latency(SavedModel(model, subjects.provenance(recipe), parent_of(model), fitted.learned.normality), split.test),
+        "false_alarms": [observed_rate(outcome, left_out, rate=rate) for rate in ASKED_RATES],
+        "latency": _latency(saved, split.test),
         "threads": torch.get_num_threads(),
     }
 
@@ -82,9 +84,9 @@ def image_auroc(scores_N: Any, is_defect_N: Any) -> float | None:
     return float(roc_auc_score(defects, scores_N)) if defects.any() and not defects.all() else None
 
 
-def observed_rate(outcome: AnomalyOutcome, left_out: Sequence[float], *, unit: float, rate: float) -> dict[str, Any]:
+def observed_rate(outcome: AnomalyOutcome, left_out: Sequence[float], *, rate: float) -> dict[str, Any]:
     """False alarms on the normal test images with the threshold that the learned images give for ``rate``."""
-    threshold = conformal_threshold([score / unit for score in left_out], rate=rate)
+    threshold = conformal_threshold(left_out, rate=rate)
     normal = outcome.scores_N[[kind == NORMAL for kind in outcome.defect_N]]
     interval = proportion_interval(int((normal > threshold.value).sum()), len(normal))
     return {

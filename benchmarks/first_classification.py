@@ -124,7 +124,7 @@ def _identity(model: ClassifyModel, draw: Draw, run: _Run) -> tuple[Numbers, Num
 
 
 def _calibration(model: ClassifyModel, draw: Draw, run: _Run, result: DrawResult) -> dict[str, float]:
-    """Calibration error and log-likelihood with the fitted temperature, and with a plain softmax of the same outputs."""
+    """Calibration error and log-likelihood with the fitted temperature, and with a plain softmax of the outputs."""
     fitted, again = result.outcome, fit_draw(model, draw, run.seen, run.test).outcome
     assert np.array_equal(again.scores_NC, fitted.scores_NC)
     temperature = float(model.head.temperature)

@@ -61,7 +61,7 @@ def measure(*, data: str, is_quick: bool, max_mb: float | None, splits: int) -> 
         "normals": len(normals),
         "learned": half,
         "splits": len(orders),
-        "observed": [{"asked": rate, "per_split": [split.observed(rate) for split in measured]} for rate in ASKED_RATES],
+        "observed": [{"asked": rate, "per_split": [s.observed(rate) for s in measured]} for rate in ASKED_RATES],
         "difference_to_package": check,
     }
 

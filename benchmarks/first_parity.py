@@ -74,8 +74,9 @@ def _fit_detector(data: Path, name: str, *, is_quick: bool) -> tuple[SavedModel,
     split = subjects.anomaly_split(recipe, normals=None, is_quick=is_quick)
     task = subjects.anomaly_task(recipe)
     model = subjects.build_detector(task, max_mb=task.bank.max_mb, normals=len(split.normals))
-    learned = subjects.fit_detector(model, split, recipe).learned
-    return SavedModel(model, subjects.provenance(recipe), parent_of(model), learned.normality), [s.path for s in split.test]
+    normality = subjects.fit_detector(model, split, recipe).learned.normality
+    saved = SavedModel(model, subjects.provenance(recipe), parent_of(model), normality)
+    return saved, [s.path for s in split.test]
 
 
 def _without_torch(folder: Path, paths: Sequence[Path], answers: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -92,7 +93,7 @@ def _without_torch(folder: Path, paths: Sequence[Path], answers: Sequence[dict[s
         "decisions_unlike_predictor": sum(a != b for a, b in zip(seen, decisions, strict=True)),
         "decisions_unlike_torch": sum(a != b for a, b in zip(seen, torch_decisions, strict=True)),
         "score_difference_to_predictor": _largest(found, [_scores(p) for p in here]),
-        "score_difference_to_torch": _largest(found, [np.ravel(a.get("scores", a.get("score"))) for a in answers]),
+        "score_difference_to_torch": _largest(found, [np.ravel(_torch_scores(a)) for a in answers]),
     }
 
 
@@ -112,6 +113,10 @@ def _decision(prediction: Prediction) -> str | bool:
 
 def _torch_decision(answer: dict[str, Any], classes: Sequence[str]) -> str | bool:
     return bool(answer["is_anomalous"][0]) if "is_anomalous" in answer else classes[int(answer["label"][0])]
+
+
+def _torch_scores(answer: dict[str, Any]) -> list[Any]:
+    return list(answer["scores"] if "scores" in answer else answer["score"])
 
 
 def _scores(prediction: Prediction) -> Any:

@@ -1,6 +1,6 @@
 """A function called in a process of its own, so that its time and peak memory are its own.
 
-``python -m benchmarks.isolate TARGET ANSWER`` reads plain values as JSON from standard input and writes the returned ones.
+``python -m benchmarks.isolate TARGET ANSWER`` reads plain values as JSON from standard input, writes what is returned.
 """
 
 import importlib

@@ -11,7 +11,7 @@ from typing import Any
 from pangu_cv.runs import environment
 
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("pangu-cv", "torch", "timm", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn", "anomalib", "lightning")
+PACKAGES = ("pangu-cv", "torch", "timm", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn")
 _PATH_OPTIONS = ("--data", "--results", "--anomalib-python", "--python")
 
 

@@ -22,13 +22,13 @@ def cap_name(max_mb: float | None) -> str:
     return "uncapped" if max_mb is None else f"{max_mb}mb"
 
 
-def first_cells(*, is_full: bool, anomalib_python: str | None) -> list[Cell]:
+def first_cells(*, is_full: bool) -> list[Cell]:
     """The cells, what is cheap and what the project promises first."""
     cells = [Cell("startup", "benchmarks.first_startup:measure", sources=("pangu_cv/cli.py", "pangu_cv/verbs"))]
     cells += _classify("lite0", shots=5, draws=20, with_cost=True)
     cells += _parity()
     cells += _anomaly()
-    cells += _anomalib(anomalib_python, is_full=is_full)
+    cells += _anomalib(is_full=is_full)
     if is_full:
         for backbone, shots in (("lite0", 1), ("lite0", 10), ("vit_tiny", 1), ("vit_tiny", 5), ("vit_tiny", 10)):
             cells += _classify(backbone, shots=shots, draws=20, with_cost=False)
@@ -65,8 +65,8 @@ def _anomaly() -> Iterator[Cell]:
         yield Cell(f"false_alarms-{cap_name(cap)}", "benchmarks.first_false_alarms:measure", options, sources)
 
 
-def _anomalib(python: str | None, *, is_full: bool) -> Iterator[Cell]:
-    """anomalib's coreset of two levels takes most of an hour on 200 images: by default it sees 32 of them, as ours does."""
+def _anomalib(*, is_full: bool) -> Iterator[Cell]:
+    """anomalib's coreset of two levels takes most of an hour on 200 images; by default both sides learn from 32."""
     compared: list[tuple[str, str, list[str], int | None]] = [
         ("magnetic_tile-one_level-all", "magnetic_tile", ONE_LEVEL, None),
         ("magnetic_tile-two_levels-32", "magnetic_tile", TWO_LEVELS, 32),
@@ -77,5 +77,5 @@ def _anomalib(python: str | None, *, is_full: bool) -> Iterator[Cell]:
         compared.append(("magnetic_tile-two_levels-all", "magnetic_tile", TWO_LEVELS, None))
     sources = (*MODEL_CODE, *_SHARED, "benchmarks/first_anomaly.py", "benchmarks/anomalib_patchcore.py")
     for label, name, layers, normals in compared:
-        options = {"name": name, "layers": layers, "normals": normals, "python": python}
+        options = {"name": name, "layers": layers, "normals": normals}
         yield Cell(f"anomalib-{label}", "benchmarks.first_anomalib:measure", options, sources)

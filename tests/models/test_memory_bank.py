@@ -1,5 +1,5 @@
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -29,6 +29,11 @@ def filled(images: dict[str, Tensor], *, capacity: int = 10_000) -> MemoryBank:
     for name, patches in images.items():
         bank.add(name, patches)
     return bank
+
+
+def farthest(images: Iterable[Tensor], bank: MemoryBank) -> float:
+    """Distance of the patch that lies farthest from its nearest centre."""
+    return float(torch.cdist(torch.cat(list(images)).double(), bank.vectors_MD.double()).amin(1).max())
 
 
 @contextmanager
@@ -112,8 +117,7 @@ def test_cap_that_holds_nothing_is_refused(max_mb: float) -> None:
 def test_every_patch_lies_within_the_cover_bound(seed: int, capacity: int) -> None:
     images = clouds(seed)
     bank = filled(images, capacity=capacity)
-    distances = bank.distances(torch.cat(list(images.values())))
-    assert float(distances.max()) <= bank.cover_bound + 1e-3
+    assert farthest(images.values(), bank) <= bank.cover_bound + 1e-4
 
 
 @pytest.mark.parametrize("capacity", [16, 30])
@@ -121,7 +125,7 @@ def test_image_larger_than_the_cap_is_covered_too(capacity: int) -> None:
     image = torch.randn(200, 6, generator=torch.Generator().manual_seed(0))
     bank = filled({"0.png": image}, capacity=capacity)
     assert bank.size <= capacity
-    assert float(bank.distances(image).max()) <= bank.cover_bound + 1e-3
+    assert farthest([image], bank) <= bank.cover_bound + 1e-4
 
 
 @pytest.mark.parametrize("first", [0, 1])
@@ -188,16 +192,6 @@ def test_removing_tells_what_loses_its_cover() -> None:
     assert bank.size == 1
 
 
-def test_own_patches_are_not_counted_as_those_of_others() -> None:
-    """One image alone, thinned many times, stands for no other image."""
-    rng = torch.Generator().manual_seed(0)
-    bank = MemoryBank(capacity=20, features=3)
-    bank.add("only", torch.randn(15, 3, generator=rng))
-    bank._thin()
-    assert bank.size < 15
-    assert bank.remove("only").covered_patches_of_others == 0
-
-
 def test_unknown_image_cannot_be_removed() -> None:
     bank = filled(clouds(0))
     for name in ("no.png", ""):
@@ -260,4 +254,4 @@ def test_order_changes_the_centres_but_not_the_promise(seed: int) -> None:
     for order in (images, backwards):
         bank = filled(order, capacity=60)
         assert bank.size >= 20  # a bank that thins itself to nothing wastes the memory it was given
-        assert float(bank.distances(torch.cat(list(order.values()))).max()) <= bank.cover_bound + 1e-3
+        assert farthest(order.values(), bank) <= bank.cover_bound + 1e-4

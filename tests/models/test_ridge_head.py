@@ -97,6 +97,7 @@ def test_one_shot_per_class_takes_the_fallback() -> None:
 def test_temperature_is_the_best_of_the_smoothed_likelihood() -> None:
     logits = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     labels = torch.arange(20) % 3
+    logits += 2 * torch.nn.functional.one_hot(labels, 3)
     found = ridge_head._best_temperature(logits, labels)
 
     def loss(temperature: float) -> float:

@@ -1,0 +1,81 @@
+"""RESULTS.md from whatever cells there are: ``python benchmarks/render.py``. Never edit RESULTS.md by hand."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from benchmarks import page_anomalib, page_anomaly, page_classification, page_parity
+from benchmarks.markdown import Results, table
+from pangu_cv.staging import write_text
+
+HERE = Path(__file__).parent
+Records = dict[str, dict[str, Any]]
+
+
+def read_records(folder: Path) -> Records:
+    """Every cell's record, by the cell's name."""
+    files = sorted(folder.glob("*.json")) if folder.is_dir() else []
+    records = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    return {record["cell"]: record for record in records}
+
+
+def page(records: Records) -> str:
+    """The whole page."""
+    results: Results = {name: record["result"] for name, record in records.items()}
+    parts = (page_classification, page_anomaly, page_anomalib, page_parity)
+    promises = [promise for part in parts for promise in part.promises(results)]
+    lines = [
+        "# What was promised, and what was measured",
+        "",
+        "Made by `benchmarks/render.py` from `benchmarks/results/first/*.json`, never by hand. `make bench-first` "
+        "measures what is missing, `make bench-first FULL=1` the long comparisons too. Intervals are 95 %.",
+        "",
+        *table(["promise", "target", "measured", ""], [promise.row for promise in promises]),
+        *_machines(records),
+    ]
+    for part in parts:
+        lines += part.section(results)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _machines(records: Records) -> list[str]:
+    if not records:
+        return ["Nothing was run yet.", ""]
+    lines = []
+    for text in sorted({_machine(record) for record in records.values()}):
+        lines += [f"Measured on {text}.", ""]
+    if len(lines) > 2:
+        lines += ["**Cells come from more than one machine or set of versions; compare within one only.**", ""]
+    commands = sorted({f"`{record['command']}`" for record in records.values()})
+    commits = sorted({record["commit"] for record in records.values()})
+    dates = sorted(record["date"][:10] for record in records.values())
+    seconds = sum(record["seconds"] for record in records.values())
+    lines.append(
+        f"{len(records)} cells in {seconds / 60:.0f} minutes, {dates[0]} to {dates[-1]}, by {', '.join(commands)}, "
+        f"at commit {', '.join(commits)} (+: with changes)."
+    )
+    return [*lines, ""]
+
+
+def _machine(record: dict[str, Any]) -> str:
+    about = record["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if name != "pangu-cv")
+    return f"{about['cpu']}, {about['cores']} cores, {about['memory_gb']:.0f} GiB, {about['system']}; {versions}"
+
+
+def write(results: Path, target: Path) -> None:
+    """Render a folder of results to a file."""
+    write_text(target, page(read_records(results)))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--results", type=Path, default=HERE / "results" / "first", help="folder of the JSON files")
+    parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md", help="the page")
+    options = parser.parse_args()
+    write(options.results, options.out)
+
+
+if __name__ == "__main__":
+    main()

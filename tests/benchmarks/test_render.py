@@ -1,0 +1,131 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import render
+from benchmarks.plan import first_cells
+
+INTERVAL = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 20}
+LATENCY = {
+    name: {"median_ms": ms, "p95_ms": ms, "calls": 9} for name, ms in (("torch", 9), ("onnx", 6), ("anomalib", 30))
+}
+
+
+def _classify(ours: float) -> dict[str, Any]:
+    methods = ("prototypes_same_features", "prototypes_plain", "ridge_plain", "prototypes_pixels")
+    figures = ("temperature", "ece_fitted", "ece_plain_softmax", "nll_fitted", "nll_plain_softmax")
+    values = {name: [0.8, 0.82, 0.81] for name in methods} | {name: [0.1, 0.1, 0.1] for name in figures}
+    cost = {"pass_seconds": 10, "pass_embedded": 100, "run_seconds": 15, "run_embedded": 150}
+    return {"backbone": "a", "seeds": [0, 1, 2], "cost": cost, "per_draw": values | {"ours": [ours, ours, ours + 0.01]}}
+
+
+def _anomaly() -> dict[str, Any]:
+    summary = {"image_auroc": 0.95, "pixel_auroc": None, "recall_interval": INTERVAL, "false_alarm_interval": INTERVAL}
+    return {
+        "summary": summary | {"recall_per_defect": {"crack": INTERVAL}},
+        "untouched": None,
+        "bank_vectors": 100,
+        "bank_mb": 1.0,
+        "normals": 20,
+        "fit_seconds": 3.0,
+        "peak_memory_mb": {"before_fit": 1, "after_fit": 2},
+        "latency": LATENCY,
+        "false_alarms": [{"asked": 0.01, "certified": 0.05, "observed": INTERVAL}] * 5,
+    }
+
+
+def _anomalib() -> dict[str, Any]:
+    side = {"image_auroc": 0.9, "pixel_auroc": 0.9, "untouched": None, "bank_vectors": 9, "features": 3, "normals": 20}
+    side["peak_memory_mb"] = {"before_fit": 1, "after_fit": 2}
+    return {"ours": side | {"fit_seconds": 1}, "anomalib": side | {"fit_seconds": 5}, "latency": LATENCY}
+
+
+def _parity(name: str) -> dict[str, Any]:
+    same = ("decisions_unlike_predictor", "decisions_unlike_torch")
+    scores = ("score_difference_to_predictor", "score_difference_to_torch")
+    return {
+        "task": "anomaly" if name.endswith(("tile", "ad")) else "classify",
+        "images": 10,
+        "holds": True,
+        "certificate": {"flips": 0, "score": 1e-6, "map": 1e-5},
+        "without_torch": dict.fromkeys(same, 0) | dict.fromkeys(scores, 1e-7),
+        "latency": LATENCY,
+        "threads": 2,
+    }
+
+
+def _result(name: str, ours: float) -> dict[str, Any]:
+    kind = name.partition("-")[0]
+    if kind == "classify":
+        return _classify(ours)
+    if kind == "false_alarms":
+        observed = [{"asked": 0.01, "per_split": [0.0, 0.01]}] * 5
+        return {"splits": 2, "normals": 40, "observed": observed, "difference_to_package": 1e-7}
+    if kind == "startup":
+        times = {"median_ms": 300.0, "p95_ms": 310.0, "calls": 10}
+        return {"help": times, "python": times, "heavy_modules": []}
+    made = {"anomaly": _anomaly, "anomalib": _anomalib, "parity": lambda: _parity(name)}
+    return made[kind]()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Results of every cell there is."""
+    for cell in first_cells(is_full=True):
+        _write(tmp_path, cell.name, _result(cell.name, 0.9))
+    _write(tmp_path, "demo", {"install_seconds": 60, "demo_seconds": 30, "whole_seconds": 90, "install_note": "cached"})
+    return tmp_path
+
+
+def _write(folder: Path, name: str, result: dict[str, Any]) -> None:
+    about = {"cell": name, "date": "2026-01-01T00:00:00", "command": "python x", "commit": "abc", "seconds": 1.0}
+    machine = {"cpu": "a processor", "cores": 2, "memory_gb": 8, "system": "Linux"}
+    record = about | {"machine": machine, "versions": {"torch": "2"}, "result": result}
+    (folder / f"{name}.json").write_text(json.dumps(record))
+
+
+def _promises(page: str) -> str:
+    return page.split("## A.")[0]
+
+
+def test_nothing_run(tmp_path: Path) -> None:
+    page = render.page(render.read_records(tmp_path / "absent"))
+    promises = _promises(page)
+    assert "Nothing was run yet" in promises
+    assert promises.count("| not run |") >= 15
+    assert "reached" not in promises
+
+
+def test_everything_run(folder: Path) -> None:
+    page = render.page(render.read_records(folder))
+    assert "not run" not in page.lower()
+    assert "not reached" not in _promises(page)
+    assert "a processor, 2 cores" in page
+    assert "Lost: nowhere in these tables." in page
+    assert "60 s (cached)" in page
+
+
+def test_losses_are_said(folder: Path) -> None:
+    for path in folder.glob("classify-*-lite0-5shot-20draws.json"):
+        _write(folder, path.stem, _classify(0.7))
+    slow = _parity("xsdd") | {"latency": LATENCY | {"onnx": {"median_ms": 20.0, "p95_ms": 21.0, "calls": 9}}}
+    _write(folder, "parity-xsdd", slow)
+    _write(
+        folder, "parity-rsscn7", {"holds": False, "images": 10, "certificate": {"flips": 3, "score": "inf", "map": 0}}
+    )
+    page = render.page(render.read_records(folder))
+    assert _promises(page).count("**not reached**") == 5  # gain; flips, differences, torch-free, latency
+    assert "Lost: neu_det against prototypes, same features" in page
+    assert "**refused: 3 flips**" in page
+
+
+@pytest.mark.parametrize("kept", ["classify-neu_det*", "anomaly-*2mb", "false_alarms-10mb", "parity-xsdd", "startup"])
+def test_any_subset_renders(folder: Path, tmp_path: Path, kept: str) -> None:
+    names = {path.name for path in folder.glob(f"{kept}.json")}
+    for path in folder.glob("*.json"):
+        if path.name not in names:
+            path.unlink()
+    render.write(folder, tmp_path / "RESULTS.md")
+    assert "not run" in (tmp_path / "RESULTS.md").read_text()

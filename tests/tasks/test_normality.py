@@ -1,0 +1,147 @@
+import pytest
+import torch
+from torch import Tensor
+
+from pangu_cv.errors import DataError
+from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.models.preprocess import PreprocessConfig
+from pangu_cv.tasks.anomaly import AnomalyConfig, AnomalyModel
+from pangu_cv.tasks.normality import Normality
+
+PATCHES = 16
+
+
+@pytest.fixture(scope="module")
+def model() -> AnomalyModel:
+    torch.manual_seed(0)
+    config = AnomalyConfig(
+        backbone=BackboneConfig(name="test_efficientnet", weights="random", levels=(3,)),
+        preprocess=PreprocessConfig(image_px=64),
+        top_share=0.5,  # with twice the top patches kept as witnesses, evidence is exact
+    )
+    return config.build()
+
+
+def images(model: AnomalyModel, *, count: int = 8, seed: int = 0) -> dict[str, Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    raw = {f"{n}.png": torch.randn(PATCHES, model.features, generator=rng) for n in range(count)}
+    return {name: torch.nn.functional.normalize(patches, dim=1) for name, patches in raw.items()}
+
+
+def learned(model: AnomalyModel, seen: dict[str, Tensor], into: Normality | None = None) -> Normality:
+    normality = into or Normality.empty(model)
+    for name, patches in seen.items():
+        normality.learn(name, patches)
+    for name, patches in seen.items():
+        normality.witness(name, patches)
+    return normality
+
+
+def brute_force(seen: dict[str, Tensor], top_k: int) -> dict[str, float]:
+    """Score of every image against all patches of all others."""
+    scores = {}
+    for name, patches in seen.items():
+        others = torch.cat([p for other, p in seen.items() if other != name]).double()
+        scores[name] = float(torch.cdist(patches.double(), others).amin(1).topk(top_k).values.mean())
+    return scores
+
+
+def close(found: dict[str, float], expected: dict[str, float]) -> None:
+    assert found.keys() == expected.keys()
+    assert list(found.values()) == pytest.approx([expected[name] for name in found], rel=1e-4)
+
+
+def test_patches_of_the_model_are_of_unit_length_on_one_grid(model: AnomalyModel) -> None:
+    assert model.grid_hw == (4, 4)
+    assert model.top_k == 8
+    lengths = model.patches(torch.rand(2, 3, 64, 64)).norm(dim=-1)
+    torch.testing.assert_close(lengths, torch.ones(2, 4, 4), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_left_out_scores_equal_brute_force(model: AnomalyModel, seed: int) -> None:
+    seen = images(model, seed=seed)
+    close(learned(model, seen).left_out_scores(), brute_force(seen, model.top_k))
+
+
+def test_calibration_is_the_conformal_rank_in_units_of_the_median(model: AnomalyModel) -> None:
+    seen = images(model, count=19)
+    normality = learned(model, seen)
+    threshold = normality.calibrate(model)
+    scores = sorted(brute_force(seen, model.top_k).values())
+    assert normality.unit == pytest.approx(scores[9], rel=1e-4)
+    assert threshold.value == pytest.approx(scores[18] / scores[9], rel=1e-4)
+    assert float(model.threshold) == pytest.approx(threshold.value)
+    assert float(model.unit) == pytest.approx(normality.unit)
+    assert model.calibration == threshold
+    assert len(model.bank_MD) == 19 * PATCHES
+
+
+def test_images_added_later_give_the_same_as_all_at_once(model: AnomalyModel) -> None:
+    seen = images(model)
+    names = list(seen)
+    first, second = ({n: seen[n] for n in part} for part in (names[:5], names[5:]))
+    grown = learned(model, second, into=learned(model, first))
+    whole = learned(model, seen)
+    assert torch.equal(grown.bank.vectors_MD, whole.bank.vectors_MD)
+    assert grown.bank.images == whole.bank.images
+    close(grown.left_out_scores(), brute_force(seen, model.top_k))
+    assert grown.calibrate(model).value == pytest.approx(whole.calibrate(model).value, rel=1e-5)
+
+
+def test_forgotten_image_leaves_the_state_without_it(model: AnomalyModel) -> None:
+    seen = images(model)
+    normality = learned(model, seen)
+    removal = normality.forget("3.png")
+    rest = {name: patches for name, patches in seen.items() if name != "3.png"}
+    without = learned(model, rest)
+    assert (removal.centres, removal.covered_patches_of_others) == (PATCHES, 0)
+    close(normality.left_out_scores(), without.left_out_scores())
+    close(normality.left_out_scores(), brute_force(rest, model.top_k))
+    assert torch.equal(normality.bank.vectors_MD, without.bank.vectors_MD)
+    assert "3.png" not in normality.witnesses
+    tensors, plain = normality.state()
+    assert "3.png" not in str(plain)
+    gone = seen["3.png"]
+    kept = torch.cat([tensors["bank.vectors"], tensors["witnesses"].flatten(0, 1)])
+    assert float(torch.cdist(gone, kept).min()) > 1e-3
+
+
+def test_forgotten_image_can_be_learned_again(model: AnomalyModel) -> None:
+    seen = images(model)
+    normality = learned(model, seen)
+    normality.forget("3.png")
+    learned(model, {"3.png": seen["3.png"]}, into=normality)
+    close(normality.left_out_scores(), brute_force(seen, model.top_k))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_one_image_has_no_other_to_be_compared_with(model: AnomalyModel, count: int) -> None:
+    with pytest.raises(DataError, match=f"at least 2 normal images, found {count}"):
+        learned(model, images(model, count=count)).calibrate(model)
+
+
+def test_witnesses_are_bounded(model: AnomalyModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pangu_cv.tasks.normality.CALIBRATION_IMAGES", 3)
+    normality = learned(model, images(model))
+    assert len(normality.witnesses) == 3
+    assert sum(name != "" for name in normality.bank.images) == 8
+
+
+def test_state_goes_to_disk_and_back(model: AnomalyModel) -> None:
+    normality = learned(model, images(model))
+    normality.calibrate(model)
+    normality.forget("2.png")
+    again = Normality.restore(*normality.state())
+    assert again.left_out_scores() == normality.left_out_scores()
+    assert again.unit == normality.unit
+    assert again.forget("5.png") == normality.forget("5.png")
+    assert again.left_out_scores() == normality.left_out_scores()
+
+
+def test_same_normal_image_a_thousand_times_gives_finite_scores(model: AnomalyModel) -> None:
+    one = images(model, count=1)["0.png"]
+    normality = learned(model, {f"{n}.png": one for n in range(30)})
+    threshold = normality.calibrate(model)
+    assert 0 <= threshold.value < float("inf")
+    assert normality.unit > 0

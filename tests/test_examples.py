@@ -1,0 +1,41 @@
+"""Every example runs as it stands, with fewer images."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pangu_cv.models import weights
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+ARGUMENTS = {
+    "few_shot_classify.py": ["--images", "2", "--shots", "2"],
+    "anomaly_threshold.py": ["--normals", "18"],
+}
+TOLD = {
+    "few_shot_classify.py": ["balanced accuracy", "certified on 12 images", "flips=0"],
+    "anomaly_threshold.py": [
+        "18 normal images: 18 normal images cannot certify 5.00% false alarms",
+        "19 normal images: at most 5.00% false alarms, certified by 19 normal images",
+    ],
+}
+
+
+def test_every_example_is_tested() -> None:
+    assert sorted(p.name for p in EXAMPLES.glob("*.py")) == sorted(ARGUMENTS)
+
+
+@pytest.mark.parametrize("name", sorted(ARGUMENTS))
+def test_example_runs(name: str, tmp_path: Path) -> None:
+    entry = weights.known("tf_efficientnet_lite0.in1k")
+    assert entry is not None
+    assert entry.package_file is not None
+    if weights.packaged(entry.package_file) is None:
+        pytest.skip(f"{entry.package} is not installed")
+    command = [sys.executable, str(EXAMPLES / name), str(tmp_path / "out"), *ARGUMENTS[name]]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for words in TOLD[name]:
+        assert words in done.stdout
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
