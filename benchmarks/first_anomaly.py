@@ -47,7 +47,7 @@ def measure(*, data: str, is_quick: bool, name: str, max_mb: float | None) -> di
         "normals": len(split.normals),
         "test_images": len(split.test),
         "bank_vectors": bank.size,
-        "bank_mb": bank.size * (model.features + 2) * 4 / 1e6,
+        "bank_mb": bank.nbytes / 1e6,
         "fit_seconds": fitted.seconds,
         "peak_memory_mb": memory,
         "summary": outcome.summary(),

@@ -12,7 +12,7 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.finetune.anomaly import Learned, NormalSplit, learn, split_of
 from pangu_cv.finetune.classify import Draw, draws_of
 from pangu_cv.finetune.recipe import FinetuneRecipe
-from pangu_cv.models.memory_bank import MemoryBankConfig
+from pangu_cv.models.memory_bank import MemoryBankConfig, bytes_per_centre
 from pangu_cv.tasks.anomaly import NORMAL, AnomalyConfig, AnomalyModel
 from pangu_cv.tasks.classify import ClassifyConfig
 from pangu_cv.tasks.normality import Normality
@@ -20,7 +20,6 @@ from pangu_cv.tasks.saved import Provenance
 
 TABLES = ("neu_det", "xsdd", "magnetic_tile_classes", "powerline_ir", "powerline_vl", "rsscn7")
 ANOMALY_SETS = ("magnetic_tile", "cookies_ad")
-_FLOAT_BYTES = 4
 
 
 def classify_recipe(data: Path, table: str, *, backbone: str | None = None) -> FinetuneRecipe:
@@ -92,7 +91,7 @@ def build_detector(task: AnomalyConfig, *, max_mb: float | None, normals: int) -
     model = task.build()
     if max_mb is None:
         patches = normals * model.grid_hw[0] * model.grid_hw[1]
-        max_mb = (patches + 1) * (model.features + 2) * _FLOAT_BYTES / 1e6
+        max_mb = (patches + 1) * bytes_per_centre(model.features) / 1e6
     model.config = task.model_copy(update={"bank": MemoryBankConfig(max_mb=max_mb)})
     return model
 

@@ -19,7 +19,7 @@ options = arguments.parse_args()
 
 data = options.out / "images"
 if not data.is_dir():
-    camera = SceneConfig(station=12)  # one fixed camera
+    camera = SceneConfig(station=12, size_px=256)  # one fixed camera
     write_mvtec(data, normals_train=options.normals, normals_test=4, defects_per_kind=1, config=camera)
 
 overrides = [f"data.path={data}", f"output={options.out}", "task.false_alarm_rate=0.05"]

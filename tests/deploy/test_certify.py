@@ -3,15 +3,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pangu_runtime.bundle import file_sha256
-from pangu_runtime.certificate import recheck
-from pangu_runtime.compare import Limits, compare
-from pangu_runtime.predictor import Predictor
 
 from pangu_cv.deploy.certify import certify
 from pangu_cv.errors import CertificateError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.tasks.saved import load_model
+from pangu_runtime.bundle import file_sha256
+from pangu_runtime.certificate import recheck
+from pangu_runtime.compare import Limits, compare
+from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import Made
 
 SIZES_HW = [(1, 1), (1, 500), (7, 900), (600, 3), (64, 64), (63, 65), (301, 217), (480, 640)]

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from pangu_runtime import golden
-from pangu_runtime.bundle import open_bundle
-from pangu_runtime.predictor import Predictor
 
 from pangu_cv import cli
 from pangu_cv.deploy import export
 from pangu_cv.errors import CertificateError, CheckpointError, PanguError
+from pangu_runtime import golden
+from pangu_runtime.bundle import open_bundle
+from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import Made, copy_of
 
 Outputs = dict[str, np.ndarray]
@@ -60,6 +60,7 @@ def move_map(outputs: Outputs) -> None:
     outputs["map"] = outputs["map"] + np.float32(0.1)
 
 
+# BUG, fails today: [lose_numbers] writing the failed certificate chokes on inf
 @pytest.mark.usefixtures("quick_graph")
 @pytest.mark.parametrize(
     ("kind", "change"),
@@ -131,6 +132,7 @@ def test_shell_exports_a_run_on_its_own_test_images(
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
+# BUG, fails today: export deletes whatever lies at --out
 @pytest.mark.usefixtures("quick_graph")
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_out_that_is_no_bundle_is_never_replaced(classify: Made, tmp_path: Path, kind: str) -> None:
@@ -153,7 +155,9 @@ def test_threshold_stands_in_manifest_graph_and_golden_record(anomaly: Made) -> 
     assert manifest["thresholds"]["threshold"]["value"] == pytest.approx(threshold, rel=1e-6)
     assert float(predictor.run(np.zeros((1, 8, 8, 3), np.uint8))["threshold_applied"][0]) == pytest.approx(threshold)
     assert predictor.session.get_overridable_initializers()[0].name == "threshold"
-    assert json.loads((anomaly.bundle / "golden" / "expected.json").read_text())["threshold"] == pytest.approx(threshold)
+    assert json.loads((anomaly.bundle / "golden" / "expected.json").read_text())["threshold"] == pytest.approx(
+        threshold
+    )
 
 
 def load_threshold(run: Path) -> float:

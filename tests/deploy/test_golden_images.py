@@ -2,9 +2,9 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from pangu_runtime.decode import decode
 
 from pangu_cv.deploy.golden_images import SIZES_HW, golden_image, write_golden_images
+from pangu_runtime.decode import decode
 
 
 def test_pictures_are_the_same_on_every_machine() -> None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from pangu_runtime.predictor import Predictor
 
 from pangu_cv import cli
 from pangu_cv.errors import DataError, SettingsError
@@ -12,6 +11,7 @@ from pangu_cv.evaluate import TorchDecider
 from pangu_cv.finetune import FinetuneResult, finetune
 from pangu_cv.finetune.classify import draws_of
 from pangu_cv.tasks.saved import load_model
+from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import COLOURS, NETWORK, class_folders, picture, recipe, save
 
 
@@ -126,6 +126,7 @@ def test_truncated_images_are_reported_and_the_run_goes_on(tmp_path: Path) -> No
     assert "cut.jpg" in result.report.read_text()
 
 
+# BUG, fails today: unreadable images count as labelled
 def test_labelled_images_counted_are_those_that_were_read(tmp_path: Path) -> None:
     """A figure that names more labels than the fit has seen would flatter nobody, but it would be wrong."""
     data = class_folders(tmp_path / "data", train=4)

@@ -15,6 +15,7 @@ from pangu_cv.deploy import export
 from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_runtime.images import list_images
 
+torch.set_num_threads(1)  # tiny networks gain nothing from more, and threads that wait are a burden on a busy machine
 NETWORK = (
     "task.backbone.name=test_efficientnet",
     "task.backbone.weights=random",

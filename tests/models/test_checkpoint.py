@@ -89,7 +89,7 @@ def test_pickle_in_place_of_tensors_is_refused_and_never_run(folder: Path) -> No
 
 def test_what_is_no_checkpoint_is_named(tmp_path: Path, folder: Path) -> None:
     torch.save({"w": torch.zeros(1)}, tmp_path / "model.pth")
-    with pytest.raises(CheckpointError, match="Pickled checkpoints .* are not loaded"):
+    with pytest.raises(CheckpointError, match=r"Pickled checkpoints .* are not loaded"):
         load(tmp_path / "model.pth")
     with pytest.raises(CheckpointError, match=r"holds no model\.json"):
         load(tmp_path)

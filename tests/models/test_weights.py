@@ -85,7 +85,7 @@ def test_altered_file_is_refused_unless_named(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(weights, "KNOWN", (entry,))
     monkeypatch.setenv("PANGU_CV_WEIGHTS", str(tmp_path))
     path = put(tmp_path / f"{KNOWN}.safetensors", {"a": torch.zeros(1)})
-    with pytest.raises(WeightsError, match="SHA-256 .* is not a known file"):
+    with pytest.raises(WeightsError, match=r"SHA-256 .* is not a known file"):
         locate(KNOWN)
     assert locate(KNOWN, str(path)).licence == "unknown"
     monkeypatch.setattr(weights, "KNOWN", (KnownWeights(KNOWN, "Apache-2.0", (weights.sha256(path),), ""),))
@@ -116,16 +116,14 @@ class Spring:
 
 @pytest.mark.parametrize("suffix", [".pth", ".pt", ".bin", ".ckpt", ".safetensors"])
 @pytest.mark.parametrize("way", ["torch", "pickle"])
-def test_pickle_with_code_is_refused_and_never_run(
-    tmp_path: Path, network: nn.Module, suffix: str, way: str
-) -> None:
+def test_pickle_with_code_is_refused_and_never_run(tmp_path: Path, network: nn.Module, suffix: str, way: str) -> None:
     trap = {"a": torch.zeros(1), "b": Spring(tmp_path / "sprung")}
     path = tmp_path / f"weights{suffix}"
     if way == "torch":
         torch.save(trap, path)
     else:
         path.write_bytes(pickle.dumps(trap))
-    with pytest.raises(WeightsError, match="not loaded|not a safetensors file"):
+    with pytest.raises(WeightsError, match=r"not loaded|not a safetensors file"):
         load_state(network, file(path))
     assert not (tmp_path / "sprung").exists()
     pickle.loads(pickle.dumps(trap))
@@ -183,7 +181,9 @@ def test_wrong_shape_names_the_tensor_and_both_shapes(tmp_path: Path, network: n
     state["conv_stem.weight"] = torch.zeros(8, 1, 3, 3)
     put(tmp_path / "w.safetensors", state)
     before = {k: v.clone() for k, v in network.state_dict().items()}
-    with pytest.raises(WeightsError, match=r"first 'conv_stem\.weight' \(needs \(\d+, 3, 3, 3\), found \(8, 1, 3, 3\)\)"):
+    with pytest.raises(
+        WeightsError, match=r"first 'conv_stem\.weight' \(needs \(\d+, 3, 3, 3\), found \(8, 1, 3, 3\)\)"
+    ):
         load_state(network, file(tmp_path / "w.safetensors"))
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
 
@@ -212,6 +212,7 @@ def test_shared_files_are_the_known_ones(shared_weights: Path, monkeypatch: pyte
         assert (found.place, found.licence) == ("PANGU_CV_WEIGHTS", "Apache-2.0")
 
 
+# BUG, fails today: fetch asks for a classifier, which finetune does not need
 def test_fetch_keeps_what_is_here_under_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: nn.Module
 ) -> None:

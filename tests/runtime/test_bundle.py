@@ -8,12 +8,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from pangu_runtime.bundle import SUMS, VERSION, contract, file_sha256, open_bundle, write_sums
-from pangu_runtime.errors import BundleError
-from pangu_runtime.predictor import Predictor
 from PIL import Image
 
 from pangu_cv import cli
+from pangu_runtime.bundle import SUMS, VERSION, contract, file_sha256, open_bundle, write_sums
+from pangu_runtime.errors import BundleError
+from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import Made, copy_of
 
 Alteration = Callable[[Path], None]
@@ -179,6 +179,7 @@ def test_added_file_is_refused(classify: Made, tmp_path: Path, capsys: pytest.Ca
     assert "'extra.bin' is not listed" in refusal(bundle, capsys)
 
 
+# BUG, fails today: a file that belongs to no bundle passes with new sums
 def test_added_file_is_refused_when_the_sums_list_it(
     classify: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -188,6 +189,7 @@ def test_added_file_is_refused_when_the_sums_list_it(
     assert "extra.bin" in refusal(bundle, capsys)
 
 
+# BUG, fails today: verify reads parity.json with --images only
 def test_bundle_without_its_certificate_is_refused(
     classify: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -197,6 +199,7 @@ def test_bundle_without_its_certificate_is_refused(
     assert "parity.json" in refusal(bundle, capsys)
 
 
+# BUG, fails today: verify looks at neither 'holds' nor 'model_sha256'
 @pytest.mark.parametrize("change", [{"holds": False}, {"model_sha256": "0" * 64}])
 def test_certificate_of_another_graph_is_refused(
     classify: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict
@@ -227,6 +230,7 @@ def test_sums_that_are_none_are_refused(
     assert SUMS in told if text else "is not listed" in told
 
 
+# BUG, fails today: [no outputs] passes; [ragged], [not a mapping] give tracebacks
 @pytest.mark.parametrize(
     "answers",
     [
@@ -244,7 +248,7 @@ def test_golden_answers_that_are_none_are_refused(
     kinds = {"blank": {}, "ragged": {"scores": [[1], [1, 2]], "label": [0]}, "numbers": 7}
 
     def change(record: dict) -> None:
-        record["answers"] = {n: kinds[answers] for n in record["answers"]} if isinstance(answers, str) else answers
+        record["answers"] = dict.fromkeys(record["answers"], kinds[answers]) if isinstance(answers, str) else answers
 
     edit_json(bundle / "golden" / "expected.json", change)
     write_sums(bundle)

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from pangu_runtime.compare import Difference, Limits, compact, compare, from_record, recordable, worst
 
 SCORES = {"scores": np.array([[0.7, 0.3]], np.float32), "label": np.array([0])}
@@ -27,6 +28,7 @@ def test_flips_scores_and_maps_are_told_apart() -> None:
     assert compare(anomaly(1), moved).score == pytest.approx(0.5)
 
 
+# BUG, fails today: [expected] max() loses a NaN that is not first
 @pytest.mark.parametrize("side", ["expected", "found", "both"])
 def test_not_a_number_never_passes_wherever_it_stands(side: str) -> None:
     odd, fine = anomaly(float("nan")), anomaly(1)

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from pangu_runtime.errors import BundleError, ImageError
 from pangu_runtime.predictor import AnomalyPrediction, ClassPrediction, Predictor
-
 from tests.finetune.tiny import COLOURS, Made, copy_of, picture, save
 
 
@@ -40,12 +40,8 @@ def test_map_has_the_size_of_the_image_and_shows_the_spot(anomaly: Made) -> None
     assert found.map_HW[8:28, 8:28].mean() > found.map_HW[:, 36:].mean()
 
 
-def test_batches_do_not_change_scores(
-    anomaly: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    paths = [
-        save(tmp_path / f"{n}.png", picture(COLOURS["blue"], n, width=48 if n % 3 else 60)) for n in range(8)
-    ]
+def test_batches_do_not_change_scores(anomaly: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [save(tmp_path / f"{n}.png", picture(COLOURS["blue"], n, width=48 if n % 3 else 60)) for n in range(8)]
     together = [p.score for p in Predictor(anomaly.bundle).predict(paths)]  # type: ignore[union-attr]
     monkeypatch.setattr("pangu_runtime.predictor.BATCH_PIXELS", 1)
     alone = [p.score for p in Predictor(anomaly.bundle).predict(paths)]  # type: ignore[union-attr]

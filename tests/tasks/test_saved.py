@@ -62,7 +62,8 @@ def test_malformed_classifier_is_refused_in_words(classify: Made, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("normality", {}), ("normality", {"images": 3}), ("calibration", {"value": 1}), ("calibration", 3)]
+    ("key", "value"),
+    [("normality", {}), ("normality", {"images": 3}), ("calibration", {"value": 1}), ("calibration", 3)],
 )
 def test_malformed_anomaly_model_is_refused_in_words(anomaly: Made, tmp_path: Path, key: str, value: object) -> None:
     folder = copy_of(anomaly.run / "model", tmp_path / "model")

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pangu_runtime.predictor import Predictor
 from PIL import Image
 
 from pangu_cv import cli
+from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import COLOURS, Made, picture
 
 UNREADABLE = {"06_truncated.jpg": "truncated", "07_bomb.png": "too_large", "08_text.png": "not_an_image"}
@@ -128,6 +128,7 @@ def test_classifier_has_no_threshold_to_move(classify: Made, capsys: pytest.Capt
     assert "no threshold to move" in capsys.readouterr().err
 
 
+# BUG, fails today: nan and inf are taken, and make the JSON invalid
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_threshold_must_be_a_number(anomaly: Made, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict(anomaly.bundle, anomaly.data, "--threshold", value, "--json") == 2

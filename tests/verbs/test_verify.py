@@ -3,9 +3,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from pangu_runtime.bundle import write_sums
 
 from pangu_cv import cli
+from pangu_runtime.bundle import write_sums
 from tests.finetune.tiny import COLOURS, Made, copy_of, picture, save
 
 

@@ -3,13 +3,13 @@ from pathlib import Path
 
 import pytest
 import yaml
-from pangu_runtime import golden
-from pangu_runtime.predictor import Predictor
 
 from pangu_cv import cli, recipes
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 from pangu_cv.workflows import demo
+from pangu_runtime import golden
+from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import class_folders, mvtec
 
 
