@@ -35,7 +35,8 @@ app.command("pangu_cv.verbs.predict:predict", help="Decide images with a bundle,
 app.command("pangu_cv.verbs.verify:verify", help="Check that a bundle is what was certified.")
 
 # What an absent module means for the user: the extra that brings it.
-_EXTRA_OF = {"torch": "train", "timm": "train", "onnx": "train", "sklearn": "train", "safetensors": "train"}
+_TRAIN = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn", "scipy", "safetensors", "matplotlib")
+_EXTRA_OF = dict.fromkeys(_TRAIN, "train")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -44,17 +45,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app(list(arguments) if arguments is not None else None)
-    except ModuleNotFoundError as error:
-        top = (error.name or "").split(".")[0]
-        if top not in _EXTRA_OF:
+    except ImportError as error:
+        missing = _missing_module(error)
+        if missing is None:
             raise
         verb = next(iter(arguments if arguments is not None else sys.argv[1:]), "pangu-cv")
-        _fail(MissingExtraError(verb, _EXTRA_OF[top], top))
+        _fail(MissingExtraError(verb, _EXTRA_OF[missing], missing))
     except PanguError as error:
         _fail(error)
     except BrokenPipeError:  # the reader of a pipe (head, less) has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
+    except OSError as error:  # a folder that is a file, a full disk, no permission
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(PanguError(f"{where}{error.strerror or error}; choose another place, or mend this one"))
+
+
+def _missing_module(error: BaseException | None) -> str | None:
+    """The optional module whose absence is behind an error; cyclopts wraps it in one of its own."""
+    while error is not None:
+        top = (getattr(error, "name", None) or "").split(".")[0]
+        if top in _EXTRA_OF:
+            return top
+        error = error.__cause__
+    return None
 
 
 def _fail(error: PanguError) -> None:

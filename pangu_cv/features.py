@@ -8,6 +8,8 @@ import hashlib
 import json
 import os
 import uuid
+import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -86,9 +88,9 @@ class FeatureStore:
 
     def _read(self, shard: Path) -> None:
         try:
-            with np.load(shard, allow_pickle=False) as arrays:
+            with shard.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
                 self._vectors.update(zip(arrays["keys"].tolist(), arrays["vectors"], strict=True))
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
             shard.unlink(missing_ok=True)  # a damaged cache is a smaller cache
 
     def __contains__(self, key: str) -> bool:
@@ -161,7 +163,7 @@ def extract(
         pending.clear()
 
     def read(path: Path) -> tuple[list[str], Tensor | None]:
-        image_key = f"{_content_digest(path)}:{spec_key}"
+        image_key = f"{content_digest(path)}:{spec_key}"
         view_keys = [f"{image_key}:{view}" for view in views]
         if all(key in store for key in view_keys):
             return view_keys, None
@@ -176,7 +178,12 @@ def extract(
                     keys[path], image = result
                     if image is not None:
                         prepared = embedder.prepare(image)
-                        fresh = [(k, v, prepared) for k, v in zip(keys[path], views, strict=True) if k not in store]
+                        known = {key for key, _, _ in pending}
+                        fresh = [
+                            (key, view, prepared)
+                            for key, view in zip(keys[path], views, strict=True)
+                            if key not in store and key not in known
+                        ]
                         pending.extend(fresh)
                         embedded += len(fresh)
                 if len(pending) >= BATCH or done == len(paths):
@@ -190,7 +197,8 @@ def extract(
     return Extraction(features, {path: row for row, path in enumerate(keys)}, tuple(skipped), embedded)
 
 
-def _content_digest(path: Path) -> str:
+def content_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes; raises ImageError where it cannot be read."""
     try:
         with path.open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()

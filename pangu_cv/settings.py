@@ -5,15 +5,32 @@ the docstring under a field is its only help text.
 """
 
 import difflib
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Self, Union, get_args, get_origin
+from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from pangu_cv.errors import SettingsError
+
+# Folders are often named by date or number, which YAML takes for one.
+PathSetting = Annotated[Path, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without dates and without yes and no as truth values: both are names in plants."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":bool"))]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 class Settings(BaseModel):
@@ -56,7 +73,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: is not text; a recipe is a YAML file") from None
     try:
-        tree = yaml.safe_load(text)
+        tree = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise SettingsError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
@@ -69,7 +86,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise SettingsError(f"override '{override}': expected key=value, for example few_shot.shots=5")
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError:
         raise SettingsError(f"override '{override}': the value is not valid YAML; quote it") from None
     *parents, leaf = key.split(".")
@@ -83,7 +100,7 @@ def _apply(tree: dict[str, Any], override: str) -> None:
 
 def _readable(cls: type[BaseModel], problem: Any) -> str:
     location = [str(part) for part in problem["loc"]]
-    key = ".".join(location)
+    key = ".".join(_without_tags(cls, location))
     match problem["type"]:
         case "extra_forbidden":
             allowed = sorted(set(_allowed_keys(cls, location[:-1])))
@@ -91,6 +108,9 @@ def _readable(cls: type[BaseModel], problem: Any) -> str:
             hint = f"did you mean '{close[0]}'?" if close else f"allowed here: {', '.join(allowed)}"
             return f"{key}: no such key (got {problem['input']!r}); {hint}"
         case "missing":
+            group = _annotation_at(cls, location)
+            inner = [n for n, f in group.model_fields.items() if f.is_required()] if _is_settings(group) else []
+            key = ".".join([key, *inner[:1]])
             return f"{key}: is required; give it as {key}=..."
         case _:
             return f"{key}: {problem['msg'][:1].lower()}{problem['msg'][1:]} (got {problem['input']!r})"
@@ -108,6 +128,28 @@ def _allowed_keys(annotation: Any, location: Sequence[str]) -> Iterator[str]:
             yield from annotation.model_fields
         elif location[0] in annotation.model_fields:
             yield from _allowed_keys(annotation.model_fields[location[0]].annotation, location[1:])
+
+
+def _without_tags(annotation: Any, location: Sequence[str]) -> list[str]:
+    """The keys as a user writes them: pydantic puts the tag of a union's member among them."""
+    if not location:
+        return []
+    members = [m for m in get_args(annotation) if _is_settings(m)]
+    tagged = [m for m in members if _tag(m) == location[0]]
+    if tagged:
+        return _without_tags(tagged[0], location[1:])
+    return [location[0], *_without_tags(_annotation_at(annotation, location[:1]), location[1:])]
+
+
+def _annotation_at(annotation: Any, location: Sequence[str]) -> Any:
+    for key in location:
+        fields = annotation.model_fields if _is_settings(annotation) else {}
+        annotation = fields[key].annotation if key in fields else None
+    return annotation
+
+
+def _is_settings(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _tag(member: type[BaseModel]) -> str | None:

@@ -9,13 +9,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pangu_cv.errors import DataError
+
 
 @contextmanager
-def staged_folder(target: Path) -> Iterator[Path]:
+def staged_folder(target: Path, *, replaces: str | None = None) -> Iterator[Path]:
     """A temporary folder that becomes ``target`` when the block ends well and vanishes when it does not.
 
-    A folder already at ``target`` is replaced only then.
+    What is at ``target`` is replaced only then, and only if it is an empty folder or one that holds the file
+    ``replaces`` (an earlier output of the same kind). Raises DataError for anything else, before the block begins.
     """
+    _refuse_to_replace(target, replaces)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     staging.chmod(0o755)
@@ -29,6 +33,14 @@ def staged_folder(target: Path) -> Iterator[Path]:
             shutil.rmtree(old)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def _refuse_to_replace(target: Path, replaces: str | None) -> None:
+    if not target.exists() and not target.is_symlink():
+        return
+    is_ours = replaces is not None and (target / replaces).is_file()
+    if not target.is_dir() or (any(target.iterdir()) and not is_ours):
+        raise DataError(f"'{target}' exists and is not ours to replace; name a new folder, or remove it first")
 
 
 def write_text(target: Path, text: str) -> None:

@@ -102,7 +102,6 @@ def test_shards_are_flushed_on_the_way(paths: list[Path], tmp_path: Path, monkey
     assert len(list((tmp_path / "f").iterdir())) == 3
 
 
-# BUG, fails today: [cut], [flipped] zipfile.BadZipFile is not caught
 @pytest.mark.parametrize("damage", ["empty", "cut", "flipped", "text", "other arrays"])
 def test_damaged_shard_is_a_smaller_cache(paths: list[Path], tmp_path: Path, damage: str) -> None:
     run(paths, FeatureStore(tmp_path / "cache", "f"), Counting(), views="identity")
@@ -186,7 +185,6 @@ def test_nothing_readable_gives_nothing(tmp_path: Path) -> None:
     assert run([tmp_path / "no.png"], FeatureStore(None, "f"), Counting()).index == {}
 
 
-# BUG, fails today: twins within one batch are embedded twice
 def test_identical_files_are_embedded_once(paths: list[Path], tmp_path: Path) -> None:
     twin = tmp_path / "twin.png"
     twin.write_bytes(paths[0].read_bytes())

@@ -5,6 +5,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -16,6 +17,7 @@ from pangu_runtime.errors import BundleError, DataError
 FORMAT = "pangu-cv-bundle"
 VERSION = 1
 SUMS = "SHA256SUMS"
+_MEMBERS = re.compile(r"model(\.int8)?\.onnx|bundle\.json|parity\.json|golden/(\d+\.png|expected\.json)")
 
 Task = Literal["classify", "anomaly"]
 
@@ -144,6 +146,9 @@ def check_sums(folder: Path) -> None:
     present = set(_files(folder))
     problems = [f"'{name}' is missing" for name in sorted(set(listed) - present)]
     problems += [f"'{name}' is not listed" for name in sorted(present - set(listed))]
+    problems += [
+        f"'{name}' is no part of a bundle" for name in sorted(present & set(listed)) if not _MEMBERS.fullmatch(name)
+    ]
     problems += [f"'{n}' is altered" for n in sorted(present & set(listed)) if file_sha256(folder / n) != listed[n]]
     if problems:
         raise BundleError(f"{folder}: {'; '.join(problems)}. Use the bundle as it was exported, or export it again")
@@ -151,5 +156,5 @@ def check_sums(folder: Path) -> None:
 
 def _files(folder: Path) -> list[str]:
     return sorted(
-        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != SUMS
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path != folder / SUMS
     )

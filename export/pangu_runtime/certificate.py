@@ -51,6 +51,17 @@ def recheck(predictor: Predictor, paths: Sequence[Path]) -> Recheck:
     return Recheck(len(differences), counts["unknown"], counts["unreadable"], worst(differences), limits)
 
 
+def check(predictor: Predictor) -> None:
+    """Raise BundleError unless the bundle's certificate is there, holds, and is of this very graph."""
+    path = predictor.bundle.folder / "parity.json"
+    _read(path)
+    parity = read_json(path)
+    if parity.get("holds") is not True:
+        raise BundleError(f"{path}: the certificate does not hold; export the bundle again")
+    if parity.get("model_sha256") != file_sha256(predictor.bundle.model):
+        raise BundleError(f"{path}: the certificate is of another graph than model.onnx; export the bundle again")
+
+
 def _read(path: Path) -> tuple[dict[str, Any], Limits]:
     parity = read_json(path)
     try:

@@ -57,7 +57,7 @@ def compare(expected: Outputs, found: Outputs) -> Difference:
 
 
 def _largest(expected: NDArray[Any], found: NDArray[Any]) -> float:
-    if expected.shape != found.shape or not np.isfinite(found).all():
+    if expected.shape != found.shape or not (np.isfinite(expected).all() and np.isfinite(found).all()):
         return float("inf")
     return float(np.abs(expected.astype(np.float64) - found).max(initial=0.0))
 

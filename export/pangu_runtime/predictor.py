@@ -5,6 +5,7 @@ Shapes: N images of one size H×W, C classes.
 
 import json
 import logging
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -78,6 +79,8 @@ class Predictor:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self.session = _session(self.bundle, threads)
         if threshold is not None:
+            if not math.isfinite(threshold):
+                raise RuntimeLimitError(f"threshold: {threshold} found; a finite number is needed")
             if self.bundle.threshold is None:
                 raise RuntimeLimitError(f"{self.bundle.folder}: a '{self.bundle.task}' bundle has no threshold to move")
             log.warning("threshold moved from %.6g to %.6g", self.bundle.threshold.value, threshold)

@@ -5,18 +5,18 @@ from typing import Literal
 
 from pangu_cv.data.readers import read_dataset
 from pangu_cv.data.sample import Dataset
-from pangu_cv.settings import Settings
+from pangu_cv.settings import PathSetting, Settings
 from pangu_runtime.decode import DecodeSpec
 
 
 class DataConfig(Settings):
     """A dataset and how its files become pixels."""
 
-    path: Path
+    path: PathSetting
     """A folder of class folders, a folder in the MVTec AD layout, or a CSV table."""
     layout: Literal["auto", "class_folders", "mvtec", "csv"] = "auto"
     """How to read it; auto recognises it."""
-    root: Path | None = None
+    root: PathSetting | None = None
     """Folder that the files of a table are relative to; default: the table's folder or the one above."""
     range_16bit: tuple[int, int] = (0, 65535)
     """The 16-bit values that become black and white; 'pangu-cv data check' suggests a range."""

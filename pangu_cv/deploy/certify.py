@@ -1,13 +1,12 @@
 """The certificate: the trained model against the exported graph on the user's own images, decision by decision."""
 
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from pangu_cv.errors import CertificateError, ImageError
 from pangu_cv.evaluate import TorchDecider
@@ -79,13 +78,13 @@ def certify(
         "version": 1,
         "holds": total.within(limits),
         "limits": limits.to_json(),
-        "precisions": {"fp32": {"images": len(images), "worst": _finite(total)}},
-        "per_decision": {k: {"images": len(v), "worst": _finite(worst(v))} for k, v in sorted(per_decision.items())},
+        "precisions": {"fp32": {"images": len(images), "worst": total.to_json()}},
+        "per_decision": {k: {"images": len(v), "worst": worst(v).to_json()} for k, v in sorted(per_decision.items())},
         "images": images,
         "unreadable": len(skipped),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return Certificate(record, total, limits, len(images))
+    return Certificate(_strict(record), total, limits, len(images))
 
 
 def _decision(expected: dict[str, Any], predictor: Predictor) -> str:
@@ -94,5 +93,10 @@ def _decision(expected: dict[str, Any], predictor: Predictor) -> str:
     return "anomalous" if bool(expected["is_anomalous"][0]) else "normal"
 
 
-def _finite(difference: Difference) -> dict[str, Any]:
-    return {k: (v if np.isfinite(v) else str(v)) for k, v in difference.to_json().items()}
+def _strict(value: Any) -> Any:
+    """The same with numbers that JSON has no word for as text, so that a failed certificate can be written too."""
+    if isinstance(value, dict):
+        return {key: _strict(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_strict(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -45,7 +45,7 @@ def export(
     """
     saved = load_model(checkpoint)
     classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
-    with staged_folder(bundle) as staging:
+    with staged_folder(bundle, replaces="bundle.json") as staging:
         write_graph(saved.model, staging / "model.onnx", classes=classes)
         staging.joinpath("bundle.json").write_text(json.dumps(_manifest(saved, classes), indent=2), encoding="utf-8")
         write_golden_images(staging / "golden")

@@ -16,7 +16,7 @@ from pangu_cv.data.few_shot import draw_split, holdout
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import Evaluated, Loaders, TorchDecider, evaluate_anomaly
-from pangu_cv.features import Progress, Skipped, digest, read_ahead
+from pangu_cv.features import Progress, Skipped, content_digest, digest, read_ahead
 from pangu_cv.finetune.classify import add_skipped
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, skipped_json
 from pangu_cv.metrics import AnomalyOutcome
@@ -60,11 +60,10 @@ def finetune_anomaly(recipe: FinetuneRecipe, task: AnomalyConfig) -> FinetuneRes
     start, parent = _start(recipe, task)
     run = Run.start(recipe.output, name="anomaly", recipe=recipe)
     spec = recipe.data.decode_spec
+    normals = [n for n in named(split.normals, start.normality, root=dataset.root) if n.name not in recipe.forget]
     for name in recipe.forget:
         start.normality.forget(name)
-    learned = learn(
-        start.model, start.normality, split.normals, root=dataset.root, decode_spec=spec, partial=run.folder / "partial"
-    )
+    learned = learn(start.model, start.normality, normals, decode_spec=spec, partial=run.folder / "partial")
     provenance = Provenance(
         decode=spec,
         recipe_hash=digest(recipe.model_dump(mode="json")),
@@ -107,7 +106,8 @@ def _start(recipe: FinetuneRecipe, task: AnomalyConfig) -> tuple[_Start, dict[st
             raise SettingsError("forget: needs grow_from, the checkpoint to take images out of")
         model = task.build()
         return _Start(model, Normality.empty(model)), parent_of(model)
-    saved = load_model(recipe.grow_from)
+    folder = recipe.grow_from
+    saved = load_model(folder / "model" if (folder / "model" / "model.json").is_file() else folder)
     if not isinstance(saved.model, AnomalyModel) or saved.normality is None:
         raise SettingsError(f"grow_from: '{recipe.grow_from}' is not an anomaly model")
     asked = task.model_dump(exclude={"backbone": {"weights"}, "false_alarm_rate": True})
@@ -117,12 +117,35 @@ def _start(recipe: FinetuneRecipe, task: AnomalyConfig) -> tuple[_Start, dict[st
     return _Start(saved.model, saved.normality), saved.parent
 
 
+@dataclass(frozen=True)
+class Named:
+    """A normal image under the name the bank knows it by, and the digest of its file."""
+
+    name: str
+    sample: Sample
+    digest: str
+
+
+def named(normals: Sequence[Sample], normality: Normality, *, root: Path) -> list[Named]:
+    """Names relative to the dataset; another picture under a name the bank knows gets its digest appended."""
+    images = []
+    for sample in normals:
+        path = sample.path
+        name = path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+        try:
+            content = content_digest(path)[:16]
+        except ImageError:
+            content = "unreadable"
+        known = normality.digests.get(name, content)
+        images.append(Named(name if known == content else f"{name}@{content}", sample, content))
+    return images
+
+
 def learn(
     model: AnomalyModel,
     normality: Normality,
-    normals: Sequence[Sample],
+    images: Sequence[Named],
     *,
-    root: Path,
     decode_spec: DecodeSpec,
     partial: Path | None = None,
 ) -> Learned:
@@ -131,19 +154,20 @@ def learn(
     The bank is saved to ``partial`` as it grows, so that a killed run in the same folder goes on where it was.
     """
     skipped: list[Skipped] = []
-    key = digest(model.fingerprint, decode_spec.to_json(), normality.bank.images, normality.bank.capacity)
+    wanted = [(image.name, image.digest) for image in images]
+    key = digest(model.fingerprint, decode_spec.to_json(), normality.bank.images, normality.bank.capacity, wanted)
     normality = _resumed(partial, key) or normality
     known = set(normality.bank.images)
     with bar("learning normal images") as progress:
-        todo = [s for s in normals if _name(s, root) not in known]
-        for done, (name, patches_PD) in enumerate(_patches(model, todo, root, decode_spec, skipped, progress), start=1):
-            normality.learn(name, patches_PD)
+        todo = [image for image in images if image.name not in known]
+        for done, (image, patches_PD) in enumerate(_patches(model, todo, decode_spec, skipped, progress), start=1):
+            normality.learn(image.name, patches_PD, digest=image.digest)
             if partial is not None and done % SAVE_EVERY == 0:
                 tensors, plain = normality.state()
                 checkpoint.save(partial, Checkpoint({"bank": tensors}, {"normality": plain, "key": key}))
     with bar("calibrating on normal images") as progress:
-        for name, patches_PD in _patches(model, normals, root, decode_spec, [], progress):
-            normality.witness(name, patches_PD)
+        for image, patches_PD in _patches(model, images, decode_spec, [], progress):
+            normality.witness(image.name, patches_PD)
     normality.calibrate(model)
     if partial is not None:
         shutil.rmtree(partial, ignore_errors=True)
@@ -151,7 +175,7 @@ def learn(
 
 
 def _resumed(partial: Path | None, key: str) -> Normality | None:
-    """The memory a killed run left, where it was learning the same way; anything else there is ignored."""
+    """The memory a killed run left, where it was learning the same images the same way; else it is ignored."""
     if partial is None or not (partial / "model.json").is_file():
         return None
     stored = checkpoint.load(partial)
@@ -160,30 +184,21 @@ def _resumed(partial: Path | None, key: str) -> Normality | None:
     return Normality.restore(stored.components["bank"], stored.manifest["normality"])
 
 
-def _name(sample: Sample, root: Path) -> str:
-    return sample.path.relative_to(root).as_posix() if sample.path.is_relative_to(root) else str(sample.path)
-
-
 def _patches(
-    model: AnomalyModel,
-    samples: Sequence[Sample],
-    root: Path,
-    spec: DecodeSpec,
-    skipped: list[Skipped],
-    progress: Progress,
-) -> Iterator[tuple[str, Tensor]]:
+    model: AnomalyModel, images: Sequence[Named], spec: DecodeSpec, skipped: list[Skipped], progress: Progress
+) -> Iterator[tuple[Named, Tensor]]:
     def read(path: Path) -> NDArray[np.uint8]:
         return decode(path, spec=spec)
 
     with torch.inference_mode():
-        images = read_ahead([s.path for s in samples], read)
-        for done, (sample, image) in enumerate(zip(samples, images, strict=True), start=1):
-            if isinstance(image, ImageError):
-                skipped.append(Skipped(sample.path, image.reason, str(image)))
+        decoded = read_ahead([image.sample.path for image in images], read)
+        for done, (image, pixels) in enumerate(zip(images, decoded, strict=True), start=1):
+            if isinstance(pixels, ImageError):
+                skipped.append(Skipped(image.sample.path, pixels.reason, str(pixels)))
             else:
-                patches = model.patches(model.prepare(torch.from_numpy(image)[None]))
-                yield _name(sample, root), patches[0].flatten(0, 1)
-            progress(done, len(samples))
+                patches = model.patches(model.prepare(torch.from_numpy(pixels)[None]))
+                yield image, patches[0].flatten(0, 1)
+            progress(done, len(images))
 
 
 def _measure(model: AnomalyModel, test: Sequence[Sample], spec: DecodeSpec) -> Evaluated[AnomalyOutcome]:
@@ -226,6 +241,6 @@ def _report(
     if evaluated is not None:
         loaders = Loaders(TorchDecider(learned.model), recipe.data.decode_spec, split.test)
         anomaly_report(page, evaluated.outcome, load_image=loaders.image, load_map=loaders.map, load_mask=loaders.mask)
-        add_skipped(page, (*learned.skipped, *evaluated.skipped))
+    add_skipped(page, (*learned.skipped, *(evaluated.skipped if evaluated else ())))
     page.details("The recipe", recipe.to_yaml())
     page.write(run.report)

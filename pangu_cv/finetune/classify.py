@@ -40,6 +40,7 @@ class DrawResult:
     """A fitted draw and its outcome on the test images."""
 
     draw: Draw
+    labelled: int
     outcome: ClassificationOutcome
 
 
@@ -132,14 +133,14 @@ def fit_draw(model: ClassifyModel, draw: Draw, seen: Extraction, test: Extractio
         scores, _ = model.decide_from_features(features)
     truth = np.array([model.classes.index(str(s.label)) for s in kept])
     outcome = ClassificationOutcome(model.classes, tuple(str(s.path) for s in kept), scores.numpy(), truth)
-    return DrawResult(draw, outcome)
+    return DrawResult(draw, len(support), outcome)
 
 
 def _metrics(results: Sequence[DrawResult], skipped: tuple[Skipped, ...]) -> dict[str, Any]:
     return {
         "task": "classify",
         "balanced_accuracy": mean_interval([r.outcome.balanced_accuracy for r in results]).as_json(),
-        "draws": [{"seed": r.draw.seed, "labelled": len(r.draw.support)} | r.outcome.summary() for r in results],
+        "draws": [{"seed": r.draw.seed, "labelled": r.labelled} | r.outcome.summary() for r in results],
         "skipped": skipped_json(skipped),
     }
 
@@ -148,7 +149,7 @@ def _report(run: Run, recipe: FinetuneRecipe, results: Sequence[DrawResult], ski
     first = results[0]
     spec = recipe.data.decode_spec
     subtitle = (
-        f"{len(first.outcome.classes)} classes from {len(first.draw.support)} labelled images, "
+        f"{len(first.outcome.classes)} classes from {first.labelled} labelled images, "
         f"measured on {len(first.outcome.paths)}"
     )
     page = Page(f"Classification of {dataset_title(recipe.data.path)}", subtitle)

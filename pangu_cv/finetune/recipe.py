@@ -8,7 +8,7 @@ from pydantic import Field
 
 from pangu_cv.data.config import DataConfig
 from pangu_cv.features import Skipped
-from pangu_cv.settings import Settings
+from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks import TaskConfig
 
 
@@ -17,7 +17,7 @@ class FewShotConfig(Settings):
 
     shots: Annotated[int, Field(ge=1)] | None = 5
     """Labelled images per class (normal images for anomaly); null means all of the training split."""
-    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
     """One draw per seed; figures are means over draws, the model saved is that of the first."""
 
 
@@ -30,11 +30,11 @@ class FinetuneRecipe(Settings):
     """The images."""
     few_shot: FewShotConfig = FewShotConfig()
     """The labels used."""
-    output: Path | None = None
+    output: PathSetting | None = None
     """The run folder; default: a new one under runs/."""
     cache: bool = True
     """Keep features on disk (PANGU_CV_CACHE), so that a killed run resumes and the next one is quick."""
-    grow_from: Path | None = None
+    grow_from: PathSetting | None = None
     """anomaly: a checkpoint whose bank these normal images are added to, without the images it was made from."""
     forget: tuple[str, ...] = ()
     """anomaly with grow_from: images (names as in its bank) to take out of it."""

@@ -90,6 +90,18 @@ class Backbone(nn.Module):
         final, grids = result[0], tuple(result[1])
         return BackboneFeatures(vector_BD=self._pooled(final), grids_BDhw=grids)
 
+    @torch.no_grad()
+    def probe(self, side_px: int) -> BackboneFeatures:
+        """Features of a black image, to size what follows; raises SettingsError where the side does not fit."""
+        try:
+            features: BackboneFeatures = self(torch.zeros(1, 3, side_px, side_px))
+            return features
+        except (AssertionError, RuntimeError) as error:
+            raise SettingsError(
+                f"preprocess.image_px: {side_px} does not fit '{self.config.name}' ({error}); "
+                "a ViT takes multiples of its patch side"
+            ) from None
+
     def _pooled(self, final: Tensor) -> Tensor:
         if final.ndim == 3:
             prefix = int(self.network.num_prefix_tokens)

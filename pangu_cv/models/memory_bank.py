@@ -109,7 +109,7 @@ class MemoryBank:
         Patches of other images that its centres stood for lose that cover, so scores of similar images may rise:
         the count is returned. Raises DataError when the image is not in the bank.
         """
-        if name not in self.images:
+        if not name or name not in self.images:
             raise DataError(f"the bank holds no image '{name}'; it holds {len(self.images)} images")
         gone = self.owners_M == self.images.index(name)
         removal = Removal(int(gone.sum()), int(self.covered_M[gone].sum()))
@@ -161,6 +161,7 @@ class MemoryBank:
     def _keep(self, rows: Tensor) -> None:
         for buffer in (self._vectors, self._owners, self._covered):
             buffer[: len(rows)] = buffer[rows]
+            buffer[len(rows) :] = 0  # what was let go is not kept in the unused end
         self.size = len(rows)
 
     def state(self) -> dict[str, Tensor]:

@@ -3,9 +3,10 @@
 Shapes: N images, H×W pixels as given, S×S pixels as the network sees them.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from pangu_cv.settings import Settings
@@ -14,7 +15,7 @@ from pangu_cv.settings import Settings
 class PreprocessConfig(Settings):
     """How pixels become the network's input."""
 
-    image_px: int = 224
+    image_px: Annotated[int, Field(ge=16, le=4096)] = 224
     """Side of the square the image is resized to; the aspect ratio is not kept, so that nothing is cut off."""
     interpolation: Literal["bilinear", "bicubic"] = "bicubic"
     """Kernel of the antialiased resize."""

@@ -5,8 +5,10 @@ Shapes: N labelled images, V views of each, D features, C classes.
 
 import math
 from collections.abc import Sequence
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from pangu_cv.settings import Settings
@@ -19,9 +21,9 @@ _TEMPERATURES = torch.logspace(-2.5, 1, 141, dtype=torch.float64)
 class RidgeHeadConfig(Settings):
     """Ridge regression to one-hot targets (regularised least squares; Rifkin, Yeo and Poggio 2003)."""
 
-    penalty: float = 0.3
+    penalty: Annotated[float, Field(gt=0)] = 0.3
     """Ridge penalty for features of unit length; more of it draws the head towards class means."""
-    deviation_floor: float = 1.0
+    deviation_floor: Annotated[float, Field(ge=0)] = 1.0
     """Added to each feature's deviation, in multiples of the group's median, so that rare features do not shout."""
 
     def build(self, *, groups: Sequence[int], classes: int) -> "RidgeHead":

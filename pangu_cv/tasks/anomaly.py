@@ -6,9 +6,10 @@ largest distances (AnomalyDINO, arXiv 2405.14529).
 Shapes: N images of H×W pixels, h×w the patch grid, P = h·w patches, D features, M vectors in the bank.
 """
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from pangu_cv.features import digest
@@ -30,11 +31,11 @@ class AnomalyConfig(Settings):
     """The frozen network; the first level sets the grid, the others are brought to it."""
     preprocess: PreprocessConfig = PreprocessConfig(image_px=256)
     """The resize inside the graph."""
-    smooth_patches: int = 3
+    smooth_patches: Literal[1, 3, 5, 7] = 3
     """Side of the neighbourhood each patch is averaged over before it is compared (1: none)."""
-    top_share: float = 0.03
+    top_share: Annotated[float, Field(gt=0, le=1)] = 0.03
     """The image score is the mean of this share of largest patch distances."""
-    false_alarm_rate: float = 0.05
+    false_alarm_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Share of normal images that may be flagged; the threshold is certified for it by conformal calibration."""
     bank: MemoryBankConfig = MemoryBankConfig()
     """Where normal patches are kept."""
@@ -61,8 +62,8 @@ class AnomalyModel(nn.Module):
         self.backbone: Backbone = config.backbone.build()
         self.preprocess = config.preprocess.build(mean=self.backbone.mean, std=self.backbone.std)
         with torch.no_grad():
-            side = config.preprocess.image_px
-            patches = self.patches(torch.zeros(1, 3, side, side))
+            probe = self.backbone.probe(config.preprocess.image_px)
+            patches = describe(probe, smooth=config.smooth_patches)
         self.grid_hw = (patches.shape[1], patches.shape[2])
         self.features = patches.shape[3]
         self.top_k = max(1, round(config.top_share * self.grid_hw[0] * self.grid_hw[1]))

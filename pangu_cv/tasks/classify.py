@@ -4,9 +4,10 @@ Shapes: N images, V views, D features, C classes.
 """
 
 from collections.abc import Sequence
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from pangu_cv.features import digest
@@ -40,9 +41,9 @@ class ClassifyConfig(Settings):
     """The frozen network."""
     preprocess: PreprocessConfig = PreprocessConfig()
     """The resize inside the graph."""
-    fit_views: tuple[View, ...] = ("identity", "flip_lr", "flip_ud", "rot90")
+    fit_views: Annotated[tuple[View, ...], Field(min_length=1)] = ("identity", "flip_lr", "flip_ud", "rot90")
     """How each labelled image is shown to the head. Leave out what changes the class (an arrow's direction)."""
-    decision_views: tuple[View, ...] = ("identity",)
+    decision_views: Annotated[tuple[View, ...], Field(min_length=1)] = ("identity",)
     """Views whose scores are averaged for a decision; each costs one pass of the network, in the exported graph too."""
     head: RidgeHeadConfig = RidgeHeadConfig()
     """The head."""
@@ -61,9 +62,7 @@ class ClassifyModel(nn.Module):
         self.classes = tuple(classes)
         self.backbone: Backbone = config.backbone.build()
         self.preprocess = config.preprocess.build(mean=self.backbone.mean, std=self.backbone.std)
-        side = config.preprocess.image_px
-        with torch.no_grad():
-            groups = [part.shape[1] for part in pooled(self.backbone(torch.zeros(1, 3, side, side)))]
+        groups = [part.shape[1] for part in pooled(self.backbone.probe(config.preprocess.image_px))]
         self.head = config.head.build(groups=groups, classes=len(self.classes))
         self.eval()
 

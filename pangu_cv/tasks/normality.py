@@ -23,20 +23,26 @@ CALIBRATION_IMAGES = 1000  # more normals are learned from but not kept as witne
 
 @dataclass
 class Normality:
-    """A memory bank and the witnesses of its images; ``top_k`` distances make an image score."""
+    """A memory bank, the witnesses of its images and the digests of their files; ``top_k`` distances make a score.
+
+    ``unit`` is the distance that counts as 1.0: the median score of left-out images.
+    """
 
     bank: MemoryBank
     top_k: int
     witnesses: dict[str, Tensor]
+    digests: dict[str, str]
+    unit: float = 1.0
 
     @classmethod
     def empty(cls, model: AnomalyModel) -> Self:
         """Nothing learned yet."""
-        return cls(model.config.bank.build(model.features), model.top_k, {})
+        return cls(model.config.bank.build(model.features), model.top_k, {}, {})
 
-    def learn(self, name: str, patches_PD: Tensor) -> None:
-        """Add an image to the bank; call ``witness`` once all images of a round are in."""
+    def learn(self, name: str, patches_PD: Tensor, *, digest: str = "") -> None:
+        """Add an image (``digest`` of its file) to the bank; call ``witness`` once all images of a round are in."""
         self.bank.add(name, patches_PD)
+        self.digests[name] = digest
 
     def witness(self, name: str, patches_PD: Tensor) -> None:
         """Keep the patches of a learned image that the other images explain worst."""
@@ -48,6 +54,7 @@ class Normality:
     def forget(self, name: str) -> Removal:
         """Take an image away, its patches and its evidence."""
         self.witnesses.pop(name, None)
+        self.digests.pop(name, None)
         return self.bank.remove(name)
 
     def left_out_scores(self) -> dict[str, float]:
@@ -79,8 +86,6 @@ class Normality:
         model.threshold.fill_(threshold.value)
         model.calibration = threshold
 
-    unit: float = 1.0
-
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain values to save."""
         tensors = {f"bank.{key}": value for key, value in self.bank.state().items()}
@@ -91,6 +96,7 @@ class Normality:
             "capacity": self.bank.capacity,
             "top_k": self.top_k,
             "witnessed": list(self.witnesses),
+            "digests": self.digests,
             "unit": self.unit,
         }
         return tensors, plain
@@ -102,4 +108,4 @@ class Normality:
         bank = MemoryBank.restore(bank_state, images=list(plain["images"]), capacity=int(plain["capacity"]))
         names = list(plain["witnessed"])
         witnesses = dict(zip(names, tensors["witnesses"], strict=True)) if names else {}
-        return cls(bank, int(plain["top_k"]), witnesses, unit=float(plain["unit"]))
+        return cls(bank, int(plain["top_k"]), witnesses, dict(plain["digests"]), unit=float(plain["unit"]))

@@ -32,6 +32,7 @@ def verify(
     """
     predictor = Predictor(open_bundle(bundle))
     replay = golden.replay(predictor)
+    certificate.check(predictor)
     result = {"bundle": str(bundle), "task": predictor.bundle.task, "sums": "ok", "golden": replay.difference.to_json()}
     lines = [
         f"sums and format   ok ({predictor.bundle.task})",

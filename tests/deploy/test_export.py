@@ -60,7 +60,6 @@ def move_map(outputs: Outputs) -> None:
     outputs["map"] = outputs["map"] + np.float32(0.1)
 
 
-# BUG, fails today: [lose_numbers] writing the failed certificate chokes on inf
 @pytest.mark.usefixtures("quick_graph")
 @pytest.mark.parametrize(
     ("kind", "change"),
@@ -132,7 +131,6 @@ def test_shell_exports_a_run_on_its_own_test_images(
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 
 
-# BUG, fails today: export deletes whatever lies at --out
 @pytest.mark.usefixtures("quick_graph")
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_out_that_is_no_bundle_is_never_replaced(classify: Made, tmp_path: Path, kind: str) -> None:

@@ -98,7 +98,6 @@ def test_truncated_normals_and_tests_are_reported(tmp_path: Path) -> None:
     assert "cut.jpg" in result.report.read_text()
 
 
-# BUG, fails today: the report names unreadable images only where there is a test
 def test_normals_alone_give_a_model_and_name_what_was_left_out(tmp_path: Path) -> None:
     data = normals(tmp_path / "data", 0, 5)
     (data / "train" / "good" / "zz.png").write_bytes(b"")
@@ -190,7 +189,6 @@ def test_growing_by_the_same_images_adds_nothing(tmp_path: Path, anomaly: Made) 
     assert grown.metrics["threshold"]["value"] == pytest.approx(before["threshold"]["value"], rel=1e-4)
 
 
-# BUG, fails today: images are known by name alone
 def test_other_images_of_the_same_names_are_not_passed_over_in_silence(tmp_path: Path) -> None:
     """Cameras number their images from 0 again every day."""
     first = run(tmp_path / "a", mvtec(tmp_path / "data", normals=6))
@@ -201,7 +199,6 @@ def test_other_images_of_the_same_names_are_not_passed_over_in_silence(tmp_path:
         assert grown.metrics["bank"]["images"] == 12
 
 
-# BUG, fails today: forget is undone by learning the folder
 def test_forgotten_image_is_not_learned_again_at_once(tmp_path: Path, anomaly: Made) -> None:
     """A mislabelled image comes out of the bank though it still lies in the folder."""
     shrunk = run(tmp_path, anomaly.data, f"grow_from={anomaly.run / 'model'}", "forget=[train/good/0.png]")
@@ -249,7 +246,6 @@ def test_killed_run_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (resumed.folder / "partial").exists()
 
 
-# BUG, fails today: the key of a partial bank lacks the images it is made from
 @pytest.mark.parametrize("change", ["fewer shots", "other images"])
 def test_killed_run_of_another_draw_is_not_gone_on_with(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str

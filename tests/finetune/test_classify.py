@@ -126,7 +126,6 @@ def test_truncated_images_are_reported_and_the_run_goes_on(tmp_path: Path) -> No
     assert "cut.jpg" in result.report.read_text()
 
 
-# BUG, fails today: unreadable images count as labelled
 def test_labelled_images_counted_are_those_that_were_read(tmp_path: Path) -> None:
     """A figure that names more labels than the fit has seen would flatter nobody, but it would be wrong."""
     data = class_folders(tmp_path / "data", train=4)

@@ -176,7 +176,6 @@ def test_removed_image_leaves_no_vector_behind(capacity: int) -> None:
     assert "4.png" not in bank.images
 
 
-# BUG, fails today: _keep leaves the old rows behind bank.size
 def test_nothing_of_a_removed_image_stays_in_memory() -> None:
     """As the docstring promises: not in the unused end of the block either."""
     bank = MemoryBank(capacity=32, features=2)
@@ -193,7 +192,6 @@ def test_removing_tells_what_loses_its_cover() -> None:
     assert bank.size == 1
 
 
-# BUG, fails today: after any removal, remove('') finds the empty place of that image
 def test_unknown_image_cannot_be_removed() -> None:
     bank = filled(clouds(0))
     for name in ("no.png", ""):

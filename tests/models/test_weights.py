@@ -212,7 +212,6 @@ def test_shared_files_are_the_known_ones(shared_weights: Path, monkeypatch: pyte
         assert (found.place, found.licence) == ("PANGU_CV_WEIGHTS", "Apache-2.0")
 
 
-# BUG, fails today: fetch asks for a classifier, which finetune does not need
 def test_fetch_keeps_what_is_here_under_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, network: nn.Module
 ) -> None:
@@ -220,7 +219,7 @@ def test_fetch_keeps_what_is_here_under_its_name(
     put(tmp_path / "mine" / f"{TINY}.safetensors", network.state_dict())
     found = fetch_weights.fetch(TINY, tmp_path / "kept")
     assert found.path == tmp_path / "kept" / f"{TINY}.safetensors"
-    assert sorted(p.name for p in (tmp_path / "kept").iterdir()) == [f"{TINY}.safetensors", f"{TINY}.sha256"][::-1]
+    assert sorted(p.name for p in (tmp_path / "kept").iterdir()) == [f"{TINY}.safetensors", f"{TINY}.sha256"]
     assert torch.equal(load_file(found.path)["conv_stem.weight"], network.state_dict()["conv_stem.weight"])
 
 

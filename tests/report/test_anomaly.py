@@ -49,8 +49,8 @@ def test_figures_and_rows_are_there():
     assert document.count("heat map</figcaption>") == 12
     assert document.count("truth</figcaption>") < 12  # some have no mask
     assert document.count("<svg") == 3
-    assert loaded[0] == "/data/100.png"  # the least conspicuous miss
-    assert loaded[-4] == "/data/119.png"  # the clearest detection
+    assert loaded[0] == "/data/119.png"  # the clearest detection
+    assert loaded[4] == "/data/100.png"  # the least conspicuous miss
 
 
 @pytest.mark.usefixtures("no_drawing")

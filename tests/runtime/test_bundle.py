@@ -179,7 +179,6 @@ def test_added_file_is_refused(classify: Made, tmp_path: Path, capsys: pytest.Ca
     assert "'extra.bin' is not listed" in refusal(bundle, capsys)
 
 
-# BUG, fails today: a file that belongs to no bundle passes with new sums
 def test_added_file_is_refused_when_the_sums_list_it(
     classify: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,7 +188,6 @@ def test_added_file_is_refused_when_the_sums_list_it(
     assert "extra.bin" in refusal(bundle, capsys)
 
 
-# BUG, fails today: verify reads parity.json with --images only
 def test_bundle_without_its_certificate_is_refused(
     classify: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -199,7 +197,6 @@ def test_bundle_without_its_certificate_is_refused(
     assert "parity.json" in refusal(bundle, capsys)
 
 
-# BUG, fails today: verify looks at neither 'holds' nor 'model_sha256'
 @pytest.mark.parametrize("change", [{"holds": False}, {"model_sha256": "0" * 64}])
 def test_certificate_of_another_graph_is_refused(
     classify: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: dict
@@ -230,7 +227,6 @@ def test_sums_that_are_none_are_refused(
     assert SUMS in told if text else "is not listed" in told
 
 
-# BUG, fails today: [no outputs] passes; [ragged], [not a mapping] give tracebacks
 @pytest.mark.parametrize(
     "answers",
     [

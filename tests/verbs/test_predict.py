@@ -128,7 +128,6 @@ def test_classifier_has_no_threshold_to_move(classify: Made, capsys: pytest.Capt
     assert "no threshold to move" in capsys.readouterr().err
 
 
-# BUG, fails today: nan and inf are taken, and make the JSON invalid
 @pytest.mark.parametrize("value", ["nan", "inf"])
 def test_threshold_must_be_a_number(anomaly: Made, value: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict(anomaly.bundle, anomaly.data, "--threshold", value, "--json") == 2

@@ -81,7 +81,6 @@ def test_recipe_copy(tmp_path: Path) -> None:
     assert (tmp_path / "mine.yaml").is_file()
 
 
-# BUG, fails today: cyclopts wraps the ModuleNotFoundError: traceback, exit 1
 @pytest.mark.parametrize("verb", ["finetune", "export", "evaluate", "demo"])
 def test_heavy_verbs_say_what_to_install(verb: str) -> None:
     done = without_torch(verb, "a", "b")

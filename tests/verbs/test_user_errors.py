@@ -136,7 +136,6 @@ WRONG = [
 ]
 
 
-# BUG, fails today: settings without bounds; OSErrors of odd output paths are not caught
 @pytest.mark.usefixtures("here")
 @pytest.mark.parametrize("line", WRONG, ids=[line.replace(f" {TINY}", "") for line in WRONG])
 def test_wrong_line_is_told(line: str, capsys: pytest.CaptureFixture[str]) -> None:
