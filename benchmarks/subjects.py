@@ -9,7 +9,7 @@ from benchmarks.latency import spread
 from pangu_cv import recipes
 from pangu_cv.data.readers import read_dataset
 from pangu_cv.data.sample import Dataset, Sample
-from pangu_cv.finetune.anomaly import Learned, NormalSplit, learn, split_of
+from pangu_cv.finetune.anomaly import Learned, NormalSplit, learn, named, split_of
 from pangu_cv.finetune.classify import Draw, draws_of
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.models.memory_bank import MemoryBankConfig, bytes_per_centre
@@ -99,9 +99,9 @@ def build_detector(task: AnomalyConfig, *, max_mb: float | None, normals: int) -
 def fit_detector(model: AnomalyModel, split: NormalSplit, recipe: FinetuneRecipe) -> Fitted:
     """Learn and calibrate from the files, as ``finetune anomaly`` does."""
     start = time.perf_counter()
-    learned = learn(
-        model, Normality.empty(model), split.normals, root=recipe.data.path, decode_spec=recipe.data.decode_spec
-    )
+    normality = Normality.empty(model)
+    images = named(split.normals, normality, root=recipe.data.path)
+    learned = learn(model, normality, images, decode_spec=recipe.data.decode_spec)
     return Fitted(learned, time.perf_counter() - start)
 
 
