@@ -7,6 +7,7 @@ from benchmarks.cells import MODEL_CODE, Cell
 TABLES = ("neu_det", "xsdd", "magnetic_tile_classes", "powerline_ir", "powerline_vl", "rsscn7")
 ANOMALY_SETS = ("magnetic_tile", "cookies_ad")
 CAPS_MB = (None, 10, 5, 2)
+MANY_HALVES, FEW_HALVES = 20, 5
 BACKBONES = {"lite0": None, "vit_tiny": "vit_tiny_patch16_224.augreg_in21k_ft_in1k"}  # None: the recipe's own
 ONE_LEVEL, TWO_LEVELS = ["blocks.4"], ["blocks.2", "blocks.4"]  # stride 16; strides 8 and 16
 _SHARED = ("benchmarks/subjects.py", "benchmarks/latency.py")
@@ -22,12 +23,18 @@ def cap_name(max_mb: float | None) -> str:
     return "uncapped" if max_mb is None else f"{max_mb}mb"
 
 
+def halves_name(max_mb: float | None, halves: int) -> str:
+    """Name of a cell of false alarms over random halves."""
+    return f"false_alarms-{cap_name(max_mb)}{'' if halves == MANY_HALVES else f'-{halves}halves'}"
+
+
 def first_cells(*, is_full: bool) -> list[Cell]:
     """The cells, what is cheap and what the project promises first."""
     cells = [Cell("startup", "benchmarks.first_startup:measure", sources=("pangu_cv/cli.py", "pangu_cv/verbs"))]
     cells += _classify("lite0", shots=5, draws=20, with_cost=True)
     cells += _parity()
     cells += _anomaly()
+    cells += _false_alarms(is_full=is_full)
     cells += _anomalib(is_full=is_full)
     if is_full:
         for backbone, shots in (("lite0", 1), ("lite0", 10), ("vit_tiny", 1), ("vit_tiny", 5), ("vit_tiny", 10)):
@@ -59,10 +66,14 @@ def _anomaly() -> Iterator[Cell]:
             options = {"name": name, "max_mb": cap}
             target = "benchmarks.first_anomaly:measure"
             yield Cell(f"anomaly-{name}-{cap_name(cap)}", target, options, (*MODEL_CODE, *_SHARED), is_isolated=True)
-    for cap in CAPS_MB[:2]:
-        options = {"max_mb": cap, "splits": 20}
+
+
+def _false_alarms(*, is_full: bool) -> Iterator[Cell]:
+    """A capped bank is learned anew for every half, which takes half a minute each."""
+    for cap, halves in [(None, MANY_HALVES), (10, FEW_HALVES), *([(10, MANY_HALVES)] if is_full else [])]:
+        options = {"max_mb": cap, "splits": halves}
         sources = (*MODEL_CODE, *_SHARED, "benchmarks/first_anomaly.py")
-        yield Cell(f"false_alarms-{cap_name(cap)}", "benchmarks.first_false_alarms:measure", options, sources)
+        yield Cell(halves_name(cap, halves), "benchmarks.first_false_alarms:measure", options, sources)
 
 
 def _anomalib(*, is_full: bool) -> Iterator[Cell]:

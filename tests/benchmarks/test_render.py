@@ -121,7 +121,9 @@ def test_losses_are_said(folder: Path) -> None:
     assert "**refused: 3 flips**" in page
 
 
-@pytest.mark.parametrize("kept", ["classify-neu_det*", "anomaly-*2mb", "false_alarms-10mb", "parity-xsdd", "startup"])
+@pytest.mark.parametrize(
+    "kept", ["classify-neu_det*", "anomaly-*2mb", "false_alarms-10mb-5halves", "parity-xsdd", "startup"]
+)
 def test_any_subset_renders(folder: Path, tmp_path: Path, kept: str) -> None:
     names = {path.name for path in folder.glob(f"{kept}.json")}
     for path in folder.glob("*.json"):

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pangu_runtime.decode import DecodeSpec
 from PIL import Image
 
 from pangu_cv.data.check import check_dataset
@@ -15,6 +14,7 @@ from pangu_cv.data.contact_sheet import class_rows, contact_sheet
 from pangu_cv.data.masks import read_mask
 from pangu_cv.data.readers import read_dataset
 from pangu_cv.errors import DataError
+from pangu_runtime.decode import DecodeSpec
 
 SHARED = Path(__file__).parents[2] / ".." / "shared" / "data"
 

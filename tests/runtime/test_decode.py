@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps, TiffImagePlugin
+
 from pangu_runtime.decode import DecodeSpec, decode, peek
 from pangu_runtime.errors import DataError, ImageError
 from pangu_runtime.images import list_images
-from PIL import Image, ImageOps, TiffImagePlugin
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 9, 3), dtype=np.uint8)
 
