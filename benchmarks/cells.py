@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import isolate
-from benchmarks.machine import ROOT, command, commit, machine, versions
+from benchmarks.machine import ROOT, command, commit, machine, thread_settings, versions
 from pangu_cv.staging import write_json
 
 # What every figure rests on; a cell adds its own benchmark module.
@@ -91,6 +91,7 @@ def write_record(path: Path, *, cell: str, key: str, result: dict[str, Any], sec
         "commit": commit(),
         "machine": machine(),
         "versions": versions(),
+        "environment": thread_settings(),
         "seconds": round(seconds, 1),
     }
     write_json(path, about | {"result": result})

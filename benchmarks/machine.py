@@ -12,6 +12,7 @@ from pangu_cv.runs import environment
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("pangu-cv", "torch", "timm", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn")
+_TUNING = ("OMP_", "KMP_", "GOMP_", "MKL_", "MALLOC_")
 _PATH_OPTIONS = ("--data", "--results", "--anomalib-python", "--python")
 
 
@@ -40,6 +41,11 @@ def versions() -> dict[str, str]:
     """Python and the packages that figures depend on."""
     found: dict[str, str] = environment(PACKAGES)["versions"]
     return {"python": platform.python_version(), **found}
+
+
+def thread_settings() -> dict[str, str]:
+    """Variables of the environment that change how fast threads and memory are."""
+    return {name: value for name, value in sorted(os.environ.items()) if name.startswith(_TUNING)}
 
 
 def commit() -> str:

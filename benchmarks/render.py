@@ -46,7 +46,10 @@ def _machines(records: Records) -> list[str]:
     for text in sorted({_machine(record) for record in records.values()}):
         lines += [f"Measured on {text}.", ""]
     if len(lines) > 2:
-        lines += ["**Cells come from more than one machine or set of versions; compare within one only.**", ""]
+        lines += [
+            "**Cells come from more than one machine, set of versions or of variables; compare within one only.**",
+            "",
+        ]
     commands = sorted({f"`{record['command']}`" for record in records.values()})
     commits = sorted({record["commit"] for record in records.values()})
     dates = sorted(record["date"][:10] for record in records.values())
@@ -61,7 +64,8 @@ def _machines(records: Records) -> list[str]:
 def _machine(record: dict[str, Any]) -> str:
     about = record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if name != "pangu-cv")
-    return f"{about['cpu']}, {about['cores']} cores, {about['memory_gb']:.0f} GiB, {about['system']}; {versions}"
+    tuned = "".join(f"; {name}={value}" for name, value in record.get("environment", {}).items())
+    return f"{about['cpu']}, {about['cores']} cores, {about['memory_gb']:.0f} GiB, {about['system']}; {versions}{tuned}"
 
 
 def write(results: Path, target: Path) -> None:
