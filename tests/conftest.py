@@ -5,9 +5,12 @@ import shutil
 import socket
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.finetune.tiny import Made
 
 SHARED = Path(__file__).parents[2] / "shared"
 _LOOPBACK = ("127.", "::1", "localhost")
@@ -64,6 +67,24 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect_ex", guarded_connect_ex)
     monkeypatch.setattr(socket.socket, "sendto", guarded_sendto)
     monkeypatch.setattr(socket, "getaddrinfo", guarded_lookup)
+
+
+@pytest.fixture(scope="session")
+def classify() -> "Made":
+    """A classifier of two colours, exported; read only."""
+    return _made("classify")
+
+
+@pytest.fixture(scope="session")
+def anomaly() -> "Made":
+    """An anomaly detector of 20 normal images, exported; read only."""
+    return _made("anomaly")
+
+
+def _made(kind: str) -> "Made":
+    from tests.finetune import tiny  # brings torch in, which tests of the torch-free base do without
+
+    return tiny.made(kind)
 
 
 @pytest.fixture(scope="session")

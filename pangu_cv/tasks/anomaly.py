@@ -13,7 +13,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pangu_cv.features import digest
-from pangu_cv.models.backbone import Backbone, BackboneConfig, BackboneFeatures
+from pangu_cv.models.backbone import Backbone, BackboneConfig
 from pangu_cv.models.memory_bank import MemoryBankConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.settings import Settings
@@ -63,7 +63,7 @@ class AnomalyModel(nn.Module):
         self.preprocess = config.preprocess.build(mean=self.backbone.mean, std=self.backbone.std)
         with torch.no_grad():
             probe = self.backbone.probe(config.preprocess.image_px)
-            patches = describe(probe, smooth=config.smooth_patches)
+            patches = describe(probe.grids_BDhw, smooth=config.smooth_patches)
         self.grid_hw = (patches.shape[1], patches.shape[2])
         self.features = patches.shape[3]
         self.top_k = max(1, round(config.top_share * self.grid_hw[0] * self.grid_hw[1]))
@@ -92,7 +92,7 @@ class AnomalyModel(nn.Module):
 
     def patches(self, prepared_B3SS: Tensor) -> Tensor:
         """Patch descriptors float32[B,h,w,D]: levels side by side, each of unit length."""
-        return describe(self.backbone(prepared_B3SS), smooth=self.config.smooth_patches)
+        return describe(self.backbone.grids(prepared_B3SS), smooth=self.config.smooth_patches)
 
     def image_score(self, distances_NP: Tensor) -> Tensor:
         """Mean of the largest distances, in their own unit: float32[N]."""
@@ -120,19 +120,18 @@ class AnomalyModel(nn.Module):
         return score_N, map_NHW, score_N > threshold, threshold.clone()
 
 
-def describe(features: BackboneFeatures, *, smooth: int) -> Tensor:
+def describe(grids_BDhw: tuple[Tensor, ...], *, smooth: int) -> Tensor:
     """Grids to patch descriptors float32[B,h,w,D]: averaged over neighbours, on the first grid, unit length per level.
 
     Unit length makes the distance one of direction, so that a darker image is not an anomaly by itself; scaled such
     that distances lie within 0..2 whatever the number of levels.
     """
-    grids = features.grids_BDhw
-    size = grids[0].shape[-2:]
+    size = grids_BDhw[0].shape[-2:]
     parts = []
-    for grid in grids:
+    for grid in grids_BDhw:
         if smooth > 1:
             grid = nn.functional.avg_pool2d(grid, smooth, stride=1, padding=smooth // 2, count_include_pad=False)
         if grid.shape[-2:] != size:
             grid = nn.functional.interpolate(grid, size=size, mode="bilinear", align_corners=False)
-        parts.append(nn.functional.normalize(grid, dim=1) / len(grids) ** 0.5)
+        parts.append(nn.functional.normalize(grid, dim=1) / len(grids_BDhw) ** 0.5)
     return torch.cat(parts, 1).permute(0, 2, 3, 1)

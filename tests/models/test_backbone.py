@@ -26,6 +26,19 @@ def test_one_grid_per_level_and_one_vector(name: str) -> None:
     assert found.vector_BD.ndim == 2
 
 
+@pytest.mark.parametrize("name", [CNN, VIT, STAGES])
+def test_grids_alone_are_the_same_grids_for_less_work(name: str) -> None:
+    network, images = build(name, 1, 3), torch.rand(2, 3, 64, 64)
+    ran: list[int] = []
+    blocks = getattr(network.network, "blocks", None) or network.network.stages
+    blocks[-1].register_forward_hook(lambda *_: ran.append(1))
+    expected = network(images).grids_BDhw
+    assert ran == [1]
+    for grid, same in zip(expected, network.grids(images), strict=True):
+        torch.testing.assert_close(grid, same)
+    assert ran == [1]
+
+
 def test_levels_of_a_vit_are_fifths_of_its_blocks() -> None:
     network = build(VIT, 0, 4)
     assert network.indices == [0, 5]
@@ -66,7 +79,7 @@ def test_fingerprint_follows_weights_and_levels() -> None:
     torch.manual_seed(0)
     assert build(CNN, 3).fingerprint != one.fingerprint
     with torch.no_grad():
-        next(same.network.parameters()).view(-1)[0] += 1e-3
+        next(same.network.parameters())[0] += 1e-3
     assert same.fingerprint != one.fingerprint
 
 

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from pangu_cv.models.backbone import BackboneConfig, BackboneFeatures
+from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.tasks.anomaly import AnomalyConfig, AnomalyModel, describe
 
@@ -55,7 +55,7 @@ def test_descriptors_do_not_change_with_brightness_of_features() -> None:
     grid = torch.rand(1, 5, 6, 6)
 
     def patches(scale: float) -> torch.Tensor:
-        return describe(BackboneFeatures(torch.zeros(1, 1), (grid * scale, grid[..., :3, :3] * scale)), smooth=1)
+        return describe((grid * scale, grid[..., :3, :3] * scale), smooth=1)
 
     torch.testing.assert_close(patches(1.0), patches(7.0))
     assert patches(1.0).shape == (1, 6, 6, 10)
@@ -65,7 +65,7 @@ def test_descriptors_do_not_change_with_brightness_of_features() -> None:
 def test_smoothing_averages_over_the_neighbours_there_are() -> None:
     grid = torch.zeros(1, 2, 3, 3)
     grid[:, 0], grid[0, 1, 0, 0] = 1.0, 4.0
-    smooth = describe(BackboneFeatures(torch.zeros(1, 1), (grid,)), smooth=3)[0]
+    smooth = describe((grid,), smooth=3)[0]
     ratio = smooth[..., 1] / smooth[..., 0]
     assert float(ratio[0, 0]) == pytest.approx(1.0)  # 4 over the 4 patches of a corner, not over 9
     assert float(ratio[1, 1]) == pytest.approx(4 / 9)
