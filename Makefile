@@ -19,7 +19,9 @@ ifeq ($(LOCK),yes)
 install = $(INSTALL) --no-deps --require-hashes --no-build-isolation $(1:%=--requirement requirements/%.lock)
 install_self = $(INSTALL) --no-deps --no-build-isolation --editable .
 else
-install = $(INSTALL) --editable '.[$(lastword $(1))]'
+comma := ,
+space := $() $()
+install = $(INSTALL) --editable '.[$(subst $(space),$(comma),$(filter-out base build,$(1)))]'
 install_self = @echo "Installed from the bounds in pyproject.toml, not from the lock."
 endif
 
@@ -67,10 +69,10 @@ $(VENV)/.train: pyproject.toml requirements/base.lock requirements/build.lock re
 	$(install_self)
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.lock $(VENV)/.train
-	$(call install,dev)
+$(VENV)/.dev: requirements/dev.lock requirements/dino.lock requirements/text.lock $(VENV)/.train
+	$(call install,dino text dev)
 	@touch $@
 
-$(VENV)/.bench: requirements/bench.lock $(VENV)/.train
+$(VENV)/.bench: requirements/bench.lock $(VENV)/.dev
 	$(call install,bench)
 	@touch $@

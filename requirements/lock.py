@@ -20,7 +20,8 @@ from packaging.utils import canonicalize_name
 HERE = Path(__file__).parent
 ROOT = "pyproject.toml"
 PYTHONS = ("3.11", "3.12")
-SOURCE_ONLY = ("freia",)  # anomalib needs it and it has no wheels; pip resolves for another Python from wheels alone
+# Packages without wheels, which anomalib and lightly need; pip resolves for another Python from wheels alone.
+SOURCE_ONLY = ("freia", "antlr4-python3-runtime==4.9.3")
 HEADER = """\
 # {about}
 # Written by 'make lock' from the bounds in pyproject.toml; do not edit.
@@ -31,6 +32,8 @@ ABOUT = {
     "base": "What running bundles and checking data needs: no torch.",
     "build": "What installing this package from its sources needs.",
     "train": "What training and exporting need, beyond base.",
+    "dino": "What pretraining's dino preset needs, beyond train.",
+    "text": "What text towers need, beyond train; with the weights of MiniLM.",
     "dev": "What tests and checks need, beyond base, build and train.",
     "bench": "What the comparisons with other projects need, beyond all the others.",
 }
@@ -51,7 +54,7 @@ def groups(pyproject: dict) -> dict[str, list[Requirement]]:
     """The direct requirements of each lock file."""
     project = pyproject["project"]
     texts = {"base": project["dependencies"], "build": pyproject["build-system"]["requires"]}
-    texts |= {name: project["optional-dependencies"][name] for name in ("train", "dev", "bench")}
+    texts |= {name: project["optional-dependencies"][name] for name in ("train", "dino", "text", "dev", "bench")}
     return {name: [Requirement(line) for line in lines] for name, lines in texts.items()}
 
 
@@ -64,8 +67,9 @@ def pip(*arguments: str) -> str:
 def build_wheels(folder: Path) -> dict[str, str]:
     """Wheels of the packages that have none, to resolve with; the digest of each one's sources, to lock."""
     digests = {}
-    for name in SOURCE_ONLY:
-        pip("download", "--no-deps", "--no-binary", name, "--dest", str(folder), name)
+    for requirement in SOURCE_ONLY:
+        name = Requirement(requirement).name
+        pip("download", "--no-deps", "--no-binary", name, "--dest", str(folder), requirement)
         (archive,) = folder.glob("*.tar.gz")
         pip("wheel", "--no-deps", "--wheel-dir", str(folder), str(archive))
         digests[name] = hashlib.sha256(archive.read_bytes()).hexdigest()
