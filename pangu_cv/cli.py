@@ -28,6 +28,8 @@ weights.command("pangu_cv.verbs.weights:get", help="Fetch weights from a package
 app.command(recipe)
 recipe.command("pangu_cv.verbs.recipe:list_recipes", name="list", help="List the recipes.")
 recipe.command("pangu_cv.verbs.recipe:copy", help="Copy one to a file of your own.")
+app.command("pangu_cv.verbs.pretrain:pretrain", help="Make a backbone better with your own images.")
+app.command("pangu_cv.verbs.search:search", help="Find images by a sentence.")
 app.command("pangu_cv.verbs.finetune:finetune", help="Fit a model to a few labels.")
 app.command("pangu_cv.verbs.evaluate:evaluate", help="Measure a model or a bundle on a dataset.")
 app.command("pangu_cv.verbs.export:export", help="Export a model to one certified ONNX bundle.")
@@ -36,7 +38,8 @@ app.command("pangu_cv.verbs.verify:verify", help="Check that a bundle is what wa
 
 # What an absent module means for the user: the extra that brings it.
 _TRAIN = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn", "scipy", "safetensors", "matplotlib")
-_EXTRA_OF = dict.fromkeys(_TRAIN, "train")
+_GRADIENT = ("lightning", "albumentations", "cv2")
+_EXTRA_OF = dict.fromkeys((*_TRAIN, *_GRADIENT), "train") | {"lightly": "dino", "sentence_transformers": "text"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

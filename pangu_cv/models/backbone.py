@@ -5,12 +5,14 @@ Shapes: B images, D channels of a level, h×w its grid.
 
 import difflib
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
 import timm
 import timm.data
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
 from pangu_cv.errors import SettingsError
@@ -26,9 +28,12 @@ class BackboneConfig(Settings):
     name: str = DEFAULT_BACKBONE
     """A timm model name; with a tag (``.in1k``) it also names the weights."""
     weights: str = "auto"
-    """``auto`` searches as ``pangu-cv weights list`` shows, ``random`` draws them, anything else is a file."""
+    """``auto`` searches as ``pangu-cv weights list`` shows, ``random`` draws them, else a file or a pretraining run."""
     levels: tuple[int, ...] = (2, 3, 4)
     """Depths whose grids are read, in fifths of the network: 0 is the shallowest (stride 2 in a CNN), 4 the last."""
+
+    arguments: dict[str, int | float | bool] = Field(default_factory=dict)
+    """Passed on to timm, for sizes it has no name for; weights must fit them."""
 
     def build(self) -> "Backbone":
         """The network in eval mode with its weights."""
@@ -52,7 +57,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.config = config
         architecture = config.name.split(".")[0]
-        self.network = _create(architecture)
+        self.network = _create(architecture, config.arguments)
         source = None if config.weights == "random" else locate(config.name, config.weights)
         if source is not None:
             load_state(self.network, source)
@@ -66,7 +71,8 @@ class Backbone(nn.Module):
     @property
     def fingerprint(self) -> str:
         """What the features depend on: architecture, levels and a digest of every weight."""
-        sha = hashlib.sha256(f"{self.config.name.split('.')[0]} {self.indices}".encode())
+        shape = dict(sorted(self.config.arguments.items())) or ""
+        sha = hashlib.sha256(f"{self.config.name.split('.')[0]} {self.indices}{shape}".encode())
         for tensor in self.network.state_dict().values():
             sha.update(tensor.contiguous().numpy().tobytes())
         return sha.hexdigest()
@@ -117,13 +123,18 @@ class Backbone(nn.Module):
         return cast(Tensor, self.network.forward_head(final, pre_logits=True))
 
 
-def _create(architecture: str) -> nn.Module:
+def _create(architecture: str, arguments: Mapping[str, int | float | bool]) -> nn.Module:
     if not timm.is_model(architecture):
         close = difflib.get_close_matches(architecture, timm.list_models(), n=1)
         hint = f"; nearest is '{close[0]}'" if close else ""
         raise SettingsError(f"backbone.name: timm {timm.__version__} has no model '{architecture}'{hint}")
     options = {"dynamic_img_size": True} if "vit_" in architecture else {}  # any multiple of the patch side
-    network = timm.create_model(architecture, pretrained=False, num_classes=0, **options)
+    try:
+        network = timm.create_model(architecture, pretrained=False, num_classes=0, **options, **arguments)
+    except (TypeError, AssertionError, ValueError) as error:
+        raise SettingsError(
+            f"backbone.arguments: timm's '{architecture}' refuses {dict(arguments)} ({error})"
+        ) from None
     if not hasattr(network, "forward_intermediates"):
         raise SettingsError(f"backbone.name: timm's '{architecture}' gives no intermediate grids; choose a ViT or CNN")
     return cast(nn.Module, network)

@@ -7,6 +7,7 @@ tensors are read, so that ``pangu-cv weights list`` works without it.
 
 import hashlib
 import importlib.util
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -104,13 +105,33 @@ def locate(name: str, weights: str = "auto") -> WeightsFile:
     """
     if weights != "auto":
         path = Path(weights).expanduser()
+        if path.is_dir():
+            return _pretrained(name, path)
         if not path.is_file():
-            raise WeightsError(f"backbone.weights: '{weights}' is not a file{nearest_path(path)}")
+            raise WeightsError(f"backbone.weights: '{weights}' is neither a file nor a folder{nearest_path(path)}")
         return _described(name, path, "path", check=False)
     for place, path in _candidates(name):
         if path.is_file():
             return _described(name, path, place)
     raise WeightsError(_how_to_get(name))
+
+
+def _pretrained(name: str, folder: Path) -> WeightsFile:
+    """The backbone of a checkpoint folder, or of the run folder it lies in."""
+    folder = folder / "model" if (folder / "model" / "model.json").is_file() else folder
+    try:
+        manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        found, licence = str(manifest["backbone"]), str(manifest["parent"]["licence"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise WeightsError(
+            f"backbone.weights: '{folder}' holds no pretrained backbone; name a file, or a run of 'pangu-cv pretrain'"
+        ) from None
+    if found.split(".")[0] != name.split(".")[0]:
+        raise WeightsError(f"backbone.weights: '{folder}' is a '{found}'; set backbone.name={found} with it")
+    path = folder / "backbone.safetensors"
+    if not path.is_file():
+        raise WeightsError(f"{path}: is missing; the checkpoint is incomplete")
+    return WeightsFile(name, path, "path", sha256(path), licence)
 
 
 def _candidates(name: str) -> Iterator[tuple[Place, Path]]:

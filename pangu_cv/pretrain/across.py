@@ -1,0 +1,65 @@
+"""One batch over several processes: gathering with gradients, and counts over all of them."""
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from pangu_cv.pretrain.relations import Facts
+
+
+def world_size() -> int:
+    """Processes in the run."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+class _Gather(torch.autograd.Function):
+    """Every process's gradient of a row reaches the process the row came from."""
+
+    @staticmethod
+    def forward(ctx: Any, rows_ND: Tensor) -> Tensor:
+        parts = [torch.empty_like(rows_ND) for _ in range(world_size())]
+        dist.all_gather(parts, rows_ND.contiguous())
+        ctx.count = len(rows_ND)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> Tensor:
+        gradient = gradients[0].contiguous().clone()
+        dist.all_reduce(gradient)
+        own: Tensor = gradient[rank() * ctx.count : (rank() + 1) * ctx.count]
+        return own
+
+
+def gathered(rows_ND: Tensor) -> Tensor:
+    """The rows of all processes, in order of rank; every process must have as many."""
+    if world_size() == 1:
+        return rows_ND
+    if rows_ND.is_floating_point():
+        found: Tensor = _Gather.apply(rows_ND)  # type: ignore[no-untyped-call]
+        return found
+    parts = [torch.empty_like(rows_ND) for _ in range(world_size())]
+    dist.all_gather(parts, rows_ND.contiguous())
+    return torch.cat(parts)
+
+
+def gathered_facts(facts: Facts) -> Facts:
+    """The facts of all processes."""
+    if world_size() == 1:
+        return facts
+    return Facts(*(gathered(getattr(facts, name)) for name in ("image_N", "label_N", "text_N", "near_NK")))
+
+
+def mean_count(count: Tensor) -> Tensor:
+    """The mean over processes: dividing by it makes a mean of means a mean over all."""
+    if world_size() == 1:
+        return count
+    total = count.detach().float().clone()
+    dist.all_reduce(total)
+    return total / world_size()

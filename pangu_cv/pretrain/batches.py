@@ -1,0 +1,156 @@
+"""Which images a step sees, as views; every choice follows from (seed, step), so that any step can be done again.
+
+A batch comes from one dataset: images of other datasets are too easy to tell apart to teach anything. A share of it are
+neighbours of the others, so that the neighbour term meets its positives.
+
+Shapes: B images of a batch (global), S view side.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from pangu_cv.data.pixel_cache import PixelCache
+from pangu_cv.pretrain.images import Images
+from pangu_cv.pretrain.relations import UNKNOWN, Facts
+from pangu_cv.pretrain.views import ViewsConfig
+
+IntArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Views of B images of one dataset, pixels uint8[B,2,S,S,3] (``local`` [B,L,s,s,3]), ``seed_B`` for masks."""
+
+    inputs: Tensor
+    clean: Tensor
+    local: Tensor
+    seed_B: Tensor
+    facts: Facts
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on another device."""
+        facts = Facts(*(getattr(self.facts, name).to(device) for name in ("image_N", "label_N", "text_N", "near_NK")))
+        move = {name: getattr(self, name).to(device, non_blocking=True) for name in ("inputs", "clean", "local")}
+        return Batch(**move, seed_B=self.seed_B, facts=facts)
+
+
+class Schedule:
+    """The images of every step.
+
+    Datasets take turns at random, by the square root of their size times their weight: small ones are seen more often
+    than their share, large ones still most. Within a dataset every image comes once before any comes again.
+    """
+
+    def __init__(self, images: Images, *, weights: Sequence[float], batch: int, steps: int, seed: int) -> None:
+        self.batch, self.seed = batch, seed
+        self._members = [np.flatnonzero(images.source_M == source) for source in range(len(weights))]
+        sizes = np.array([len(members) for members in self._members], float)
+        share = np.sqrt(sizes) * np.asarray(weights, float) * (sizes > 1)
+        random = np.random.default_rng([seed, 0])
+        self._source_of = random.choice(len(share), steps, p=share / share.sum())
+        self._kept: dict[int, tuple[int, IntArray]] = {}
+
+    def source(self, step: int) -> int:
+        """The dataset of a step."""
+        return int(self._source_of[step])
+
+    def images(self, step: int, near_MK: IntArray, *, neighbour_share: float) -> IntArray:
+        """Image numbers of a step, int64[B]; in a dataset smaller than the batch an image never comes twice."""
+        members = self._members[self.source(step)]
+        size = min(self.batch, len(members))
+        guests = int(size * neighbour_share) if near_MK.shape[1] else 0
+        hosts = self._in_turn(step, size - guests)
+        random = np.random.default_rng([self.seed, 1, step])
+        chosen = dict.fromkeys(hosts.tolist())
+        for host in hosts[:guests]:
+            near = near_MK[host]
+            candidates = [int(n) for n in near[near != UNKNOWN] if int(n) not in chosen]
+            if candidates:
+                chosen[candidates[random.integers(len(candidates))]] = None
+        fill = (int(n) for n in random.permutation(members) if int(n) not in chosen)
+        while len(chosen) < size:
+            chosen[next(fill)] = None
+        return np.fromiter(chosen, np.int64)
+
+    def _in_turn(self, step: int, size: int) -> IntArray:
+        """The next images of the dataset's own shuffled order, as far into it as its earlier steps have come."""
+        source = self.source(step)
+        count = len(self._members[source])
+        position = int((self._source_of[:step] == source).sum()) * size
+        found: dict[int, None] = {}
+        while len(found) < size:  # where two turns meet, an image of both is taken once
+            turn, at = divmod(position, count)
+            found[int(self._order(source, turn)[at])] = None
+            position += 1
+        return np.fromiter(found, np.int64)
+
+    def _order(self, source: int, turn: int) -> IntArray:
+        if self._kept.get(source, (None,))[0] != turn:
+            order = np.random.default_rng([self.seed, 2, source, turn]).permutation(self._members[source])
+            self._kept[source] = (turn, order)
+        return self._kept[source][1]
+
+
+class _Views(Dataset[dict[str, Any]]):
+    """One image as its views; an item is asked for by (image number, seed)."""
+
+    def __init__(self, images: Images, cache: PixelCache, views: ViewsConfig) -> None:
+        self.images, self.cache = images, cache
+        self.views = views.build()
+
+    def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
+        number, seed = key
+        seen = self.views(self.cache.read(self.images.paths[number]), seed=seed)
+        pixels = {name: torch.from_numpy(getattr(seen, name)) for name in ("inputs", "clean", "local")}
+        return pixels | {"number": number, "seed": seed % 2**62}
+
+
+@dataclass(frozen=True)
+class Feed:
+    """All that a run of steps needs; ``rank`` of ``world`` processes each take every ``world``-th image of a batch."""
+
+    images: Images
+    cache: PixelCache
+    views: ViewsConfig
+    schedule: Schedule
+    neighbour_share: float
+    workers: int
+    rank: int = 0
+    world: int = 1
+
+    def batches(self, first: int, end: int, near_MK: Tensor) -> Iterator[Batch]:
+        """The batches of steps ``first`` to ``end``, in order."""
+        near = near_MK.numpy()
+        wanted = [self._keys(step, near) for step in range(first, end)]
+        loader: DataLoader[dict[str, Any]] = DataLoader(
+            _Views(self.images, self.cache, self.views),
+            batch_sampler=wanted,  # type: ignore[arg-type]  # any sequence of lists of keys will do
+            num_workers=self.workers,
+            pin_memory=torch.cuda.is_available(),
+        )
+        for items in loader:
+            yield self._batch(items, near_MK)
+
+    def _keys(self, step: int, near_MK: IntArray) -> list[tuple[int, int]]:
+        numbers = self.schedule.images(step, near_MK, neighbour_share=self.neighbour_share)
+        numbers = numbers[: len(numbers) // self.world * self.world]
+        seeds = np.random.SeedSequence([self.schedule.seed, 3, step]).generate_state(len(numbers), np.uint64)
+        keys = [(int(n), int(s)) for n, s in zip(numbers, seeds, strict=True)]
+        return keys[self.rank :: self.world]
+
+    def _batch(self, items: dict[str, Any], near_MK: Tensor) -> Batch:
+        number_B = items["number"]
+        facts = Facts(
+            image_N=number_B,
+            label_N=torch.from_numpy(self.images.label_M)[number_B],
+            text_N=torch.from_numpy(self.images.text_M)[number_B],
+            near_NK=near_MK[number_B],
+        )
+        return Batch(items["inputs"], items["clean"], items["local"], items["seed"], facts)

@@ -1,0 +1,103 @@
+"""A timm network read at several depths, on all patches or on the visible ones only.
+
+Shapes: B images, N patches kept, P patches in all, D features.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from pangu_cv.models.backbone import Backbone
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """``pooled`` has a vector [B,D] per level, the last one after the final norm; ``tokens_BND`` are its patches."""
+
+    pooled: tuple[Tensor, ...]
+    tokens_BND: Tensor
+    class_token_BD: Tensor | None
+
+
+class Encoder(nn.Module):
+    """Gradients flow here, unlike in ``Backbone``, whose network and levels it shares.
+
+    A plain ViT computes the visible patches only (MAE, arXiv 2111.06377); of any other network the hidden patches are
+    painted grey in the input (SimMIM, arXiv 2111.09886), which costs more but asks nothing of it.
+    """
+
+    def __init__(self, backbone: Backbone, *, checkpointing: bool = False) -> None:
+        super().__init__()
+        self.network: Any = backbone.network.requires_grad_(True)
+        self.indices = backbone.indices
+        self.checkpointing = checkpointing
+        self.drops_patches = type(self.network) is VisionTransformer
+        if checkpointing and not self.drops_patches:
+            self.network.set_grad_checkpointing()
+
+    @property
+    def patch_px(self) -> int:
+        """Side of a patch, or of what a cell of the last grid stands for in a CNN."""
+        return int(self.network.feature_info[-1]["reduction"])
+
+    @property
+    def widths(self) -> list[int]:
+        """Features of each level's pooled vector."""
+        return [int(self.network.feature_info[index]["num_chs"]) for index in self.indices]
+
+    def forward(self, images_B3SS: Tensor, keep_BN: Tensor | None = None) -> Encoded:
+        """``keep_BN`` int64 are the visible patches in rising order; None shows all."""
+        if self.drops_patches:
+            return self._sparse(images_B3SS, keep_BN)
+        return self._dense(images_B3SS, keep_BN)
+
+    def _sparse(self, images_B3SS: Tensor, keep_BN: Tensor | None) -> Encoded:
+        net = self.network
+        prefix = int(net.num_prefix_tokens)
+        x = net._pos_embed(net.patch_embed(images_B3SS))
+        if keep_BN is not None:
+            visible = x[:, prefix:].gather(1, keep_BN[..., None].expand(-1, -1, x.shape[2]))
+            x = torch.cat([x[:, :prefix], visible], 1)
+        x = net.norm_pre(x)
+        pooled = []
+        for number, block in enumerate(net.blocks):
+            x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
+            if number in self.indices[:-1]:
+                pooled.append(x[:, prefix:].mean(1))
+        x = net.norm(x)
+        pooled.append(x[:, prefix:].mean(1))
+        return Encoded(tuple(pooled), x[:, prefix:], x[:, 0] if prefix else None)
+
+    def _dense(self, images_B3SS: Tensor, keep_BN: Tensor | None) -> Encoded:
+        if keep_BN is not None:
+            images_B3SS = images_B3SS * visible_pixels(keep_BN, images_B3SS, self.patch_px)
+        final, grids = self.network.forward_intermediates(images_B3SS, indices=self.indices)
+        tokens_BPD = grids[-1].flatten(2).transpose(1, 2)
+        tokens_BND = tokens_BPD
+        if keep_BN is not None:
+            tokens_BND = tokens_BPD.gather(1, keep_BN[..., None].expand(-1, -1, tokens_BPD.shape[2]))
+        has_class_token = final.ndim == 3 and getattr(self.network, "num_prefix_tokens", 0) > 0
+        return Encoded(tuple(grid.mean((2, 3)) for grid in grids), tokens_BND, final[:, 0] if has_class_token else None)
+
+
+def visible_pixels(keep_BN: Tensor, images_B3SS: Tensor, patch_px: int) -> Tensor:
+    """1 where a pixel is in a visible patch, else 0: float[B,1,S,S]."""
+    side = images_B3SS.shape[-1] // patch_px
+    flat = images_B3SS.new_zeros(len(keep_BN), side * side).scatter_(1, keep_BN, 1.0)
+    return flat.view(-1, 1, side, side).repeat_interleave(patch_px, 2).repeat_interleave(patch_px, 3)
+
+
+def draw_visible(seed_B: Tensor, *, patches: int, hidden: float, view: int) -> Tensor | None:
+    """Visible patches of each image, int64[B,N] rising, drawn from the image's own seed; None where none is hidden."""
+    kept = patches - round(hidden * patches)
+    if kept == patches:
+        return None
+    rows = []
+    for seed in seed_B.tolist():
+        generator = torch.Generator().manual_seed((seed + 0x9E3779B97F4A7C15 * (view + 1)) % 2**63)
+        rows.append(torch.randperm(patches, generator=generator)[: max(1, kept)].sort().values)
+    return torch.stack(rows)

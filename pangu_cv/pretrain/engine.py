@@ -1,0 +1,66 @@
+"""Devices, strategies and precision, by Lightning Fabric."""
+
+from typing import Annotated, Any, Literal
+
+import torch
+from lightning.fabric import Fabric
+from pydantic import Field
+from torch import nn
+
+from pangu_cv.errors import SettingsError
+from pangu_cv.settings import Settings
+
+Positive = Annotated[int, Field(ge=1)]
+
+
+class EngineConfig(Settings):
+    """What it runs on; Lightning's strategies do the work."""
+
+    accelerator: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where."""
+    devices: Positive = 1
+    """Processes on this machine."""
+    nodes: Positive = 1
+    """Machines."""
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """``ddp`` copies the network to every device, ``fsdp`` (FSDP2) shares it out."""
+    precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
+    """Of the arithmetic."""
+    compile: bool = False
+    """torch.compile the blocks; pays from some thousand steps on."""
+    checkpointing: bool = False
+    """Compute activations anew on the way back: less memory, a third more time."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Processes that make views."""
+
+
+def make_fabric(engine: EngineConfig) -> Fabric:
+    """Not launched yet."""
+    if engine.accelerator == "gpu" and not torch.cuda.is_available():
+        raise SettingsError("engine.accelerator: 'gpu' asked for and none is there; take 'auto' or 'cpu'")
+    strategy: Any = engine.strategy
+    if strategy == "fsdp":
+        from lightning.fabric.strategies import ModelParallelStrategy
+
+        strategy = ModelParallelStrategy(parallelize_fn=share_out)
+    elif strategy == "ddp":
+        from lightning.fabric.strategies import DDPStrategy
+
+        strategy = DDPStrategy(find_unused_parameters=True)  # the class token has no part in some objectives
+    return Fabric(
+        accelerator=engine.accelerator,
+        devices=engine.devices,
+        num_nodes=engine.nodes,
+        strategy=strategy,
+        precision=engine.precision,
+    )
+
+
+def share_out(module: nn.Module, mesh: Any) -> nn.Module:
+    """FSDP2: every block's weights are shared out over the processes, then the rest."""
+    from torch.distributed.fsdp import fully_shard
+
+    for block in getattr(module.encoder.network, "blocks", ()):  # type: ignore[union-attr]
+        fully_shard(block, mesh=mesh["data_parallel"])
+    fully_shard(module, mesh=mesh["data_parallel"])
+    return module

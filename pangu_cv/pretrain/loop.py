@@ -1,0 +1,227 @@
+"""The steps of a run, in rounds: neighbours anew, train, probe, save. A killed run goes on at its last round.
+
+Lightning Fabric brings devices, strategies and precision; all that is random follows from (seed, step), so that a run
+that was killed ends with the same weights as one that was not.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+
+from pangu_cv.errors import PanguError
+from pangu_cv.pretrain.batches import Batch, Feed
+from pangu_cv.pretrain.neighbours import nearest_images
+from pangu_cv.pretrain.objectives import Objective
+from pangu_cv.pretrain.optimiser import set_rate
+from pangu_cv.pretrain.probes import Score
+from pangu_cv.pretrain.recipe import PretrainRecipe
+from pangu_cv.pretrain.relations import Facts
+from pangu_cv.progress import bar
+
+_EMBED_BATCH = 64
+
+
+class DivergedError(PanguError):
+    """A loss that is not a number."""
+
+
+@dataclass
+class State:
+    """What a run goes on from: plain values; weights and optimiser are saved beside it."""
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    rounds: list[list[Score]] = field(default_factory=list)
+    best: int = 0
+    """Position in ``rounds`` of the best mean; 0 is the start."""
+
+    @property
+    def is_stale(self) -> int:
+        """Rounds since the best."""
+        return len(self.rounds) - 1 - self.best
+
+    def as_text(self) -> str:
+        """JSON, so that a checkpoint holds nothing but tensors and text."""
+        rounds = [[{"target": s.target, "values": s.values, "knn": s.knn} for s in scores] for scores in self.rounds]
+        return json.dumps({"step": self.step, "history": self.history, "rounds": rounds, "best": self.best})
+
+    @classmethod
+    def from_text(cls, text: str) -> "State":
+        """The inverse."""
+        plain = json.loads(text)
+        rounds = [[Score(s["target"], tuple(s["values"]), s["knn"]) for s in scores] for scores in plain["rounds"]]
+        return cls(int(plain["step"]), list(plain["history"]), rounds, int(plain["best"]))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the loop works with; ``network`` is what Fabric made of the objective."""
+
+    fabric: Fabric
+    objective: Objective
+    network: Any
+    optimiser: Any
+    feed: Feed
+    folder: Path
+
+
+def train(
+    recipe: PretrainRecipe, parts: Parts, *, key: str, probe: Callable[[], list[Score]], keep: Callable[[State], None]
+) -> State:
+    """Run to the end or until the probes get no better; ``keep`` is called when the current weights are the best."""
+    state = _resumed(parts, key)
+    if not state.rounds:
+        state.rounds.append(probe())
+        keep(state)
+    while state.step < recipe.optim.steps and state.is_stale < recipe.patience:
+        end = min(recipe.optim.steps, state.step + recipe.round_steps)
+        _round(recipe, parts, state, end)
+        scores = probe()
+        state.rounds.append(scores)
+        if not scores or _mean(scores) > _mean(state.rounds[state.best]):
+            state.best = len(state.rounds) - 1
+            keep(state)
+        _save(parts, key, state)
+    return state
+
+
+def _mean(scores: list[Score]) -> float:
+    return float(np.mean([score.mean for score in scores])) if scores else 0.0
+
+
+def _round(recipe: PretrainRecipe, parts: Parts, state: State, end: int) -> None:
+    near_MK = _neighbours(recipe, parts)
+    parts.network.train()
+    steps, cut = recipe.optim.steps, recipe.optim.accumulate
+    with bar("pretraining") as progress:
+        for step, batch in enumerate(parts.feed.batches(state.step, end, near_MK), start=state.step):
+            torch.manual_seed(int(np.random.SeedSequence([recipe.seed, 4, step, parts.feed.rank]).generate_state(1)[0]))
+            rate = set_rate(parts.optimiser, recipe.optim, step)
+            losses = _step(parts, batch.to(parts.fabric.device), recipe.optim.clip, cut)
+            if not np.isfinite(losses["total"]):
+                _diverged(parts, batch, step, state.step)
+            state.history.append({"step": step, "rate": rate, **losses})
+            progress(step + 1, steps, f"loss {losses['total']:.3f}")
+    state.step = end
+
+
+def _step(parts: Parts, batch: Batch, clip: float, cut: int) -> dict[str, float]:
+    """Forward, backward, update; losses as numbers, means over the parts and over all processes."""
+    sums: dict[str, Tensor] = {}
+    pieces = list(_pieces(batch, cut))
+    for number, piece in enumerate(pieces):
+        with parts.fabric.no_backward_sync(parts.network, enabled=number + 1 < len(pieces)):
+            losses = parts.network(piece)
+            parts.fabric.backward(losses["total"] / len(pieces))
+        for name, loss in losses.items():
+            sums[name] = sums.get(name, torch.zeros((), device=loss.device)) + loss.detach().float() / len(pieces)
+    names = sorted(sums)
+    values = torch.stack([sums[name] for name in names])
+    if parts.feed.world > 1:
+        values = parts.fabric.all_reduce(values, reduce_op="mean")  # type: ignore[assignment]
+    if bool(torch.isfinite(values).all()):
+        parts.fabric.clip_gradients(parts.network, parts.optimiser, max_norm=clip, error_if_nonfinite=False)
+        parts.optimiser.step()
+        parts.objective.after_step()
+    parts.optimiser.zero_grad()
+    return dict(zip(names, values.tolist(), strict=True))
+
+
+def _pieces(batch: Batch, cut: int) -> Iterator[Batch]:
+    if cut == 1:
+        yield batch
+        return
+    for rows in torch.arange(len(batch.inputs)).chunk(cut):
+        known = batch.facts
+        facts = Facts(known.image_N[rows], known.label_N[rows], known.text_N[rows], known.near_NK[rows])
+        yield Batch(batch.inputs[rows], batch.clean[rows], batch.local[rows], batch.seed_B[rows], facts)
+
+
+def _neighbours(recipe: PretrainRecipe, parts: Parts) -> Tensor:
+    """Lists for this round, from the weights as they are: int64[M,K]; K is 0 where no term asks for them."""
+    images = parts.feed.images
+    objective = recipe.objective
+    if objective.kind != "joint" or not objective.contrast:
+        return torch.zeros(len(images.paths), 0, dtype=torch.int64)
+    if not objective.neighbours.weight and not (objective.labels.weight and objective.labels.only_near):
+        return torch.zeros(len(images.paths), 0, dtype=torch.int64)
+    features_MD = embed_all(parts)
+    source_M = torch.from_numpy(images.source_M)
+    return nearest_images(features_MD, k=objective.neighbours.k, source_M=source_M, mutual=objective.neighbours.mutual)
+
+
+@torch.no_grad()
+def embed_all(parts: Parts) -> Tensor:
+    """Pooled vectors of all levels, standardised within each dataset and of unit length per level, float32[M,D]."""
+    objective, images = parts.objective, parts.feed.images
+    side = parts.feed.views.image_px
+    was_training = objective.training
+    objective.eval()
+    found: list[Tensor] = []
+    with bar("neighbours") as progress:
+        for start in range(0, len(images.paths), _EMBED_BATCH):
+            pixels = [square(parts.feed.cache.read(path), side) for path in images.paths[start : start + _EMBED_BATCH]]
+            batch = torch.from_numpy(np.stack(pixels)).to(parts.fabric.device)
+            with parts.fabric.autocast():
+                encoded = objective.encoder((batch.permute(0, 3, 1, 2).float() - objective.mean) / objective.std)
+            found.append(torch.cat([part.float().cpu() for part in encoded.pooled], 1))
+            progress(min(start + _EMBED_BATCH, len(images.paths)), len(images.paths))
+    objective.train(was_training)
+    features_MD = torch.cat(found)
+    for source in np.unique(images.source_M).tolist():
+        rows = torch.from_numpy(np.flatnonzero(images.source_M == source))
+        own = features_MD[rows]
+        features_MD[rows] = (own - own.mean(0)) / (own.std(0, unbiased=False) + 1e-6)
+    levels = torch.split(features_MD, objective.encoder.widths, 1)
+    return torch.cat([nn.functional.normalize(level, dim=1) for level in levels], 1)
+
+
+def square(image_HW3: Any, side: int) -> Any:
+    """The whole image as a square uint8[side,side,3]."""
+    return cv2.resize(image_HW3, (side, side), interpolation=cv2.INTER_AREA)
+
+
+def _save(parts: Parts, key: str, state: State) -> None:
+    """Weights, optimiser and state, whole or not at all."""
+    target = parts.folder / "state.ckpt"
+    temporary = parts.folder / ".state.ckpt.tmp"
+    content = {"objective": parts.network, "optimiser": parts.optimiser, "state": state.as_text(), "key": key}
+    parts.fabric.save(temporary, content)
+    if parts.fabric.is_global_zero:
+        temporary.replace(target)
+    parts.fabric.barrier()
+
+
+def _resumed(parts: Parts, key: str) -> State:
+    """Where a killed run of the same recipe on the same images left off; else the start."""
+    path = parts.folder / "state.ckpt"
+    if not path.exists():
+        return State()
+    stored = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {}
+    if path.is_file() and stored.get("key") != key:
+        return State()
+    content: dict[str, Any] = {"objective": parts.network, "optimiser": parts.optimiser, "state": "", "key": ""}
+    parts.fabric.load(path, content, weights_only=True)
+    return State.from_text(str(content["state"]))
+
+
+def _diverged(parts: Parts, batch: Batch, step: int, last_good: int) -> None:
+    """Keep the batch that did it and stop."""
+    place = parts.folder / "bad_batch.npz"
+    if parts.fabric.is_global_zero:
+        np.savez_compressed(place, inputs=batch.inputs.cpu().numpy(), images=batch.facts.image_N.cpu().numpy())
+        names = [str(parts.feed.images.paths[int(number)]) for number in batch.facts.image_N]
+        (parts.folder / "bad_batch.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    raise DivergedError(
+        f"pretrain: the loss was not a number at step {step}. The batch is in {place} (files in bad_batch.txt); the "
+        f"weights of step {last_good} are kept in {parts.folder}. Lower optim.lr, or use engine.precision=32-true, "
+        "and run again"
+    )

@@ -1,0 +1,102 @@
+"""The page a person reads after a run: the verdict first, then how it came about, then pictures."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pangu_cv.metrics.interval import Values
+from pangu_cv.pretrain.loop import Parts, State, embed_all
+from pangu_cv.pretrain.pictures import attention_rows, neighbour_rows, repair_rows, spread
+from pangu_cv.pretrain.recipe import PretrainRecipe
+from pangu_cv.pretrain.verdict import Verdict
+from pangu_cv.report.page import Page, Plot, Tile
+from pangu_cv.report.plots import intervals, lines
+from pangu_cv.runs import Run
+
+_SMOOTH = 25
+
+
+def write_report(run: Run, recipe: PretrainRecipe, parts: Parts, state: State, found: Verdict) -> None:
+    """Write ``report.html``; the network holds the weights of the last step."""
+    images = parts.feed.images
+    parts.objective.eval()
+    page = Page("Pretraining", f"{recipe.backbone.name} on {len(images.paths):,} images, {state.step:,} steps")
+    if not found.targets:
+        page.verdict(found.sentence)
+    else:
+        page.verdict(found.sentence, "good" if any(t.use for t in found.targets) else "warn")
+    page.tiles(
+        [
+            Tile("images", f"{len(images.paths):,}"),
+            Tile("with a label", f"{int((images.label_M >= 0).sum()):,}"),
+            Tile("with a text", f"{int((images.text_M >= 0).sum()):,}"),
+            Tile("best round", str(state.best), "0 is the start"),
+        ]
+    )
+    _targets(page, state, found)
+    _curves(page, recipe, state)
+    _pictures(page, parts)
+    page.details("The recipe", recipe.to_yaml())
+    page.write(run.report)
+
+
+def _targets(page: Page, state: State, found: Verdict) -> None:
+    if not found.targets:
+        return
+    page.section(
+        "Does it help?",
+        "Probes on the training part of each target, the best round against the starting weights on the same draws: "
+        "balanced accuracy with few labels, or image AUROC. Test images were not touched.",
+    )
+    rows = []
+    for target in found.targets:
+        band = f"[{100 * (target.gain.low or 0):+.1f}, {100 * (target.gain.high or 0):+.1f}]"
+        verdict = "use it" if target.use else "keep the original"
+        gain = f"{100 * target.gain.mean:+.1f}"
+        rows.append((target.target, f"{target.before:.1%}", f"{target.after:.1%}", gain, band, verdict))
+    page.table(["target", "before", "after", "gain, points", "95 %", "verdict"], rows)
+    names = [target.target for target in found.targets]
+    rounds = list(range(len(state.rounds)))
+    curves: dict[str, tuple[Values, Values]] = {
+        name: (rounds, [100 * scores[position].mean for scores in state.rounds]) for position, name in enumerate(names)
+    }
+    gains = intervals(names, [target.gain for target in found.targets], x_label="gain (share of 1)")
+    page.plots(
+        [
+            Plot(lines(curves, x_label="round", y_label="probe, %"), "Every target after every round"),
+            Plot(gains, "Gain over the starting weights"),
+        ]
+    )
+
+
+def _curves(page: Page, recipe: PretrainRecipe, state: State) -> None:
+    if not state.history:
+        return
+    page.section("Losses", f"Means over {_SMOOTH} steps; a term that is not there was switched off.")
+    steps = [entry["step"] for entry in state.history]
+    names = [name for name in state.history[-1] if name not in ("step", "rate", "total")]
+    plots = []
+    for name in ["total", *names]:
+        curve = _smoothed([entry.get(name, float("nan")) for entry in state.history])
+        plots.append(Plot(lines({name: (steps, curve)}, x_label="step", y_label=name), f"Term: {name}"))
+    page.plots(plots)
+
+
+def _smoothed(values: Sequence[float]) -> list[float]:
+    kernel = np.ones(min(_SMOOTH, len(values)))
+    weight = np.convolve(np.ones(len(values)), kernel, "same")
+    return [float(v) for v in np.convolve(np.asarray(values, float), kernel, "same") / weight]
+
+
+def _pictures(page: Page, parts: Parts) -> None:
+    numbers = spread(parts, count=6)
+    page.section("What it finds alike", "Left an image, then its nearest in the same dataset by the new features.")
+    page.pairs(neighbour_rows(parts, embed_all(parts), numbers))
+    repaired = repair_rows(parts, numbers)
+    if repaired:
+        page.section("What it can repair", "Patches were hidden and pixels damaged; the decoder had the rest to go by.")
+        page.pairs(repaired)
+    attended = attention_rows(parts, numbers)
+    if attended:
+        page.section("Where it looks", "Weight of the class token on each patch in the last block; dark is little.")
+        page.pairs(attended)

@@ -1,0 +1,239 @@
+"""A run from recipe to verdict."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+
+from pangu_cv import __version__
+from pangu_cv.data.pixel_cache import PixelCache
+from pangu_cv.errors import SettingsError
+from pangu_cv.features import cache_folder, digest
+from pangu_cv.models import checkpoint
+from pangu_cv.models.backbone import Backbone
+from pangu_cv.models.checkpoint import Checkpoint
+from pangu_cv.pretrain.across import rank, world_size
+from pangu_cv.pretrain.batches import Feed, Schedule
+from pangu_cv.pretrain.engine import make_fabric
+from pangu_cv.pretrain.images import Images, gather
+from pangu_cv.pretrain.loop import Parts, State, train
+from pangu_cv.pretrain.objectives import Objective
+from pangu_cv.pretrain.objectives.joint import Joint
+from pangu_cv.pretrain.optimiser import build_optimiser
+from pangu_cv.pretrain.probes import Probe, Score, measure_all
+from pangu_cv.pretrain.recipe import PretrainRecipe, PretrainResult
+from pangu_cv.pretrain.report import write_report
+from pangu_cv.pretrain.texts import TextTable
+from pangu_cv.pretrain.verdict import Verdict, verdict
+from pangu_cv.progress import bar
+from pangu_cv.runs import Run
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What is built once for a run."""
+
+    recipe: PretrainRecipe
+    fabric: Fabric
+    run: Run
+    images: Images
+    unreadable: tuple[str, ...]
+    copies: int
+    backbone: Backbone
+    probes: tuple[Probe, ...]
+    parts: Parts
+    licences: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """A state of another recipe, other images or another start is not resumed."""
+        known = self.recipe.model_dump(mode="json", exclude={"output": True, "engine": {"workers"}, "cache_gb": True})
+        files = [(str(path), path.stat().st_size) for path in self.images.paths]
+        return digest("pretrain-1", known, files)
+
+
+def pretrain(recipe: PretrainRecipe) -> PretrainResult:
+    """Run the recipe; raises PanguError for what the user can mend."""
+    setting = _set_up(recipe)
+    with torch.random.fork_rng(devices=[]):
+        state = train(
+            recipe,
+            setting.parts,
+            key=setting.key,
+            probe=lambda: _probe(setting),
+            keep=lambda state: _keep(setting, state),
+        )
+    found = verdict(state.rounds[0], state.rounds[state.best], images=len(setting.images.paths))
+    metrics = _metrics(setting, state, found)
+    run = setting.run
+    if setting.fabric.is_global_zero:
+        _keep_verdict(run.model, found)
+        run.write_metrics(metrics)
+        write_report(run, recipe, setting.parts, state, found)
+    setting.fabric.barrier()
+    return PretrainResult(run.folder, run.model, run.report, metrics)
+
+
+def _set_up(recipe: PretrainRecipe) -> _Setting:
+    torch.manual_seed(recipe.seed)
+    _check(recipe)
+    images = gather(recipe.data, seed=recipe.seed, text_template=recipe.text.template if recipe.text.tower else None)
+    backbone = recipe.backbone.build()
+    fabric = make_fabric(recipe.engine)
+    fabric.launch()
+    run = _start_run(recipe, fabric)
+    cache = _pixel_cache(recipe)
+    unreadable: set[Path] = set()
+    if fabric.is_global_zero:
+        with bar("reducing images") as progress:
+            failed = cache.fill(images.paths, workers=os.cpu_count() or 1, progress=progress)
+        unreadable = {Path(error.path) for error in failed}
+    unreadable = fabric.broadcast(unreadable)
+    if not fabric.is_global_zero:
+        cache.fill([], workers=1)
+    readable = images.without(unreadable).require_some()
+    images = readable.without_copies(cache.digest)
+    copies = len(readable.paths) - len(images.paths)
+    probes = tuple(Probe(target, backbone) for target in recipe.targets) if fabric.is_global_zero else ()
+    objective = _objective(recipe, backbone, images)
+    optimiser = build_optimiser(objective, recipe.optim)
+    network, wrapped = fabric.setup(objective, optimiser)
+    schedule = Schedule(
+        images,
+        weights=[source.weight for source in recipe.data],
+        batch=recipe.optim.batch,
+        steps=recipe.optim.steps,
+        seed=recipe.seed,
+    )
+    share = recipe.objective.neighbours.batch_share if recipe.objective.kind == "joint" else 0.0
+    feed = Feed(images, cache, recipe.views, schedule, share, recipe.engine.workers, rank(), world_size())
+    parts = Parts(fabric, objective, network, wrapped, feed, run.folder)
+    licences = tuple(dict.fromkeys(source.licence for source in recipe.data))
+    names = tuple(sorted(str(path) for path in unreadable))
+    return _Setting(recipe, fabric, run, images, names, copies, backbone, probes, parts, licences)
+
+
+def _check(recipe: PretrainRecipe) -> None:
+    world = recipe.engine.devices * recipe.engine.nodes
+    if recipe.optim.batch % (world * recipe.optim.accumulate):
+        raise SettingsError(
+            f"optim.batch: {recipe.optim.batch} cannot be shared by {world} process(es) in "
+            f"{recipe.optim.accumulate} part(s); choose a multiple of {world * recipe.optim.accumulate}"
+        )
+    if recipe.objective.kind == "joint" and recipe.objective.keys.queue and recipe.objective.keys.momentum is None:
+        raise SettingsError("objective.keys.queue: needs objective.keys.momentum, the copy that fills it")
+
+
+def _start_run(recipe: PretrainRecipe, fabric: Fabric) -> Run:
+    run = Run.start(recipe.output, name="pretrain", recipe=recipe) if fabric.is_global_zero else None
+    found: Run = fabric.broadcast(run)
+    return found
+
+
+def _pixel_cache(recipe: PretrainRecipe) -> PixelCache:
+    """Reduced so far that the smallest crop is not enlarged."""
+    short_px = round(recipe.views.image_px / recipe.views.scale[0] ** 0.5)
+    spec = recipe.data[0].decode_spec
+    if any(source.decode_spec != spec for source in recipe.data):
+        raise SettingsError("data: range_16bit and max_pixels must be the same for all datasets of a run")
+    return PixelCache(cache_folder().parent / "pixels", short_px=short_px, spec=spec, max_gb=recipe.cache_gb)
+
+
+def _objective(recipe: PretrainRecipe, backbone: Backbone, images: Images) -> Objective:
+    texts = TextTable.empty()
+    if recipe.text.tower and images.texts:
+        from pangu_cv.models.text_tower import embed_texts  # sentence-transformers takes seconds to import
+
+        texts = TextTable(embed_texts(recipe.text.tower, images.texts), torch.from_numpy(images.text_label_U))
+    side, checkpointing = recipe.views.image_px, recipe.engine.checkpointing
+    if recipe.objective.kind == "joint":
+        objective: Objective = recipe.objective.build(backbone, texts, side_px=side, checkpointing=checkpointing)
+    else:
+        objective = recipe.objective.build(backbone, texts, side_px=side, checkpointing=checkpointing)
+    if side % objective.encoder.patch_px:
+        raise SettingsError(
+            f"views.image_px: {side} is no multiple of {objective.encoder.patch_px}, the patch side of "
+            f"'{recipe.backbone.name}'; take {round(side / objective.encoder.patch_px) * objective.encoder.patch_px}"
+        )
+    if recipe.engine.compile:
+        for block in getattr(objective.encoder.network, "blocks", ()):
+            block.compile()
+    return objective
+
+
+def _probe(setting: _Setting) -> list[Score]:
+    """On the first process; all learn the figures, since they decide when to stop."""
+    scores: list[Score] = []
+    if setting.fabric.is_global_zero:
+        with setting.fabric.autocast():
+            scores = measure_all(setting.probes, setting.backbone)
+    found: list[Score] = setting.fabric.broadcast(scores)
+    return found
+
+
+def _keep(setting: _Setting, state: State) -> None:
+    """Write the weights as they are as the run's model."""
+    if not setting.fabric.is_global_zero:
+        return
+    objective, source = setting.parts.objective, setting.backbone.source
+    components = {"backbone": setting.backbone.network.state_dict()}
+    if isinstance(objective, Joint):
+        if objective.decoder is not None:
+            components["decoder"] = objective.decoder.state_dict()
+        if objective.to_text is not None:
+            components["to_text"] = {"weight": objective.to_text.weight, "log_scale": objective.log_scale[None]}
+    recipe = setting.recipe
+    manifest = {
+        "kind": "backbone",
+        "backbone": recipe.backbone.name,
+        "arguments": dict(recipe.backbone.arguments),
+        "levels": list(recipe.backbone.levels),
+        "objective": recipe.objective.model_dump(mode="json"),
+        "views": recipe.views.model_dump(mode="json"),
+        "text": recipe.text.model_dump(mode="json"),
+        "step": state.step,
+        "images": len(setting.images.paths),
+        "parent": {
+            "name": source.name if source else recipe.backbone.name,
+            "sha256": source.sha256 if source else None,
+            "licence": source.licence if source else "Apache-2.0 (random weights)",
+        },
+        "recipe_hash": digest(recipe.model_dump(mode="json")),
+        "data_licences": list(setting.licences),
+        "pangu_cv": __version__,
+    }
+    checkpoint.save(setting.run.model, Checkpoint({k: _plain(v) for k, v in components.items()}, manifest))
+
+
+def _plain(tensors: dict[str, Any]) -> dict[str, Any]:
+    return {name: tensor.detach().float().cpu().clone() for name, tensor in tensors.items()}
+
+
+def _keep_verdict(folder: Path, found: Verdict) -> None:
+    """The verdict stands in the checkpoint too, where ``finetune`` reads it."""
+    path = folder / "model.json"
+    manifest = json.loads(path.read_text(encoding="utf-8")) | {"verdict": found.as_json()}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+    temporary.replace(path)
+
+
+def _metrics(setting: _Setting, state: State, found: Verdict) -> dict[str, Any]:
+    last = state.history[-1] if state.history else {}
+    return {
+        "stage": "pretrain",
+        "verdict": found.as_json(),
+        "steps": state.step,
+        "best_round": state.best,
+        "rounds": [{s.target: {"mean": s.mean, "knn": s.knn} for s in scores} for scores in state.rounds],
+        "images": len(setting.images.paths),
+        "labelled": int((setting.images.label_M >= 0).sum()),
+        "texts": len(setting.images.texts),
+        "last_losses": {name: value for name, value in last.items() if name not in ("step", "rate")},
+        "skipped": list(setting.unreadable),
+        "copies_left_out": setting.copies,
+    }

@@ -1,0 +1,47 @@
+"""``pangu-cv pretrain``."""
+
+import json
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pangu_cv import pretrain as stage
+from pangu_cv import recipes
+from pangu_cv.pretrain.plan import plan
+
+
+def pretrain(
+    recipe: str,
+    *overrides: str,
+    as_plan: Annotated[bool, Parameter(name="--plan")] = False,
+    as_json: Annotated[bool, Parameter(name="--json")] = False,
+) -> None:
+    """Make a backbone better with unlabelled, labelled and captioned images, and say whether it is.
+
+    Parameters
+    ----------
+    recipe
+        A YAML file, or the name of a shipped recipe: joint, simclr, moco, mae, dino, vit_3b.
+    overrides
+        Settings as key=value, e.g. data='[{path: my_images}]' optim.steps=2000.
+    as_plan
+        Count parameters and memory per device instead of training.
+    as_json
+        Print the figures as JSON.
+    """
+    settings = stage.PretrainRecipe.load(recipes.find("pretrain", recipe), overrides)
+    if as_plan:
+        planned = plan(settings)
+        print(json.dumps(planned.as_json()) if as_json else planned.text())
+        return
+    result = stage.pretrain(settings)
+    if as_json:
+        print(json.dumps(result.metrics))
+        return
+    for target in result.metrics["verdict"]["targets"]:
+        kept = "use it" if target["use"] else "keep the original"
+        print(f"{target['target']:24} {target['before']:.1%} → {target['after']:.1%}  {kept}")
+    print(result.metrics["verdict"]["sentence"])
+    print(f"\nmodel   {result.model}\nreport  {result.report}")
+    print(f"Next: pangu-cv finetune classify data.path=... task.backbone.weights={result.model} \\")
+    print(f"          task.backbone.name={settings.backbone.name}")

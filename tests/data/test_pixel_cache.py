@@ -1,0 +1,79 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pangu_cv.data import pixel_cache
+from pangu_cv.data.pixel_cache import PixelCache
+from pangu_runtime.decode import DecodeSpec
+
+
+def images(folder: Path, count: int = 5) -> list[Path]:
+    folder.mkdir()
+    random = np.random.default_rng(0)
+    paths = []
+    for number in range(count):
+        path = folder / f"{number}.png"
+        Image.fromarray(random.integers(0, 256, (60 + number, 90, 3)).astype(np.uint8)).save(path)
+        paths.append(path)
+    return paths
+
+
+def cache(folder: Path, *, max_gb: float = 1.0) -> PixelCache:
+    return PixelCache(folder, short_px=30, spec=DecodeSpec(), max_gb=max_gb)
+
+
+def test_reduced_to_the_short_side_and_never_enlarged(tmp_path: Path) -> None:
+    paths = images(tmp_path / "in")
+    Image.new("RGB", (20, 25)).save(tmp_path / "in" / "tiny.png")
+    paths.append(tmp_path / "in" / "tiny.png")
+    made = cache(tmp_path / "cache")
+    assert made.fill(paths) == []
+    assert made.read(paths[0]).shape == (30, 45, 3)
+    assert made.read(paths[-1]).shape == (25, 20, 3)
+
+
+def test_second_run_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = images(tmp_path / "in")
+    first = cache(tmp_path / "cache")
+    first.fill(paths)
+    expected = first.read(paths[2]).copy()
+    monkeypatch.setattr(pixel_cache, "decode", lambda *_, **__: pytest.fail("decoded again"))
+    second = cache(tmp_path / "cache")
+    second.fill(paths)
+    assert np.array_equal(second.read(paths[2]), expected)
+
+
+@pytest.mark.parametrize("cut", ["pixels", "index", "garbage"])
+def test_what_a_killed_run_left_is_completed(cut: str, tmp_path: Path) -> None:
+    paths = images(tmp_path / "in")
+    whole = cache(tmp_path / "cache")
+    whole.fill(paths)
+    expected = [whole.read(path).copy() for path in paths]
+    if cut == "pixels":
+        whole._pixel_file.open("ab").truncate(whole._pixel_file.stat().st_size - 100)
+    else:
+        text = whole._index_file.read_text()
+        whole._index_file.write_text(text[:-10] if cut == "index" else text[: len(text) // 2] + "\nnonsense\n")
+    again = cache(tmp_path / "cache")
+    again.fill(paths)
+    for path, image in zip(paths, expected, strict=True):
+        assert np.array_equal(again.read(path), image)
+
+
+def test_changed_file_is_another_image(tmp_path: Path) -> None:
+    paths = images(tmp_path / "in")
+    made = cache(tmp_path / "cache")
+    made.fill(paths)
+    Image.new("RGB", (70, 70), (1, 2, 3)).save(paths[0])
+    assert made.read(paths[0])[0, 0].tolist() == [1, 2, 3]
+
+
+def test_unreadable_files_are_named_and_the_limit_holds(tmp_path: Path) -> None:
+    paths = images(tmp_path / "in")
+    paths[1].write_bytes(b"nothing")
+    made = cache(tmp_path / "cache", max_gb=1e-5)
+    assert [error.path for error in made.fill(paths)] == [str(paths[1])]
+    assert made._pixel_file.stat().st_size <= 10_000
+    assert made.read(paths[4]).shape[0] == 30

@@ -1,0 +1,173 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.models import checkpoint
+from pangu_cv.pretrain import loop, pretrain
+from pangu_cv.pretrain.loop import DivergedError
+from tests.pretrain import small
+
+
+def backbone_of(folder: Path) -> dict[str, torch.Tensor]:
+    return checkpoint.load(folder / "model").components["backbone"]
+
+
+def test_run_ends_with_a_model_a_report_and_a_verdict(tmp_path: Path) -> None:
+    data = small.images(tmp_path / "data")
+    result = pretrain(small.recipe(data, tmp_path / "run"))
+    stored = checkpoint.load(result.model)
+    assert {"backbone", "decoder"} <= set(stored.components)
+    assert stored.manifest["backbone"] == "test_vit"
+    verdict = json.loads((tmp_path / "run" / "metrics.json").read_text())["verdict"]
+    assert stored.manifest["verdict"] == verdict
+    assert verdict["targets"][0]["target"] == "data"
+    page = result.report.read_text()
+    for words in (verdict["sentence"], "What it finds alike", "What it can repair", "Where it looks", "Does it help?"):
+        assert words in page
+
+
+def test_best_weights_are_kept_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Probes that only fall: the start is the best, and the run stops early."""
+    fall = iter(np.linspace(0.9, 0.1, 20))
+    made = small.recipe(small.images(tmp_path / "data"), tmp_path / "run", patience=2, round_steps=1)
+    measured: list[dict[str, torch.Tensor]] = []
+
+    def measure(probes: Any, backbone: Any) -> list[Any]:
+        measured.append({k: v.clone() for k, v in backbone.network.state_dict().items()})
+        return [loop.Score("data", (float(value := next(fall)), value), None)]
+
+    monkeypatch.setattr("pangu_cv.pretrain.stage.measure_all", measure)
+    result = pretrain(made)
+    assert len(measured) == 3
+    assert result.metrics["best_round"] == 0
+    assert "keep the original" in result.metrics["verdict"]["sentence"]
+    for name, tensor in backbone_of(tmp_path / "run").items():
+        assert torch.equal(tensor, measured[0][name])
+
+
+def test_killed_run_ends_like_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = small.images(tmp_path / "data")
+    changes: dict[str, Any] = {"targets": [], "optim": {"steps": 6, "batch": 8, "lr": 1e-3}, "round_steps": 2}
+    changes["objective"] = {"kind": "joint", "embedding": 16, "keys": {"momentum": 0.9, "queue": 32}}
+    pretrain(small.recipe(data, tmp_path / "unbroken", **changes))
+    steps, real = [], loop._step
+
+    def dies(*arguments: Any) -> Any:
+        steps.append(1)
+        if len(steps) == 4:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(small.recipe(data, tmp_path / "killed", **changes))
+    monkeypatch.setattr(loop, "_step", lambda *arguments: (steps.append(1), real(*arguments))[1])
+    pretrain(small.recipe(data, tmp_path / "killed", **changes))
+    assert len(steps) == 4 + 4  # the first round is not done again
+    expected, found = backbone_of(tmp_path / "unbroken"), backbone_of(tmp_path / "killed")
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+def test_loss_that_is_no_number_stops_and_keeps_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = small.recipe(small.images(tmp_path / "data"), tmp_path / "run")
+    real, calls = loop._step, []
+
+    def breaks(parts: loop.Parts, *rest: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 4:
+            with torch.no_grad():
+                next(parts.objective.parameters()).fill_(float("nan"))
+        return real(parts, *rest)
+
+    monkeypatch.setattr(loop, "_step", breaks)
+    with pytest.raises(DivergedError, match=r"not a number at step 3.*bad_batch\.npz.*weights of step 2 are kept"):
+        pretrain(made)
+    run = tmp_path / "run"
+    assert np.load(run / "bad_batch.npz")["inputs"].shape == (8, 2, small.SIDE, small.SIDE, 3)
+    assert all(torch.isfinite(tensor).all() for tensor in backbone_of(run).values())
+    kept = torch.load(run / "state.ckpt", weights_only=True)
+    assert all(torch.isfinite(value).all() for value in kept["objective"].values())
+
+
+@pytest.mark.parametrize("broken", ["none", "one", "unreadable"])
+def test_too_few_images_are_an_error_that_says_so(broken: str, tmp_path: Path) -> None:
+    data = tmp_path / "data" / "some"
+    data.mkdir(parents=True)
+    if broken != "none":
+        Image.new("RGB", (50, 50)).save(data / "a.png")
+    if broken == "unreadable":
+        (data / "b.png").write_bytes(b"no image")
+    with pytest.raises(DataError):
+        pretrain(small.recipe(tmp_path / "data", tmp_path / "run", targets=[]))
+    assert not (tmp_path / "run" / "model").exists()
+
+
+def test_all_duplicates_are_an_error(tmp_path: Path) -> None:
+    data = tmp_path / "data" / "same"
+    data.mkdir(parents=True)
+    for number in range(6):
+        Image.new("RGB", (50, 50), (90, 90, 90)).save(data / f"{number}.png")
+    with pytest.raises(DataError, match="the same picture"):
+        pretrain(small.recipe(tmp_path / "data", tmp_path / "run", targets=[]))
+
+
+def test_full_disk_leaves_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = small.recipe(small.images(tmp_path / "data"), tmp_path / "run", targets=[])
+    real, saved = loop._save, []
+
+    def full(*arguments: Any) -> None:
+        saved.append(1)
+        if len(saved) == 2:
+            raise OSError(28, "No space left on device", "state.ckpt")
+        real(*arguments)
+
+    monkeypatch.setattr(loop, "_save", full)
+    with pytest.raises(OSError, match="No space left"):
+        pretrain(made)
+    kept = torch.load(tmp_path / "run" / "state.ckpt", weights_only=True)
+    assert json.loads(kept["state"])["step"] == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"views": {"image_px": 50}}, r"views\.image_px: 50 is no multiple of 16"),
+        ({"optim": {"batch": 9, "accumulate": 2}}, r"optim\.batch: 9 cannot be shared"),
+        ({"objective": {"kind": "joint", "keys": {"queue": 8}}}, r"keys\.queue: needs"),
+        ({"engine": {"accelerator": "gpu"}}, r"engine\.accelerator: 'gpu' asked for"),
+        ({"text": {"tower": "nowhere"}, "data": [{"path": "DATA", "labels": 1}]}, r"text\.tower: 'nowhere'"),
+    ],
+)
+def test_wrong_settings_say_what_is_allowed(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
+    data = small.images(tmp_path / "data")
+    if "engine" in changes and torch.cuda.is_available():
+        pytest.skip("a GPU is there")
+    changes = json.loads(json.dumps(changes).replace("DATA", str(data)))
+    with pytest.raises(SettingsError, match=words):
+        pretrain(small.recipe(data, tmp_path / "run", **changes))
+
+
+def test_dino_runs(tmp_path: Path) -> None:
+    pytest.importorskip("lightly")
+    made = small.recipe(
+        small.images(tmp_path / "data"),
+        tmp_path / "run",
+        objective={"kind": "dino", "prototypes": 32},
+        views={"image_px": 64, "local_views": 2, "local_px": 32},
+        optim={"steps": 2, "batch": 8},
+    )
+    losses = pretrain(made).metrics["last_losses"]
+    assert set(losses) == {"total", "image", "patch", "koleo"}
+
+
+def test_accumulated_parts_make_one_step(tmp_path: Path) -> None:
+    data = small.images(tmp_path / "data")
+    made = small.recipe(data, tmp_path / "run", targets=[], optim={"steps": 2, "batch": 8, "accumulate": 2})
+    assert pretrain(made).metrics["steps"] == 2
