@@ -70,7 +70,8 @@ class RepairDecoder(nn.Module):
         self.to_patch = nn.Linear(width, patch_px * patch_px * 3)
         self.to_context = nn.Linear(width, patch_px * patch_px * _CHANNELS // 4)
         last = nn.Conv2d(_CHANNELS, 3, 3, padding=1)
-        nn.init.zeros_(last.weight)  # it begins by changing nothing
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)  # it begins by changing nothing
         self.refine = nn.Sequential(
             nn.Conv2d(3 + _CHANNELS // 4, _CHANNELS, 3, padding=1),
             nn.GELU(),

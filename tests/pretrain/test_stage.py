@@ -83,7 +83,7 @@ def test_loss_that_is_no_number_stops_and_keeps_the_batch(tmp_path: Path, monkey
         calls.append(1)
         if len(calls) == 4:
             with torch.no_grad():
-                next(parts.objective.parameters()).fill_(float("nan"))
+                next(parts.objective.encoder.parameters()).fill_(float("nan"))
         return real(parts, *rest)
 
     monkeypatch.setattr(loop, "_step", breaks)
@@ -142,16 +142,17 @@ def test_full_disk_leaves_the_last_good_state(tmp_path: Path, monkeypatch: pytes
         ({"optim": {"batch": 9, "accumulate": 2}}, r"optim\.batch: 9 cannot be shared"),
         ({"objective": {"kind": "joint", "keys": {"queue": 8}}}, r"keys\.queue: needs"),
         ({"engine": {"accelerator": "gpu"}}, r"engine\.accelerator: 'gpu' asked for"),
-        ({"text": {"tower": "nowhere"}, "data": [{"path": "DATA", "labels": 1}]}, r"text\.tower: 'nowhere'"),
+        ({"text": {"tower": "nowhere"}, "labels": 1}, r"text\.tower: 'nowhere'"),
     ],
 )
 def test_wrong_settings_say_what_is_allowed(changes: dict[str, Any], words: str, tmp_path: Path) -> None:
     data = small.images(tmp_path / "data")
     if "engine" in changes and torch.cuda.is_available():
         pytest.skip("a GPU is there")
-    changes = json.loads(json.dumps(changes).replace("DATA", str(data)))
+    made = small.recipe(data, tmp_path / "run", **{k: v for k, v in changes.items() if k != "labels"})
+    source = made.data[0].model_copy(update={"labels": changes.get("labels", 0)})
     with pytest.raises(SettingsError, match=words):
-        pretrain(small.recipe(data, tmp_path / "run", **changes))
+        pretrain(made.model_copy(update={"data": (source,)}))
 
 
 def test_dino_runs(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ Shapes: B images, P patches, C prototypes.
 """
 
 import copy
+import warnings
 from typing import Annotated, Any, Literal
 
 import torch
@@ -63,7 +64,9 @@ class Dino(nn.Module):
         self.patches = (side_px // self.encoder.patch_px) ** 2
         width = self.encoder.widths[-1]
         sizes = {"hidden_dim": 512, "bottleneck_dim": 128, "output_dim": config.prototypes}
-        both = [nn.ModuleList([DINOProjectionHead(width, **sizes) for _ in range(2)]) for _ in range(2)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # lightly's weight_norm, till it takes torch's newer one
+            both = [nn.ModuleList([DINOProjectionHead(width, **sizes) for _ in range(2)]) for _ in range(2)]
         self.heads, self.teacher_heads = both  # each for the image and for patches
         self.teacher_heads.load_state_dict(self.heads.state_dict())
         self.teacher_heads.requires_grad_(False)
