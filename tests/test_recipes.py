@@ -8,6 +8,7 @@ import pytest
 from pangu_cv import recipes
 from pangu_cv.errors import SettingsError
 from pangu_cv.finetune import FinetuneRecipe, finetune
+from pangu_cv.pretrain import PretrainRecipe, pretrain
 from pangu_cv.recipes import ShippedRecipe
 from tests.finetune.tiny import class_folders, mvtec
 
@@ -21,10 +22,17 @@ def test_there_are_recipes_and_all_are_listed() -> None:
     assert all(r.about and not r.about.startswith("#") for r in recipes.shipped())
 
 
-@pytest.mark.parametrize("recipe", recipes.shipped(), ids=lambda r: f"{r.stage}/{r.name}")
+def of_stage(stage: str) -> list[ShippedRecipe]:
+    return [recipe for recipe in recipes.shipped() if recipe.stage == stage]
+
+
+def test_every_stage_with_recipes_is_run_below() -> None:
+    assert {recipe.stage for recipe in recipes.shipped()} == {"finetune", "pretrain"}
+
+
+@pytest.mark.parametrize("recipe", of_stage("finetune"), ids=lambda r: r.name)
 def test_recipe_runs_end_to_end(recipe: ShippedRecipe, tmp_path: Path) -> None:
     """The network of the recipe itself, with random weights and few pixels."""
-    assert recipe.stage == "finetune", "say here how a recipe of the new stage is run"
     loaded = FinetuneRecipe.load(recipe.path, ["data.path=x"])
     data = (mvtec if loaded.task.kind == "anomaly" else class_folders)(tmp_path / "data")
     shots = [] if loaded.few_shot.shots is None else ["few_shot.shots=2"]
@@ -33,6 +41,21 @@ def test_recipe_runs_end_to_end(recipe: ShippedRecipe, tmp_path: Path) -> None:
     assert result.report.is_file()
     assert json.loads((result.folder / "metrics.json").read_text())["task"] == loaded.task.kind
     assert FinetuneRecipe.load(result.folder / "recipe.yaml").task.kind == loaded.task.kind
+
+
+@pytest.mark.parametrize("recipe", of_stage("pretrain"), ids=lambda r: r.name)
+def test_pretraining_recipe_runs_one_step(recipe: ShippedRecipe, tmp_path: Path) -> None:
+    """A tiny network on one process; the objective and the views are the recipe's."""
+    if recipe.name == "dino":
+        pytest.importorskip("lightly")
+    tiny = ["backbone.name=test_vit", "backbone.weights=random", "backbone.arguments={}"]
+    tiny += ["views.image_px=64", "views.local_px=32", "optim.steps=1", "optim.batch=4", "round_steps=1"]
+    tiny += ["engine={accelerator: cpu, workers: 0}", f"output={tmp_path / 'run'}", "cache_gb=1"]
+    made = PretrainRecipe.load(recipe.path, [*tiny, f"data={class_folders(tmp_path / 'data')}"])
+    result = pretrain(made)
+    assert result.report.is_file()
+    assert result.metrics["steps"] == 1
+    assert PretrainRecipe.load(result.folder / "recipe.yaml") == made
 
 
 def test_recipe_is_found_by_name_or_path(tmp_path: Path) -> None:

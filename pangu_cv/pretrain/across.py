@@ -53,7 +53,7 @@ def gathered_facts(facts: Facts) -> Facts:
     """The facts of all processes."""
     if world_size() == 1:
         return facts
-    return Facts(*(gathered(getattr(facts, name)) for name in ("image_N", "label_N", "text_N", "near_NK")))
+    return Facts(*(gathered(part) for part in facts))
 
 
 def mean_count(count: Tensor) -> Tensor:

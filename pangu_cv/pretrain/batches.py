@@ -8,7 +8,7 @@ Shapes: B images of a batch (global), S view side.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,7 @@ from pangu_cv.pretrain.views import ViewsConfig
 IntArray = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Views of B images of one dataset, pixels uint8[B,2,S,S,3] (``local`` [B,L,s,s,3]), ``seed_B`` for masks."""
 
     inputs: Tensor
@@ -34,11 +33,14 @@ class Batch:
     seed_B: Tensor
     facts: Facts
 
+    def rows(self, rows: Tensor | slice) -> "Batch":
+        """Of some images."""
+        return Batch(self.inputs[rows], self.clean[rows], self.local[rows], self.seed_B[rows], self.facts.rows(rows))
+
     def to(self, device: torch.device) -> "Batch":
-        """The same on another device."""
-        facts = Facts(*(getattr(self.facts, name).to(device) for name in ("image_N", "label_N", "text_N", "near_NK")))
-        move = {name: getattr(self, name).to(device, non_blocking=True) for name in ("inputs", "clean", "local")}
-        return Batch(**move, seed_B=self.seed_B, facts=facts)
+        """On another device; the seeds stay, masks are drawn on the CPU."""
+        inputs, clean, local = (one.to(device, non_blocking=True) for one in (self.inputs, self.clean, self.local))
+        return Batch(inputs, clean, local, self.seed_B, self.facts.to(device))
 
 
 class Schedule:

@@ -38,6 +38,14 @@ class Encoder(nn.Module):
         self.drops_patches = type(self.network) is VisionTransformer
         if checkpointing and not self.drops_patches:
             self.network.set_grad_checkpointing()
+        self._plain_attention_on_cpu()
+
+    def _plain_attention_on_cpu(self) -> None:
+        """torch 2.15's fused attention takes half of a ViT's training step on a CPU, nearly all of it going back."""
+        if not torch.cuda.is_available():
+            for block in getattr(self.network, "blocks", ()):
+                if hasattr(getattr(block, "attn", None), "fused_attn"):
+                    block.attn.fused_attn = False
 
     @property
     def patch_px(self) -> int:

@@ -23,7 +23,6 @@ from pangu_cv.pretrain.objectives import Objective
 from pangu_cv.pretrain.optimiser import set_rate
 from pangu_cv.pretrain.probes import Score
 from pangu_cv.pretrain.recipe import PretrainRecipe
-from pangu_cv.pretrain.relations import Facts
 from pangu_cv.progress import bar
 
 _EMBED_BATCH = 64
@@ -136,13 +135,8 @@ def _step(parts: Parts, batch: Batch, clip: float, cut: int) -> dict[str, float]
 
 
 def _pieces(batch: Batch, cut: int) -> Iterator[Batch]:
-    if cut == 1:
-        yield batch
-        return
     for rows in torch.arange(len(batch.inputs)).chunk(cut):
-        known = batch.facts
-        facts = Facts(known.image_N[rows], known.label_N[rows], known.text_N[rows], known.near_NK[rows])
-        yield Batch(batch.inputs[rows], batch.clean[rows], batch.local[rows], batch.seed_B[rows], facts)
+        yield batch.rows(rows) if cut > 1 else batch
 
 
 def _neighbours(recipe: PretrainRecipe, parts: Parts) -> Tensor:

@@ -6,9 +6,10 @@ head of ``classify``, the patch distance of ``anomaly``.
 Shapes: M images, S pixels a side, D features.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from pangu_cv.tasks.anomaly import NORMAL, describe
 from pangu_cv.tasks.classify import pooled
 from pangu_runtime.decode import decode
 
+Autocast = Callable[[], AbstractContextManager[Any]]
 _BATCH = 16
 _BANK_PATCHES = 4096
 
@@ -72,8 +74,8 @@ class Score:
 class Probe:
     """One target with its images in memory, resized once."""
 
-    def __init__(self, config: TargetConfig, backbone: Backbone) -> None:
-        self.config = config
+    def __init__(self, config: TargetConfig, backbone: Backbone, *, autocast: Autocast = nullcontext) -> None:
+        self.config, self.autocast = config, autocast
         preprocess = PreprocessConfig(image_px=config.image_px).build(mean=(0, 0, 0), std=(1 / 255,) * 3)
         samples = _chosen(config)
         images, kept = [], []
@@ -117,7 +119,8 @@ class Probe:
     def _features(self, backbone: Backbone) -> tuple[Tensor, list[int]]:
         found, groups = [], []
         for images in self._batches(backbone):
-            parts = [part.float().cpu() for part in pooled(backbone(images))]
+            with self.autocast():
+                parts = [part.float().cpu() for part in pooled(backbone(images))]
             groups = [part.shape[1] for part in parts]
             found.append(torch.cat(parts, 1))
         return torch.cat(found), groups
@@ -136,8 +139,12 @@ class Probe:
         """Image AUROC of the distance to patches of half the normal images."""
         from sklearn.metrics import roc_auc_score
 
-        grids = [describe(backbone.grids(images)[-2:-1], smooth=3).cpu() for images in self._batches(backbone)]
-        patches_MPD = torch.cat(grids).flatten(1, 2)
+        found = []
+        for images in self._batches(backbone):
+            with self.autocast():
+                grids = backbone.grids(images)
+            found.append(describe((grids[-2].float(),), smooth=3).cpu())
+        patches_MPD = torch.cat(found).flatten(1, 2)
         is_defect = np.array([s.label != NORMAL for s in self.samples])
         values = []
         for support in self.draws:

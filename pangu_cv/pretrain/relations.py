@@ -7,7 +7,7 @@ its "supervised contrastive adjustment" (SCAN, arXiv 2011.08621: same label and 
 Shapes: N views in the batch, U texts, K neighbours.
 """
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,8 +15,7 @@ from torch import Tensor
 UNKNOWN = -1
 
 
-@dataclass(frozen=True)
-class Facts:
+class Facts(NamedTuple):
     """What is known of the views of a batch: int64[N] each, ``UNKNOWN`` where it is not; ``near_NK`` are image numbers.
 
     ``image_N`` numbers the image a view is of, ``label_N`` its class, ``text_N`` the text that describes it.
@@ -27,14 +26,17 @@ class Facts:
     text_N: Tensor
     near_NK: Tensor
 
-    def twice(self) -> "Facts":
-        """The same images seen in two views, all first views before all second ones."""
-        return self.repeat(2)
-
     def repeat(self, views: int) -> "Facts":
         """The same images seen in ``views`` views, view after view."""
-        parts = (self.image_N, self.label_N, self.text_N, self.near_NK)
-        return Facts(*(torch.cat([part] * views) for part in parts))
+        return Facts(*(torch.cat([part] * views) for part in self))
+
+    def rows(self, rows: Tensor | slice) -> "Facts":
+        """Of some views."""
+        return Facts(*(part[rows] for part in self))
+
+    def to(self, device: torch.device) -> "Facts":
+        """On another device."""
+        return Facts(*(part.to(device) for part in self))
 
 
 def image_targets(

@@ -98,7 +98,11 @@ def _set_up(recipe: PretrainRecipe) -> _Setting:
     readable = images.without(unreadable).require_some()
     images = readable.without_copies(cache.digest)
     copies = len(readable.paths) - len(images.paths)
-    probes = tuple(Probe(target, backbone) for target in recipe.targets) if fabric.is_global_zero else ()
+    probes = (
+        tuple(Probe(target, backbone, autocast=fabric.autocast) for target in recipe.targets)
+        if fabric.is_global_zero
+        else ()
+    )
     objective = _objective(recipe, backbone, images)
     optimiser = build_optimiser(objective, recipe.optim)
     network, wrapped = fabric.setup(objective, optimiser)
@@ -169,8 +173,7 @@ def _probe(setting: _Setting) -> list[Score]:
     """On the first process; all learn the figures, since they decide when to stop."""
     scores: list[Score] = []
     if setting.fabric.is_global_zero:
-        with setting.fabric.autocast():
-            scores = measure_all(setting.probes, setting.backbone)
+        scores = measure_all(setting.probes, setting.backbone)
     found: list[Score] = setting.fabric.broadcast(scores)
     return found
 

@@ -10,7 +10,7 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from pangu_cv.pretrain.batches import Batch
-from pangu_cv.pretrain.relations import UNKNOWN, Facts
+from pangu_cv.pretrain.relations import UNKNOWN
 from tests.pretrain import small
 
 LABELS = [0, 0, 1, 1, UNKNOWN, UNKNOWN, 1, 0]
@@ -23,10 +23,7 @@ def whole() -> Batch:
 
 
 def part(batch: Batch, rank: int) -> Batch:
-    known = batch.facts
-    rows = slice(rank, None, 2)
-    facts = Facts(known.image_N[rows], known.label_N[rows], known.text_N[rows], known.near_NK[rows])
-    return Batch(batch.inputs[rows], batch.clean[rows], batch.local[rows], batch.seed_B[rows], facts)
+    return batch.rows(slice(rank, None, 2))
 
 
 def gradients(objective: torch.nn.Module) -> dict[str, Tensor]:

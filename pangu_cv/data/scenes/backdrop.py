@@ -26,19 +26,19 @@ def paint_backdrop(seed: int, plan: Plan, *, size_px: int) -> Backdrop:
     """Paint at three eighths of the size (the sky at half of that), for it is far and a little out of focus."""
     coarse = plan.camera.rays(size_px * 3 // 16)
     sky = paint_sky(coarse, _slope(coarse), plan.weather, stream(seed, "sky"))
-    rays = plan.camera.rays(2 * len(coarse))
+    rays = plan.camera.rays(2 * sky.shape[1])
     slope = _slope(rays)
-    picture = sky.repeat(2, axis=0).repeat(2, axis=1)
+    picture = sky.repeat(2, axis=1).repeat(2, axis=2)
     height = plan.pylon.height_m + float(plan.camera.position_3[1])
     rng = stream(plan.place_seed, "ground")
     paint_land(picture, rays, slope, height_m=height, land=plan.land, weather=plan.weather, rng=rng)
-    low = picture[slope < -0.02]
-    ground = low.mean(axis=0) if len(low) else np.full(3, 0.4)
-    pixels = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
+    low = slope < -0.02
+    ground = (picture * low).sum(axis=(1, 2)) / low.sum() if low.any() else np.full(3, 0.4)
+    pixels = Image.merge("RGB", [Image.fromarray(plane) for plane in (np.clip(picture, 0, 1) * 255).astype(np.uint8)])
     # The slight blur takes the stairs off what was sampled texel by texel.
     image = pixels.filter(ImageFilter.BoxBlur(0.5)).resize((size_px, size_px), Image.Resampling.BICUBIC)
     return Backdrop(image, ground.astype(np.float32), meter(picture))
 
 
-def _slope(rays_HW3: Floats) -> Floats:
-    return np.asarray(rays_HW3[..., 1] / np.maximum(np.hypot(rays_HW3[..., 0], rays_HW3[..., 2]), 1e-4))
+def _slope(rays_3HW: Floats) -> Floats:
+    return np.asarray(rays_3HW[1] / np.maximum(np.sqrt(rays_3HW[0] ** 2 + rays_3HW[2] ** 2), 1e-4))

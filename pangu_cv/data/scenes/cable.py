@@ -15,21 +15,23 @@ FITTING = np.array((0.42, 0.43, 0.44))
 CAST_IRON = np.array((0.33, 0.33, 0.34))
 
 
+_SPAN_SHARE = np.linspace(0.0, 1.0, 20) ** 2.2
+_JUMPER_SHARE = np.linspace(0.0, 1.0, 17)
+
+
 def span(start_3: Floats, *, towards: int, length_m: float, sag_m: float) -> Floats:
     """A conductor's parabola from its clamp to the next tower, float[K, 3]; ``towards`` is the sign of z."""
-    along = length_m * np.linspace(0.0, 1.0, 20) ** 2.2
-    share = along / length_m
-    points = np.repeat(start_3[None], len(along), axis=0)
+    share = _SPAN_SHARE
+    points = np.repeat(start_3[None], len(share), axis=0)
     points[:, 1] -= 4.0 * sag_m * share * (1.0 - share)
-    points[:, 2] += towards * along
+    points[:, 2] += towards * length_m * share
     return np.asarray(points)
 
 
 def jumper(start_3: Floats, end_3: Floats, *, drop_m: float) -> Floats:
     """The loop that leads the current past a tension tower, float[K, 3]."""
-    share = np.linspace(0.0, 1.0, 17)[:, None]
-    points = start_3 + (end_3 - start_3) * share
-    points[:, 1] -= (drop_m * (1.0 - (2.0 * share[:, 0] - 1.0) ** 4)) * 0.9
+    points = start_3 + (end_3 - start_3) * _JUMPER_SHARE[:, None]
+    points[:, 1] -= (drop_m * (1.0 - (2.0 * _JUMPER_SHARE - 1.0) ** 4)) * 0.9
     return np.asarray(points)
 
 
@@ -97,7 +99,7 @@ def damper(
         piece
         for start, end, width in parts
         for piece in tube(
-            np.stack([start, end]), camera, light, width_m=width * scale, colour_3=CAST_IRON, side_px=side_px,
+            np.array((start, end)), camera, light, width_m=width * scale, colour_3=CAST_IRON, side_px=side_px,
             nearer_m=nearer_m,
         )
     ]  # fmt: skip

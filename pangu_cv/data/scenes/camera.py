@@ -29,22 +29,24 @@ class Camera:
     def project(self, points_N3: Floats) -> Projection:
         """Where world points fall; points nearer than ``NEAR_M`` are held at that depth."""
         local = (points_N3 - self.position_3) @ self.axes_33.T
-        depth = np.maximum(local[..., 2], NEAR_M)
-        x = self.centre[0] + self.focal * local[..., 0] / depth
-        y = self.centre[1] - self.focal * local[..., 1] / depth
-        return Projection(np.stack([x, y], axis=-1), local[..., 2])
+        scale = self.focal / np.maximum(local[..., 2], NEAR_M)
+        xy = local[..., :2] * scale[..., None]
+        xy *= (1.0, -1.0)
+        xy += self.centre
+        return Projection(xy, local[..., 2])
 
     def direction(self, vector_3: Floats) -> Floats:
         """A world direction in the camera's frame (right, up, forward)."""
         return np.asarray(self.axes_33 @ vector_3)
 
     def rays(self, size_px: int) -> Floats:
-        """The world direction each pixel of a square image looks along, float32[size, size, 3], not normalised."""
+        """The world direction each pixel of a square image looks along, float32[3, size, size], not normalised."""
         steps = (np.arange(size_px, dtype=np.float32) + 0.5) / size_px
         x = (steps - self.centre[0]) / self.focal
         y = (self.centre[1] - steps) / self.focal
-        right, up, forward = self.axes_33.astype(np.float32)
-        return np.asarray(forward + x[None, :, None] * right + y[:, None, None] * up, np.float32)
+        right, up, forward = self.axes_33.astype(np.float32)[:, :, None]
+        across, down = (x * right)[:, None, :], (y * up + forward)[:, :, None]
+        return np.asarray(across + down, np.float32)
 
 
 def look_at(

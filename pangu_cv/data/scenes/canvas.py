@@ -75,7 +75,7 @@ class Drawable:
 
 def to_colours(values_N3: Floats) -> list[Colour]:
     """Colours of 0 to 1 as bytes."""
-    return [tuple(row) for row in np.clip(values_N3 * 255.0, 0, 255).astype(np.uint8).tolist()]
+    return [tuple(row) for row in np.minimum(np.maximum(values_N3 * 255.0, 0), 255).astype(np.uint8).tolist()]
 
 
 def to_colour(values_3: Floats) -> Colour:

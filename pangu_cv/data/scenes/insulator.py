@@ -126,6 +126,7 @@ class _Sprites:
         self.light = light.turned(view.cos, -view.sin)
         self.shape = string.glaze.shape
         self.whole = self._lit(None, bare=False)
+        self._reach = _reach(self.whole)
         self._turned: dict[tuple[int, int], Image.Image] = {}
 
     def _lit(self, chip: Chip | None, *, bare: bool) -> Image.Image:
@@ -146,7 +147,9 @@ class _Sprites:
         step = round(math.log(size) / 0.06)
         key = (id(sprite), step)
         if key not in self._turned:
-            self._turned[key] = _turn(sprite, math.exp(step * 0.06) / UNIT_PX, self.view.cos, self.view.sin)
+            self._turned[key] = _turn(
+                sprite, self._reach, math.exp(step * 0.06) / UNIT_PX, self.view.cos, self.view.sin
+            )
         image = self._turned[key]
         x, y = self.view.xy_N2[unit]
         return image, (round(float(x) - image.width / 2), round(float(y) - image.height / 2))
@@ -162,13 +165,21 @@ def _soiled(string: InsulatorString) -> Glaze:
     )  # fmt: skip
 
 
-def _turn(sprite: Image.Image, scale: float, cos: float, sin: float) -> Image.Image:
-    half = 0.5 * sprite.width
-    side = 2 * math.ceil(half * scale * (abs(cos) + abs(sin)) * 0.98) + 2
-    a, b = cos / scale, sin / scale
-    middle = side / 2
-    matrix = (a, b, half - a * middle - b * middle, -b, a, half + b * middle - a * middle)
-    return sprite.transform((side, side), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+def _reach(sprite: Image.Image) -> tuple[float, float]:
+    """How far from its middle a sprite shows anything, across and along."""
+    left, top, right, bottom = sprite.getbbox() or (0, 0, *sprite.size)
+    middle_x, middle_y = sprite.width / 2, sprite.height / 2
+    return max(middle_x - left, right - middle_x) + 1, max(middle_y - top, bottom - middle_y) + 1
+
+
+def _turn(sprite: Image.Image, reach: tuple[float, float], scale: float, cos: float, sin: float) -> Image.Image:
+    """Enlarge and turn about the middle, and keep only what can show: a disc is much wider than high."""
+    half, (across, along) = 0.5 * sprite.width, reach
+    width = 2 * math.ceil((across * abs(cos) + along * abs(sin)) * scale)
+    height = 2 * math.ceil((across * abs(sin) + along * abs(cos)) * scale)
+    a, b, x, y = cos / scale, sin / scale, width / 2, height / 2
+    matrix = (a, b, half - a * x - b * y, -b, a, half + b * x - a * y)
+    return sprite.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
 
 
 def _paste_gap(canvas: Canvas, sprites: _Sprites, unit: int) -> None:
@@ -221,8 +232,8 @@ def _burn(canvas: Canvas, soiled: Image.Image, view: View, damage: Damage) -> No
     noise = np.asarray(Image.fromarray(tile).resize((right - left, bottom - top), Image.Resampling.BICUBIC))
     covered = np.asarray(soiled.crop((left, top, right, bottom)), np.float32) / 255
     offset = view.radius_px * rng.uniform(-0.45, 0.45)
-    y, x = np.mgrid[top:bottom, left:right].astype(np.float32)
-    middle = xy.mean(axis=0) + offset * np.array([view.cos, view.sin])
+    x, y = np.arange(left, right, dtype=np.float32), np.arange(top, bottom, dtype=np.float32)[:, None]
+    middle = (xy.mean(axis=0) + offset * np.array([view.cos, view.sin])).astype(np.float32)
     across = ((x - middle[0]) * view.cos + (y - middle[1]) * view.sin) / (0.85 * view.radius_px)
     length = 0.5 * float(np.hypot(*(xy[0] - xy[-1]))) + 0.55 * view.radius_px
     along = (-(x - middle[0]) * view.sin + (y - middle[1]) * view.cos) / length
@@ -236,7 +247,9 @@ def _stain(canvas: Canvas, soot_HW: Floats, ash_HW: Floats, corner_xy: tuple[int
     height, width = soot_HW.shape
     box = (*corner_xy, corner_xy[0] + width, corner_xy[1] + height)
     under = np.asarray(canvas.image.crop(box), np.float32) / 255
-    scorched = under * (1 - 0.90 * soot_HW[..., None]) + 0.88 * soot_HW[..., None] * np.array((0.075, 0.058, 0.045))
-    pale = scorched + (np.array((0.78, 0.74, 0.68)) - scorched) * (0.45 * ash_HW)[..., None]
-    canvas.image.paste(Image.fromarray((np.clip(pale, 0, 1) * 255).astype(np.uint8)), corner_xy)
+    black, white = np.array(((0.066, 0.051, 0.040), (0.78, 0.74, 0.68)), np.float32)
+    under *= (1 - 0.90 * soot_HW)[..., None]
+    under += soot_HW[..., None] * black
+    under += (white - under) * (0.45 * ash_HW)[..., None]
+    canvas.image.paste(Image.fromarray((np.clip(under, 0, 1) * 255).astype(np.uint8)), corner_xy)
     canvas.mark(Image.fromarray((np.clip(soot_HW * 1.1, 0, 1) * 255).astype(np.uint8)), corner_xy)

@@ -21,7 +21,7 @@ class Light:
 
     def shade(self, colour_3: Floats, normals_N3: Floats) -> Floats:
         """Colours float[N, 3] of matt surfaces with these unit normals in the camera's frame."""
-        direct = np.clip(normals_N3 @ self.sun_3, 0.0, 1.0)[:, None]
+        direct = np.minimum(np.maximum(normals_N3 @ self.sun_3, 0.0), 1.0)[:, None]
         above = (0.5 + 0.5 * (normals_N3 @ self.up_3))[:, None]
         return np.asarray(colour_3 * (self.ground + (self.sky - self.ground) * above + direct * self.sun))
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pangu_cv.data.scenes.canvas import Canvas, to_colour
+from pangu_cv.data.scenes.canvas import Canvas, to_colour, to_colours
 from pangu_cv.data.scenes.light import Light
 from pangu_cv.data.scenes.noise import Floats
 
@@ -23,12 +23,12 @@ def draw_nest(rng: np.random.Generator, at_2: Floats, radius_px: float, light: L
         [half - 0.8 * radius_px, base - 0.62 * radius_px, half + 0.8 * radius_px, base + 0.45 * radius_px], 0, 360,
         (*to_colour(np.array((0.17, 0.13, 0.09)) * bright), 255),
     )  # fmt: skip
-    for twig in _twigs(rng, radius_px):
-        start, end, width, tone, height = twig
-        colour = _TWIGS[tone] * bright * (0.55 + 0.65 * height)
-        bend = (start + end) / 2 + rng.normal(0, 0.04 * radius_px, 2)
-        points = [(half + x, base + y) for x, y in (start, bend, end)]
-        draw.line(points, (*to_colour(colour), 255), width)
+    twigs = _twigs(rng, radius_px)
+    bends = rng.normal(0, 0.04 * radius_px, (len(twigs), 2))
+    colours = to_colours(np.array([_TWIGS[tone] * (0.55 + 0.65 * height) for *_, tone, height in twigs]) * bright)
+    for (start, end, width, _, _), bend, colour in zip(twigs, bends, colours, strict=True):
+        points = [(half + x, base + y) for x, y in (start, (start + end) / 2 + bend, end)]
+        draw.line(points, (*colour, 255), width)
     corner = (round(float(at_2[0])) - half, round(float(at_2[1]) - half - 0.25 * radius_px))
 
     def paint(canvas: Canvas) -> None:

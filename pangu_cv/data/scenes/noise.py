@@ -41,22 +41,33 @@ def _fractal(rng: np.random.Generator, *, fading: float) -> Floats:
 def sample(tile: Floats, u: Floats, v: Floats) -> Floats:
     """The tile at coordinates given in periods, nearest texel; any shape."""
     size = len(tile)
-    columns = (u * size).astype(np.int32) & (size - 1)
-    rows = (v * size).astype(np.int32) & (size - 1)
-    return np.asarray(tile[rows, columns])
+    place = (v * size).astype(np.intp) & (size - 1)
+    place *= size
+    place += (u * size).astype(np.intp) & (size - 1)
+    return np.asarray(tile.take(place))
 
 
 def sample_smooth(tile: Floats, u: Floats, v: Floats) -> Floats:
     """The tile at coordinates given in periods, bilinear; for patterns wider than a pixel."""
     size = len(tile)
+    # With a repeated column and row the four neighbours always lie at the same distances from each other.
+    flat, pitch = np.pad(tile, ((0, 1), (0, 1)), mode="wrap").ravel(), size + 1
     x, y = u * size, v * size
     left, top = np.floor(x), np.floor(y)
-    fx, fy = x - left, y - top
-    c0, r0 = left.astype(np.int32) & (size - 1), top.astype(np.int32) & (size - 1)
-    c1, r1 = (c0 + 1) & (size - 1), (r0 + 1) & (size - 1)
-    upper = tile[r0, c0] * (1 - fx) + tile[r0, c1] * fx
-    lower = tile[r1, c0] * (1 - fx) + tile[r1, c1] * fx
-    return np.asarray(upper * (1 - fy) + lower * fy)
+    x -= left
+    y -= top
+    place = top.astype(np.intp) & (size - 1)
+    place *= pitch
+    place += left.astype(np.intp) & (size - 1)
+    upper, lower = (_between(flat[row:].take(place), flat[row + 1 :].take(place), x) for row in (0, pitch))
+    return _between(upper, lower, y)
+
+
+def _between(low: Floats, high: Floats, share: Floats) -> Floats:
+    high -= low
+    high *= share
+    high += low
+    return high
 
 
 def fractal_line(rng: np.random.Generator, *, length: int, coarsest: int = 4, octaves: int = 6) -> Floats:
@@ -74,3 +85,8 @@ def smoothstep(low: float, high: float, values: Floats) -> Floats:
     """The cubic ramp from 0 at ``low`` to 1 at ``high``."""
     t = np.clip((values - low) / (high - low), 0.0, 1.0)
     return np.asarray(t * t * (3.0 - 2.0 * t))
+
+
+def column(colour_3: Floats) -> Floats:
+    """A colour as float32[3, 1]: pictures are painted channel by channel, which is far quicker than pixel by pixel."""
+    return np.asarray(colour_3, np.float32).reshape(3, 1)

@@ -19,11 +19,15 @@ Shape = Literal["glass", "porcelain", "composite"]
 UNIT_PX = 74
 HALF_EXTENT = 0.96
 TILT_STEP_DEG = 4
-_Sight = tuple[NDArray[np.uint8], Floats, Floats, Floats]
 EMPTY, SHELL, METAL, FRACTURE = 0, 1, 2, 3
 
 _RASTER_PX = 170
 _LOWEST, _HIGHEST = -0.72, 0.62
+# Empty rows above and below the raster and columns beyond it: no ray leaves them, so none needs a check.
+_PAD_ROWS, _PAD_COLUMNS = 130, 120
+_PITCH = _RASTER_PX + _PAD_COLUMNS
+# No outline reaches further from the axis.
+_WIDEST = 0.88
 
 _Outline = list[tuple[float, float]]
 _CAP: _Outline = [
@@ -58,23 +62,24 @@ _ROD: _Outline = [(0, 0.52), (0.11, 0.52), (0.11, -0.52), (0, -0.52)]
 
 @dataclass(frozen=True, slots=True)
 class Solid:
-    """A profile as rasters over (z, rho): material, outward normal (rho, z) and how enclosed a place is (0 to 1)."""
+    """A profile as rasters over (z, rho), padded and flat: material, outward normal (rho, z), openness (0 to 1)."""
 
-    part: NDArray[np.uint8]
-    normal: Floats
-    open: Floats
+    part_R: NDArray[np.uint8]
+    normal_R2: Floats
+    open_R: Floats
 
 
 @dataclass(frozen=True, slots=True)
 class Relief:
     """What a viewer sees of a unit: the pixels it covers, and there its material, normal, openness to light and radius.
 
-    Normals are (x, y, towards the viewer).
+    Normals are (x, y, towards the viewer); ``step_P`` tells how many steps in the ray met the unit.
     """
 
     where_HW: NDArray[np.bool_]
+    step_P: NDArray[np.uint8]
     part_P: NDArray[np.uint8]
-    normal_P3: Floats
+    normal_3P: Floats
     open_P: Floats
     rho_P: Floats
 
@@ -106,7 +111,15 @@ def solid(shape: Shape, *, bare: bool = False) -> Solid:
     normal = np.stack([-slope_rho, slope_z], axis=-1)
     normal /= np.maximum(np.linalg.norm(normal, axis=-1, keepdims=True), 1e-6)
     enclosed = _blurred(filled, 13.0)[:, width:]
-    return Solid(part_array, normal.astype(np.float32), np.clip(1.65 - 1.3 * enclosed, 0.25, 1.0).astype(np.float32))
+    opened = np.clip(1.65 - 1.3 * enclosed, 0.25, 1.0).astype(np.float32)
+    return Solid(
+        _padded(part_array).ravel(), _padded(normal.astype(np.float32)).reshape(-1, 2), _padded(opened).ravel()
+    )
+
+
+def _padded(raster: NDArray[Any]) -> NDArray[Any]:
+    rest = [(0, 0)] * (raster.ndim - 2)
+    return np.pad(raster, [(_PAD_ROWS, _PAD_ROWS), (0, _PAD_COLUMNS), *rest])
 
 
 def _mirrored(filled: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -120,65 +133,113 @@ def _blurred(image: NDArray[np.uint8], radius_px: float) -> Floats:
 @lru_cache(maxsize=256)
 def relief(shape: Shape, tilt_deg: int, *, bare: bool = False) -> Relief:
     """A whole or bare unit; the tilt, positive when its top faces the viewer, is a multiple of ``TILT_STEP_DEG``."""
-    part, normal, opened, rho = _march(solid(shape, bare=bare), tilt_deg, None)
-    flipped = normal[:, ::-1] * np.array([-1, 1, 1], np.float32)
-    return _gather(
-        np.concatenate([part[:, ::-1], part], axis=1),
-        np.concatenate([flipped, normal], axis=1),
-        np.concatenate([opened[:, ::-1], opened], axis=1),
-        np.concatenate([rho[:, ::-1], rho], axis=1),
-    )
+    body, sight = solid(shape, bare=bare), _sight(tilt_deg)
+    step, part = (np.concatenate([half[:, ::-1], half], axis=1) for half in _march(body, sight))
+    where = part > EMPTY
+    return _relief(body, sight, where, step[where], part[where])
 
 
 def chipped_relief(shape: Shape, tilt_deg: int, chip: Chip) -> Relief:
-    """A unit with a piece broken out, fracture faces included."""
-    return _gather(*_march(solid(shape), tilt_deg, chip))
+    """A unit with a piece broken out, fracture faces included: only rays that met the missing piece go on."""
+    body, sight, whole = solid(shape), _sight(tilt_deg), relief(shape, tilt_deg)
+    x, y = sight.cross(whole.where_HW)
+    step, part = whole.step_P.copy(), whole.part_P.copy()
+    _bite(chip, part, x, sight.q(step, y), whole.rho_P)
+    through = np.flatnonzero(part == EMPTY)
+    step[through], part[through] = _march_on(body, sight, chip, x[through], y[through])
+    met, where = part > EMPTY, whole.where_HW.copy()
+    where[where] = met
+    return _relief(body, sight, where, step[met], part[met])
 
 
-def _gather(part_HW: NDArray[np.uint8], normal_HW3: Floats, open_HW: Floats, rho_HW: Floats) -> Relief:
-    where = part_HW > 0
-    return Relief(where, part_HW[where], normal_HW3[where], open_HW[where], rho_HW[where])
+@dataclass(frozen=True, slots=True)
+class _Sight:
+    """Parallel rays at a tilted unit: where they cross the sprite along x and y, and their steps from the viewer on."""
+
+    ticks: Floats
+    steps: Floats
+    cos: np.float32
+    sin: np.float32
+
+    def cross(self, where_HW: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """The x and y of some of the sprite's pixels."""
+        rows, columns = np.nonzero(where_HW)
+        return self.ticks[columns], -self.ticks[rows]
+
+    def z(self, step: NDArray[Any] | int, y: Floats) -> Floats:
+        """The height along the unit's axis after some steps."""
+        return np.asarray(y * self.cos + self.steps[step] * self.sin)
+
+    def q(self, step: NDArray[Any] | int, y: Floats) -> Floats:
+        """The distance in front of the axis after some steps."""
+        return np.asarray(self.steps[step] * self.cos - y * self.sin)
 
 
-def _march(body: Solid, tilt_deg: int, chip: Chip | None) -> _Sight:
-    """Look along parallel rays at the right half of the unit, or at all of it when a chip breaks the symmetry."""
+def _sight(tilt_deg: int) -> _Sight:
     count = round(HALF_EXTENT * UNIT_PX)
     ticks = ((np.arange(-count, count) + 0.5) / UNIT_PX).astype(np.float32)
-    x = ticks[None, None, :] if chip else ticks[None, None, count:]
-    y = -ticks[None, :, None]
-    s = np.linspace(0.94, -0.94, 72, dtype=np.float32)[:, None, None]
-    cos, sin = np.float32(np.cos(np.radians(tilt_deg))), np.float32(np.sin(np.radians(tilt_deg)))
-    z, q = y * cos + s * sin, s * cos - y * sin
+    tilt = np.radians(tilt_deg)
+    return _Sight(
+        ticks, np.linspace(0.94, -0.94, 72, dtype=np.float32), np.float32(np.cos(tilt)), np.float32(np.sin(tilt))
+    )
+
+
+def _march(body: Solid, sight: _Sight) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The step at which each ray meets the right half of the unit, and the material there; the left half mirrors it."""
+    x, y = sight.ticks[len(sight.ticks) // 2 :], -sight.ticks
+    step, part = np.zeros((2, len(y), len(x)), np.uint8)
+    x = x[x < _WIDEST]
+    # From far to near, for what comes last covers.
+    for number in reversed(range(len(sight.steps))):
+        z, q = sight.z(number, y)[:, None], sight.q(number, y)[:, None]
+        rows = np.flatnonzero((z > _LOWEST) & (z < _HIGHEST) & (np.abs(q) < _WIDEST))
+        if not len(rows):
+            continue
+        inside = (slice(rows[0], rows[-1] + 1), slice(len(x)))
+        z, q = z[inside[0]], q[inside[0]]
+        seen = body.part_R.take(_places(z, np.sqrt(x * x + q * q)))
+        met = seen > EMPTY
+        np.copyto(part[inside], seen, where=met)
+        np.copyto(step[inside], np.uint8(number), where=met)
+    return step, part
+
+
+def _march_on(
+    body: Solid, sight: _Sight, chip: Chip, x_P: Floats, y_P: Floats
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The same for single rays at a unit that lacks a piece."""
+    numbers = np.arange(len(sight.steps))[:, None]
+    q = sight.q(numbers, y_P)
+    rho = np.sqrt(x_P * x_P + q * q)
+    part = body.part_R.take(_places(sight.z(numbers, y_P), rho))
+    _bite(chip, part, np.broadcast_to(x_P, q.shape), q, rho)
+    step = (part > EMPTY).argmax(axis=0)
+    return step.astype(np.uint8), np.take_along_axis(part, step[None], 0)[0]
+
+
+def _bite(chip: Chip, part: NDArray[np.uint8], x: Floats, q: Floats, rho: Floats) -> None:
+    """Take the chip out of the shell, in place; what lies just beneath it becomes a fracture face."""
+    shell = np.nonzero(part == SHELL)
+    turn = (np.arctan2(x[shell], q[shell]) / np.float32(2 * np.pi) + np.float32(0.5)) * len(chip.rho_A)
+    beyond = rho[shell] - chip.rho_A[turn.astype(np.int32) % len(chip.rho_A)]
+    part[shell] = np.where(beyond > 0, EMPTY, np.where(beyond > -0.06, FRACTURE, SHELL))
+
+
+def _places(z: Floats, rho: Floats) -> NDArray[np.intp]:
+    """Where in a solid's flat rasters a height and a radius lie."""
+    row = (np.float32(_HIGHEST * _RASTER_PX + _PAD_ROWS) - z * _RASTER_PX).astype(np.intp)
+    return np.asarray(row * _PITCH + (rho * _RASTER_PX).astype(np.intp))
+
+
+def _relief(
+    body: Solid, sight: _Sight, where_HW: NDArray[np.bool_], step_P: NDArray[np.uint8], part_P: NDArray[np.uint8]
+) -> Relief:
+    x, y = sight.cross(where_HW)
+    q = sight.q(step_P, y)
     rho = np.sqrt(x * x + q * q)
-    part = _look_up(body.part, z, rho)
-    if chip is not None:
-        turn = ((np.arctan2(x, q) / (2 * np.pi) + 0.5) * len(chip.rho_A)).astype(np.int32) % len(chip.rho_A)
-        beyond, shell = rho - chip.rho_A[turn], part == SHELL
-        part = np.where(shell & (beyond > -0.06), np.where(beyond > 0, EMPTY, FRACTURE), part)
-    first = (part > 0).argmax(axis=0)[None]
-    rho, part = np.take_along_axis(rho, first, 0)[0], np.take_along_axis(part, first, 0)[0]
-    z = np.take_along_axis(np.broadcast_to(z, (len(s), *z.shape[1:])), first, 0)[0]
-    q = np.take_along_axis(np.broadcast_to(q, (len(s), *q.shape[1:])), first, 0)[0]
-    return _assemble(body, part, rho, z, q, x[0], cos, sin)
-
-
-def _look_up(raster: NDArray[Any], z: Floats, rho: Floats) -> NDArray[Any]:
-    row = ((_HIGHEST - z) * _RASTER_PX).astype(np.int32)
-    column = (rho * _RASTER_PX).astype(np.int32)
-    inside = (row >= 0) & (row < raster.shape[0]) & (column < raster.shape[1])
-    picked = raster[np.clip(row, 0, raster.shape[0] - 1), np.minimum(column, raster.shape[1] - 1)]
-    return np.asarray(np.where(inside, picked, 0))
-
-
-def _assemble(
-    body: Solid, part: NDArray[Any], rho: Floats, z: Floats, q: Floats, x: Floats, cos: Any, sin: Any
-) -> _Sight:
-    row = np.clip(((_HIGHEST - z) * _RASTER_PX).astype(np.int32), 0, body.part.shape[0] - 1)
-    column = np.minimum((rho * _RASTER_PX).astype(np.int32), body.part.shape[1] - 1)
-    fresh = part == FRACTURE
-    outward = np.where(fresh, np.float32(1), body.normal[row, column, 0])
-    upward = np.where(fresh, np.float32(0), body.normal[row, column, 1])
-    radius = np.maximum(rho, 1e-3)
-    normal_q = outward * q / radius
-    normal = np.stack([outward * x / radius, upward * cos - normal_q * sin, upward * sin + normal_q * cos], axis=-1)
-    return (part.astype(np.uint8), normal.astype(np.float32), body.open[row, column], rho)
+    place, fresh = _places(sight.z(step_P, y), rho), part_P == FRACTURE
+    outward = np.where(fresh, np.float32(1), body.normal_R2[place, 0]) / np.maximum(rho, np.float32(1e-3))
+    upward = np.where(fresh, np.float32(0), body.normal_R2[place, 1])
+    level = outward * q
+    normal = np.stack([outward * x, upward * sight.cos - level * sight.sin, upward * sight.sin + level * sight.cos])
+    return Relief(where_HW, step_P, part_P, normal, body.open_R[place], rho)

@@ -144,4 +144,4 @@ def _string(start_3: Floats, end_3: Floats, line: Line) -> InsulatorString:
 
 
 def _bar(start_3: Floats, end_3: Floats, width_m: float) -> Tube:
-    return Tube(np.stack([start_3, end_3]), width_m, FITTING, "fitting")
+    return Tube(np.array((start_3, end_3)), width_m, FITTING, "fitting")

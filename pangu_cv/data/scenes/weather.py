@@ -93,7 +93,7 @@ def draw_weather(rng: np.random.Generator, name: WeatherName, *, behind_deg: flo
         ambient=mood.ambient * rng.uniform(0.94, 1.06),
         cover=rng.uniform(*mood.cover),
         haze_m=rng.uniform(*mood.haze_m),
-        sun_3=sun_3,
+        sun_3=_single(sun_3),
     )
 
 
