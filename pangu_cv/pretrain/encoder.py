@@ -16,7 +16,8 @@ from pangu_cv.models.backbone import Backbone
 
 @dataclass(frozen=True)
 class Encoded:
-    """``pooled`` has a vector [B,D] per level, the last one after the final norm; ``tokens_BND`` are its patches."""
+    """``pooled`` has a vector per level, as the tasks read it: mean and deviation of the patches [B,2D], and at the last
+    level class token and mean after the final norm; ``tokens_BND`` are the last level's patches."""
 
     pooled: tuple[Tensor, ...]
     tokens_BND: Tensor
@@ -35,6 +36,7 @@ class Encoder(nn.Module):
         self.network: Any = backbone.network.requires_grad_(True)
         self.indices = backbone.indices
         self.checkpointing = checkpointing
+        self.has_class_token = int(getattr(self.network, "num_prefix_tokens", 0)) > 0
         self.drops_patches = type(self.network) is VisionTransformer
         if checkpointing and not self.drops_patches:
             self.network.set_grad_checkpointing()
@@ -53,9 +55,17 @@ class Encoder(nn.Module):
         return int(self.network.feature_info[-1]["reduction"])
 
     @property
+    def features(self) -> int:
+        """Numbers of a token of the last level."""
+        return int(self.network.feature_info[self.indices[-1]]["num_chs"])
+
+    @property
     def widths(self) -> list[int]:
-        """Features of each level's pooled vector."""
-        return [int(self.network.feature_info[index]["num_chs"]) for index in self.indices]
+        """Numbers of each level's pooled vector."""
+        shallow = [2 * int(self.network.feature_info[index]["num_chs"]) for index in self.indices[:-1]]
+        if self.has_class_token:
+            return [*shallow, 2 * self.features]
+        return [*shallow, int(getattr(self.network, "head_hidden_size", self.features))]
 
     def forward(self, images_B3SS: Tensor, keep_BN: Tensor | None = None) -> Encoded:
         """``keep_BN`` int64 are the visible patches in rising order; None shows all."""
@@ -75,21 +85,37 @@ class Encoder(nn.Module):
         for number, block in enumerate(net.blocks):
             x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
             if number in self.indices[:-1]:
-                pooled.append(x[:, prefix:].mean(1))
+                pooled.append(_statistics(x[:, prefix:]))
         x = net.norm(x)
-        pooled.append(x[:, prefix:].mean(1))
-        return Encoded(tuple(pooled), x[:, prefix:], x[:, 0] if prefix else None)
+        return self._encoded(pooled, x[:, prefix:], x[:, 0] if prefix else None)
 
     def _dense(self, images_B3SS: Tensor, keep_BN: Tensor | None) -> Encoded:
         if keep_BN is not None:
             images_B3SS = images_B3SS * visible_pixels(keep_BN, images_B3SS, self.patch_px)
         final, grids = self.network.forward_intermediates(images_B3SS, indices=self.indices)
-        tokens_BPD = grids[-1].flatten(2).transpose(1, 2)
-        tokens_BND = tokens_BPD
-        if keep_BN is not None:
-            tokens_BND = tokens_BPD.gather(1, keep_BN[..., None].expand(-1, -1, tokens_BPD.shape[2]))
-        has_class_token = final.ndim == 3 and getattr(self.network, "num_prefix_tokens", 0) > 0
-        return Encoded(tuple(grid.mean((2, 3)) for grid in grids), tokens_BND, final[:, 0] if has_class_token else None)
+        tokens = [_visible(grid.flatten(2).transpose(1, 2), keep_BN) for grid in grids]
+        shallow = [_statistics(level) for level in tokens[:-1]]
+        if final.ndim == 4:  # a CNN has layers behind its last grid
+            return Encoded((*shallow, self.network.forward_head(final, pre_logits=True)), tokens[-1], None)
+        return self._encoded(shallow, tokens[-1], final[:, 0] if self.has_class_token else None)
+
+    @staticmethod
+    def _encoded(shallow: list[Tensor], tokens_BND: Tensor, class_token_BD: Tensor | None) -> Encoded:
+        mean_BD = tokens_BND.mean(1)
+        last = mean_BD if class_token_BD is None else torch.cat([class_token_BD, mean_BD], 1)
+        return Encoded((*shallow, last), tokens_BND, class_token_BD)
+
+
+def _visible(tokens_BPD: Tensor, keep_BN: Tensor | None) -> Tensor:
+    if keep_BN is None:
+        return tokens_BPD
+    return tokens_BPD.gather(1, keep_BN[..., None].expand(-1, -1, tokens_BPD.shape[2]))
+
+
+def _statistics(tokens_BND: Tensor) -> Tensor:
+    """Mean and deviation over the patches, [B,2D]."""
+    deviation_BD = tokens_BND.float().var(1, unbiased=False).clamp(min=1e-6).sqrt()
+    return torch.cat([tokens_BND.mean(1), deviation_BD.to(tokens_BND.dtype)], 1)
 
 
 def visible_pixels(keep_BN: Tensor, images_B3SS: Tensor, patch_px: int) -> Tensor:

@@ -60,10 +60,7 @@ class ImageText(nn.Module):
     def embed(self, prepared_B3SS: Tensor, view: str) -> Tensor:
         """Unit vectors of images; there is one view."""
         assert view == "identity"
-        vector_BD = self.backbone(prepared_B3SS).vector_BD
-        # The projection was learnt on the mean of the patches, the second half where there is a class token.
-        patches_BD = vector_BD[:, -self.to_text.in_features :]
-        return nn.functional.normalize(self.to_text(patches_BD), dim=1)
+        return nn.functional.normalize(self.to_text(self.backbone(prepared_B3SS).vector_BD), dim=1)
 
     def texts(self, sentences: Sequence[str]) -> Tensor:
         """Unit vectors of sentences."""

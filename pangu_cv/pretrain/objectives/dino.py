@@ -62,7 +62,7 @@ class Dino(nn.Module):
         self.config = config
         self.encoder = Encoder(backbone, checkpointing=checkpointing)
         self.patches = (side_px // self.encoder.patch_px) ** 2
-        width = self.encoder.widths[-1]
+        width = self.encoder.features
         sizes = {"hidden_dim": 512, "bottleneck_dim": 128, "output_dim": config.prototypes}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # lightly's weight_norm, till it takes torch's newer one
@@ -134,4 +134,4 @@ class Dino(nn.Module):
 
 def _summary(encoded: Encoded) -> Tensor:
     """The class token, or the mean of the patches where there is none."""
-    return encoded.pooled[-1] if encoded.class_token_BD is None else encoded.class_token_BD
+    return encoded.tokens_BND.mean(1) if encoded.class_token_BD is None else encoded.class_token_BD

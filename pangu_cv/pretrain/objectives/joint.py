@@ -105,7 +105,7 @@ class Joint(nn.Module):
         self.decoder: RepairDecoder | None = None
         if config.repair.weight:
             patch_px = self.encoder.patch_px
-            self.decoder = config.repair.build(features=widths[-1], patch_px=patch_px, side_px=side_px)
+            self.decoder = config.repair.build(features=self.encoder.features, patch_px=patch_px, side_px=side_px)
         self.texts = texts
         self.to_text: nn.Linear | None = None
         if config.texts and len(texts):
@@ -216,7 +216,7 @@ class Joint(nn.Module):
 def projection(features: int, embedding: int) -> nn.Module:
     """A head that is thrown away: what views must not agree on may stay in front of it (SimCLR). No batch statistics,
     so that one process and several compute the same."""
-    width = 2 * max(features, embedding)
+    width = min(2048, 2 * max(features, embedding))
     return nn.Sequential(
         nn.Linear(features, width), nn.LayerNorm(width), nn.GELU(), nn.Linear(width, embedding, bias=False)
     )
