@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench-first lock clean
+.PHONY: help demo test check format bench-first bench-pretrain lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -50,6 +50,9 @@ format: $(VENV)/.dev  ## put code into the house format
 
 bench-first: $(VENV)/.bench  ## measure the first claims (FULL=1 for every cell: hours)
 	FULL='$(FULL)' $(BIN)/python benchmarks/first.py
+
+bench-pretrain: $(VENV)/.dev  ## measure pretraining (FULL=1 for every cell: many hours)
+	FULL='$(FULL)' $(BIN)/python benchmarks/pretrain.py
 
 lock: $(BIN)/pip  ## write requirements/*.lock from pyproject.toml's bounds
 	$(PIP) install --quiet packaging

@@ -48,8 +48,7 @@ class Cell:
     def key(self) -> str:
         """Digest of options, code, machine and versions: a result under another key is measured again."""
         own = f"{self.target.partition(':')[0].replace('.', '/')}.py"
-        code = [(path.relative_to(ROOT).as_posix(), _meaning(path)) for path in _files((*self.sources, own))]
-        return _digest([self.target, self.options, code, machine(), versions()])
+        return _digest([self.target, self.options, _code((*self.sources, own)), machine(), versions()])
 
 
 @dataclass(frozen=True)
@@ -114,6 +113,15 @@ def run_all(cells: Sequence[Cell], bench: Bench) -> list[str]:
             print(f"{head}: failed\n{traceback.format_exc()}", file=sys.stderr)
             not_run.append(cell.name)
     return not_run
+
+
+def code_digest(sources: Iterable[str]) -> str:
+    """Digest of files or folders of code: what a cell leaves outside its result is kept under it."""
+    return _digest(_code(sources))
+
+
+def _code(sources: Iterable[str]) -> list[tuple[str, str]]:
+    return [(path.relative_to(ROOT).as_posix(), _meaning(path)) for path in _files(sources)]
 
 
 def _digest(value: Any) -> str:

@@ -4,62 +4,10 @@ By default within 40 minutes on two cores; ``FULL=1`` or ``--full`` adds 1 and 1
 and the long comparisons. Ends by writing RESULTS.md.
 """
 
-import argparse
-import fnmatch
-import os
 import sys
-import tempfile
-from pathlib import Path
 
-from benchmarks import render
-from benchmarks.cells import Bench, run_all
-from benchmarks.machine import ROOT
+from benchmarks.bench import main
 from benchmarks.plan import first_cells
 
-RESULTS = ROOT / "benchmarks" / "results" / "first"
-SHARED = ROOT.parent / "shared"
-
-
-def main() -> int:
-    """Exit code 1 where a cell could not run for want of something; the others are measured all the same."""
-    options = _parser().parse_args()
-    if not options.data.is_dir():
-        print(f"error: the images are not at '{options.data}'; name their folder with --data", file=sys.stderr)
-        return 2
-    if "PANGU_CV_WEIGHTS" not in os.environ and (SHARED / "weights").is_dir():
-        os.environ["PANGU_CV_WEIGHTS"] = str(SHARED / "weights")
-    if options.anomalib_python:
-        os.environ["PANGU_CV_BENCH_ANOMALIB"] = options.anomalib_python
-    is_full = options.full or os.environ.get("FULL", "") not in ("", "0")
-    cells = first_cells(is_full=is_full)
-    chosen = [cell for cell in cells if fnmatch.fnmatch(cell.name, options.only)]
-    if options.list:
-        print("\n".join(cell.name for cell in chosen))
-        return 0
-    quick = Path(tempfile.gettempdir()) / "pangu_cv_bench_quick"
-    results = options.results or (quick if options.quick else RESULTS)
-    if options.fresh:
-        for cell in chosen:
-            (results / f"{cell.name}.json").unlink(missing_ok=True)
-    not_run = run_all(chosen, Bench(options.data, results, is_quick=options.quick))
-    page = ROOT / "benchmarks" / "RESULTS.md" if results == RESULTS else results / "RESULTS.md"
-    render.write(results, page)
-    print(f"wrote {page.name}", file=sys.stderr)
-    return 1 if not_run else 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--full", action="store_true", help="every cell; hours")
-    parser.add_argument("--only", default="*", help="cells whose name fits this pattern, such as 'parity-*'")
-    parser.add_argument("--list", action="store_true", help="name the cells and measure nothing")
-    parser.add_argument("--fresh", action="store_true", help="measure again what is finished")
-    parser.add_argument("--data", type=Path, default=SHARED / "data", help="folder of the shared images")
-    parser.add_argument("--results", type=Path, help="folder of the JSON files")
-    parser.add_argument("--anomalib-python", help="a Python that has anomalib; default: this one")
-    parser.add_argument("--quick", action="store_true", help=argparse.SUPPRESS)
-    return parser
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main("first", first_cells, __doc__))

@@ -35,7 +35,7 @@ def main() -> None:
     }
     write_record(options.results / "demo.json", cell="demo", key="", result=result, seconds=result["whole_seconds"])
     if options.results == RESULTS:
-        render.write(RESULTS, ROOT / "benchmarks" / "RESULTS.md")
+        render.write(RESULTS.parent, ROOT / "benchmarks" / "RESULTS.md")
 
 
 def _seconds(command: list[str]) -> float:

@@ -2,10 +2,12 @@
 
 import argparse
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from benchmarks import page_anomalib, page_anomaly, page_classification, page_parity
+from benchmarks import page_ablation, page_anomalib, page_anomaly, page_classification, page_parity, page_pretrain
 from benchmarks.markdown import Results, table
 from pangu_cv.staging import write_text
 
@@ -20,23 +22,44 @@ def read_records(folder: Path) -> Records:
     return {record["cell"]: record for record in records}
 
 
-def page(records: Records) -> str:
-    """The whole page."""
-    results: Results = {name: record["result"] for name, record in records.items()}
-    parts = (page_classification, page_anomaly, page_anomalib, page_parity)
-    promises = [promise for part in parts for promise in part.promises(results)]
+@dataclass(frozen=True)
+class Chapter:
+    """One benchmark: the folder of its results, its name for people and the modules that write its part."""
+
+    name: str
+    title: str
+    pages: tuple[ModuleType, ...]
+
+
+CHAPTERS = (
+    Chapter("first", "The first loop", (page_classification, page_anomaly, page_anomalib, page_parity)),
+    Chapter("pretrain", "Pretraining", (page_pretrain, page_ablation)),
+)
+
+
+def page(records: dict[str, Records]) -> str:
+    """The whole page, from the records of every chapter."""
     lines = [
         "# What was promised, and what was measured",
         "",
-        "Made by `benchmarks/render.py` from `benchmarks/results/first/*.json`, never by hand. `make bench-first` "
-        "measures what is missing, `make bench-first FULL=1` the long comparisons too. Intervals are 95 %.",
+        "Made by `benchmarks/render.py` from `benchmarks/results/*/*.json`, never by hand. `make bench-NAME` measures "
+        "what is missing of a benchmark, `make bench-NAME FULL=1` the long comparisons too. Intervals are 95 %.",
         "",
-        *table(["promise", "target", "measured", ""], [promise.row for promise in promises]),
-        *_machines(records),
     ]
-    for part in parts:
-        lines += part.section(results)
-    return "\n".join(lines).rstrip() + "\n"
+    details: list[str] = []
+    for chapter in CHAPTERS:
+        found = records.get(chapter.name, {})
+        results: Results = {name: record["result"] for name, record in found.items()}
+        promises = [promise for part in chapter.pages for promise in part.promises(results)]
+        lines += [
+            f"## {chapter.title} (`make bench-{chapter.name}`)",
+            "",
+            *table(["promise", "target", "measured", ""], [promise.row for promise in promises]),
+            *_machines(found),
+        ]
+        for part in chapter.pages:
+            details += part.section(results)
+    return "\n".join([*lines, *details]).rstrip() + "\n"
 
 
 def _machines(records: Records) -> list[str]:
@@ -69,13 +92,13 @@ def _machine(record: dict[str, Any]) -> str:
 
 
 def write(results: Path, target: Path) -> None:
-    """Render a folder of results to a file."""
-    write_text(target, page(read_records(results)))
+    """Render a folder of results, a folder per benchmark inside, to a file."""
+    write_text(target, page({chapter.name: read_records(results / chapter.name) for chapter in CHAPTERS}))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--results", type=Path, default=HERE / "results" / "first", help="folder of the JSON files")
+    parser.add_argument("--results", type=Path, default=HERE / "results", help="folder of the JSON files")
     parser.add_argument("--out", type=Path, default=HERE / "RESULTS.md", help="the page")
     options = parser.parse_args()
     write(options.results, options.out)

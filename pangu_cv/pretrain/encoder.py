@@ -12,12 +12,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pangu_cv.models.backbone import Backbone
+from pangu_cv.pretrain.patches import to_patches, visible_pixels
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """``pooled`` has a vector per level, as the tasks read it: mean and deviation of the patches [B,2D], and at the last
-    level class token and mean after the final norm; ``tokens_BND`` are the last level's patches."""
+    """``pooled`` has a vector per level, as the tasks read it: mean and deviation of the patches, [B,2D], and at the
+    last level class token and mean after the final norm. ``tokens_BND`` are the last level's patches."""
 
     pooled: tuple[Tensor, ...]
     tokens_BND: Tensor
@@ -76,10 +77,7 @@ class Encoder(nn.Module):
     def _sparse(self, images_B3SS: Tensor, keep_BN: Tensor | None) -> Encoded:
         net = self.network
         prefix = int(net.num_prefix_tokens)
-        x = net._pos_embed(net.patch_embed(images_B3SS))
-        if keep_BN is not None:
-            visible = x[:, prefix:].gather(1, keep_BN[..., None].expand(-1, -1, x.shape[2]))
-            x = torch.cat([x[:, :prefix], visible], 1)
+        x = self._embedded(images_B3SS, keep_BN)
         x = net.norm_pre(x)
         pooled = []
         for number, block in enumerate(net.blocks):
@@ -88,6 +86,24 @@ class Encoder(nn.Module):
                 pooled.append(_statistics(x[:, prefix:]))
         x = net.norm(x)
         return self._encoded(pooled, x[:, prefix:], x[:, 0] if prefix else None)
+
+    def _embedded(self, images_B3SS: Tensor, keep_BN: Tensor | None) -> Tensor:
+        """Prefix tokens and the visible patches with their positions."""
+        net = self.network
+        if keep_BN is None:
+            embedded: Tensor = net._pos_embed(net.patch_embed(images_B3SS))
+            return embedded
+        prefix, side = int(net.num_prefix_tokens), images_B3SS.shape[-1] // self.patch_px
+        weight = net.patch_embed.proj.weight
+        pixels = to_patches(images_B3SS, self.patch_px).gather(1, _over(keep_BN, 3 * self.patch_px**2))
+        visible = nn.functional.linear(pixels, weight.permute(0, 2, 3, 1).flatten(1), net.patch_embed.proj.bias)
+        # Positions of the whole grid, found by embedding nothing: timm adds prefix tokens and resizes the table there.
+        grid = (side, side) if net.dynamic_img_size else (side * side,)
+        places = net._pos_embed(visible.new_zeros(1, *grid, visible.shape[2]))
+        visible = net.patch_embed.norm(visible) + places[:, prefix:].expand(len(visible), -1, -1).gather(
+            1, _over(keep_BN, visible.shape[2])
+        )
+        return torch.cat([places[:, :prefix].expand(len(visible), -1, -1), visible], 1)
 
     def _dense(self, images_B3SS: Tensor, keep_BN: Tensor | None) -> Encoded:
         if keep_BN is not None:
@@ -109,29 +125,15 @@ class Encoder(nn.Module):
 def _visible(tokens_BPD: Tensor, keep_BN: Tensor | None) -> Tensor:
     if keep_BN is None:
         return tokens_BPD
-    return tokens_BPD.gather(1, keep_BN[..., None].expand(-1, -1, tokens_BPD.shape[2]))
+    return tokens_BPD.gather(1, _over(keep_BN, tokens_BPD.shape[2]))
+
+
+def _over(keep_BN: Tensor, features: int) -> Tensor:
+    """Indices for ``gather`` of whole tokens."""
+    return keep_BN[..., None].expand(-1, -1, features)
 
 
 def _statistics(tokens_BND: Tensor) -> Tensor:
     """Mean and deviation over the patches, [B,2D]."""
     deviation_BD = tokens_BND.float().var(1, unbiased=False).clamp(min=1e-6).sqrt()
     return torch.cat([tokens_BND.mean(1), deviation_BD.to(tokens_BND.dtype)], 1)
-
-
-def visible_pixels(keep_BN: Tensor, images_B3SS: Tensor, patch_px: int) -> Tensor:
-    """1 where a pixel is in a visible patch, else 0: float[B,1,S,S]."""
-    side = images_B3SS.shape[-1] // patch_px
-    flat = images_B3SS.new_zeros(len(keep_BN), side * side).scatter_(1, keep_BN, 1.0)
-    return flat.view(-1, 1, side, side).repeat_interleave(patch_px, 2).repeat_interleave(patch_px, 3)
-
-
-def draw_visible(seed_B: Tensor, *, patches: int, hidden: float, view: int) -> Tensor | None:
-    """Visible patches of each image, int64[B,N] rising, drawn from the image's own seed; None where none is hidden."""
-    kept = patches - round(hidden * patches)
-    if kept == patches:
-        return None
-    rows = []
-    for seed in seed_B.tolist():
-        generator = torch.Generator().manual_seed((seed + 0x9E3779B97F4A7C15 * (view + 1)) % 2**63)
-        rows.append(torch.randperm(patches, generator=generator)[: max(1, kept)].sort().values)
-    return torch.stack(rows)

@@ -5,8 +5,9 @@ that was killed ends with the same weights as one that was not.
 """
 
 import json
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +40,8 @@ class State:
     step: int = 0
     history: list[dict[str, float]] = field(default_factory=list)
     rounds: list[list[Score]] = field(default_factory=list)
+    minutes: list[float] = field(default_factory=list)
+    """Training time up to each round, without the probes."""
     best: int = 0
     """Position in ``rounds`` of the best mean; 0 is the start."""
 
@@ -49,15 +52,14 @@ class State:
 
     def as_text(self) -> str:
         """JSON, so that a checkpoint holds nothing but tensors and text."""
-        rounds = [[{"target": s.target, "values": s.values, "knn": s.knn} for s in scores] for scores in self.rounds]
-        return json.dumps({"step": self.step, "history": self.history, "rounds": rounds, "best": self.best})
+        return json.dumps(asdict(self))
 
     @classmethod
     def from_text(cls, text: str) -> "State":
         """The inverse."""
         plain = json.loads(text)
         rounds = [[Score(s["target"], tuple(s["values"]), s["knn"]) for s in scores] for scores in plain["rounds"]]
-        return cls(int(plain["step"]), list(plain["history"]), rounds, int(plain["best"]))
+        return cls(**(plain | {"rounds": rounds}))
 
 
 @dataclass(frozen=True)
@@ -79,16 +81,19 @@ def train(
     state = _resumed(parts, key)
     if not state.rounds:
         state.rounds.append(probe())
+        state.minutes.append(0.0)
         keep(state)
     while state.step < recipe.optim.steps and state.is_stale < recipe.patience:
         end = min(recipe.optim.steps, state.step + recipe.round_steps)
+        start = time.perf_counter()
         _round(recipe, parts, state, end)
+        state.minutes.append(state.minutes[-1] + (time.perf_counter() - start) / 60)
         scores = probe()
         state.rounds.append(scores)
         if not scores or _mean(scores) > _mean(state.rounds[state.best]):
             state.best = len(state.rounds) - 1
             keep(state)
-        _save(parts, key, state)
+        save(parts, key, state)
     return state
 
 
@@ -183,7 +188,7 @@ def square(image_HW3: Any, side: int) -> Any:
     return cv2.resize(image_HW3, (side, side), interpolation=cv2.INTER_AREA)
 
 
-def _save(parts: Parts, key: str, state: State) -> None:
+def save(parts: Parts, key: str, state: State) -> None:
     """Weights, optimiser and state, whole or not at all."""
     target = parts.folder / "state.ckpt"
     temporary = parts.folder / ".state.ckpt.tmp"

@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pangu_cv.pretrain.encoder import draw_visible
 from pangu_cv.pretrain.loop import Parts, square
 from pangu_cv.pretrain.objectives.joint import Joint
-from pangu_cv.pretrain.repair import from_patches, to_patches
+from pangu_cv.pretrain.patches import draw_visible, from_patches, to_patches
 from pangu_cv.pretrain.views import damage
 from pangu_cv.report.picture import ImageArray, Picture, Row
 

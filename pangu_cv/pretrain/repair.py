@@ -16,7 +16,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from pangu_cv.pretrain.across import mean_count
-from pangu_cv.pretrain.encoder import visible_pixels
+from pangu_cv.pretrain.patches import from_patches, to_patches, visible_pixels
 from pangu_cv.settings import Settings
 
 _CHANNELS = 16
@@ -28,6 +28,8 @@ class RepairConfig(Settings):
 
     weight: Annotated[float, Field(ge=0)] = 1.0
     """Its weight in the sum (λ_r); 0 leaves the decoder out."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.25
+    """Share of a batch's images that are repaired: beside a small encoder the decoder is dear."""
     width: Annotated[int, Field(ge=32)] = 192
     """Width of the decoder."""
     depth: Annotated[int, Field(ge=1, le=12)] = 2
@@ -118,19 +120,3 @@ class RepairDecoder(nn.Module):
         normalised = (clean - clean.mean(2, keepdim=True)) / deviation
         error = (repaired.patches_BPC.float() - normalised).square().mean(2) * (1 - is_visible)
         return RepairLosses(error.sum() / (1 - is_visible).sum().clamp(min=1), visible)
-
-
-def to_patches(images_BCSS: Tensor, patch_px: int) -> Tensor:
-    """Images to patches, [B,P,p·p·C]."""
-    b, c, side, _ = images_BCSS.shape
-    grid = side // patch_px
-    x = images_BCSS.reshape(b, c, grid, patch_px, grid, patch_px)
-    return x.permute(0, 2, 4, 3, 5, 1).reshape(b, grid * grid, patch_px * patch_px * c)
-
-
-def from_patches(patches_BPC: Tensor, patch_px: int) -> Tensor:
-    """Patches back to images, [B,C,S,S]."""
-    b, count, numbers = patches_BPC.shape
-    grid, c = round(count**0.5), numbers // patch_px**2
-    x = patches_BPC.reshape(b, grid, grid, patch_px, patch_px, c)
-    return x.permute(0, 5, 1, 3, 2, 4).reshape(b, c, grid * patch_px, grid * patch_px)

@@ -56,14 +56,16 @@ def _targets(page: Page, state: State, found: Verdict) -> None:
         rows.append((target.target, f"{target.before:.1%}", f"{target.after:.1%}", gain, band, verdict))
     page.table(["target", "before", "after", "gain, points", "95 %", "verdict"], rows)
     names = [target.target for target in found.targets]
-    rounds = list(range(len(state.rounds)))
+    gained = [[100 * (s.mean - first.mean) for s, first in zip(r, state.rounds[0], strict=True)] for r in state.rounds]
     curves: dict[str, tuple[Values, Values]] = {
-        name: (rounds, [100 * scores[position].mean for scores in state.rounds]) for position, name in enumerate(names)
+        name: (state.minutes, [values[position] for values in gained]) for position, name in enumerate(names)
     }
+    if len(names) > 1:
+        curves["mean"] = (state.minutes, [float(np.mean(values)) for values in gained])
     gains = intervals(names, [target.gain for target in found.targets], x_label="gain (share of 1)")
     page.plots(
         [
-            Plot(lines(curves, x_label="round", y_label="probe, %"), "Every target after every round"),
+            Plot(lines(curves, x_label="minutes of training", y_label="gain, points"), "Gain against minutes"),
             Plot(gains, "Gain over the starting weights"),
         ]
     )

@@ -18,7 +18,7 @@ from pangu_cv.models.backbone import Backbone
 from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.pretrain.across import rank, world_size
 from pangu_cv.pretrain.batches import Feed, Schedule
-from pangu_cv.pretrain.engine import make_fabric
+from pangu_cv.pretrain.engine import keep_freed_memory, make_fabric
 from pangu_cv.pretrain.images import Images, gather
 from pangu_cv.pretrain.loop import Parts, State, train
 from pangu_cv.pretrain.objectives import Objective
@@ -73,6 +73,7 @@ def pretrain(recipe: PretrainRecipe) -> PretrainResult:
     if setting.fabric.is_global_zero:
         _keep_verdict(run.model, found)
         run.write_metrics(metrics)
+        _load_best(setting)
         write_report(run, recipe, setting.parts, state, found)
     setting.fabric.barrier()
     return PretrainResult(run.folder, run.model, run.report, metrics)
@@ -83,6 +84,7 @@ def _set_up(recipe: PretrainRecipe) -> _Setting:
     _check(recipe)
     images = gather(recipe.data, seed=recipe.seed, text_template=recipe.text.template if recipe.text.tower else None)
     backbone = recipe.backbone.build()
+    keep_freed_memory()
     fabric = make_fabric(recipe.engine)
     fabric.launch()
     run = _start_run(recipe, fabric)
@@ -216,6 +218,15 @@ def _plain(tensors: dict[str, Any]) -> dict[str, Any]:
     return {name: tensor.detach().float().cpu().clone() for name, tensor in tensors.items()}
 
 
+def _load_best(setting: _Setting) -> None:
+    """Back to the weights that were kept, so that the report's pictures are theirs."""
+    stored = checkpoint.load(setting.run.model).components
+    setting.backbone.network.load_state_dict(stored["backbone"])
+    decoder = getattr(setting.parts.objective, "decoder", None)
+    if decoder is not None:
+        decoder.load_state_dict(stored["decoder"])
+
+
 def _keep_verdict(folder: Path, found: Verdict) -> None:
     """The verdict stands in the checkpoint too, where ``finetune`` reads it."""
     path = folder / "model.json"
@@ -232,6 +243,7 @@ def _metrics(setting: _Setting, state: State, found: Verdict) -> dict[str, Any]:
         "verdict": found.as_json(),
         "steps": state.step,
         "best_round": state.best,
+        "minutes": state.minutes,
         "rounds": [{s.target: {"mean": s.mean, "knn": s.knn} for s in scores} for scores in state.rounds],
         "images": len(setting.images.paths),
         "labelled": int((setting.images.label_M >= 0).sum()),

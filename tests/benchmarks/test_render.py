@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from benchmarks import render
-from benchmarks.plan import first_cells
+from benchmarks.plan import TABLES, first_cells
+from benchmarks.plan_pretrain import pretrain_cells
 
 INTERVAL = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 20}
 LATENCY = {
@@ -70,13 +71,46 @@ def _result(name: str, ours: float) -> dict[str, Any]:
     return made[kind]()
 
 
+def _pretrain(name: str, *, gain: float = 0.05) -> dict[str, Any]:
+    kind = name.partition("-")[0]
+    scores = [{table: {"mean": mean, "knn": mean} for table in TABLES} for mean in (0.8, 0.8 + gain)]
+    targets = [{"use": table != "powerline_ir"} for table in TABLES]
+    story = {"rounds": scores, "minutes": [0.0, 2.5], "images": 99, "verdict": {"targets": targets}}
+    per_draw = {table: [0.7, 0.72, 0.71] for table in TABLES}
+    zero_shot = {"balanced_accuracy": 0.3, "chance": 0.2}
+    decibels = {"input": [20.0], "non_local_means": [27.0], "ours": [26.0]}
+    made: dict[str, dict[str, Any]] = {
+        "start": {"per_draw": per_draw},
+        "gain": story | {"per_draw": {table: [value + gain for value in per_draw[table]] for table in TABLES}},
+        "ablation": story,
+        "repair": story | {"psnr_db": {"bsd68_sigma25": decibels, "polyu": decibels}},
+        "labels": {"labelled": 40, "accuracy": dict.fromkeys(TABLES, 0.6)},
+        "text": {"images": 9, "caption_recall": {"1": 0.1}, "zero_shot": zero_shot},
+        "speed": {"images_per_s": {"ours": [90.0], "theirs": [80.0]}, "ratio": 1.1},
+    }
+    if name.startswith("text-scenes"):
+        return made[kind] | {"zero_shot": {"scenes": zero_shot}}
+    return made[kind]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Results of every cell there is."""
-    for cell in first_cells(is_full=True):
-        _write(tmp_path, cell.name, _result(cell.name, 0.9))
-    _write(tmp_path, "demo", {"install_seconds": 60, "demo_seconds": 30, "whole_seconds": 90, "install_note": "cached"})
-    return tmp_path
+    """Results of every cell of the first benchmark; those of pretraining lie beside it."""
+    first, second = tmp_path / "first", tmp_path / "pretrain"
+    for cells, folder, made in (
+        (first_cells(is_full=True), first, lambda name: _result(name, 0.9)),
+        (pretrain_cells(is_full=True), second, _pretrain),
+    ):
+        folder.mkdir()
+        for cell in cells:
+            _write(folder, cell.name, made(cell.name))
+    _write(first, "demo", {"install_seconds": 60, "demo_seconds": 30, "whole_seconds": 90, "install_note": "cached"})
+    return first
+
+
+def _page(first: Path) -> str:
+    render.write(first.parent, first.parent / "RESULTS.md")
+    return (first.parent / "RESULTS.md").read_text()
 
 
 def _write(folder: Path, name: str, result: dict[str, Any]) -> None:
@@ -91,7 +125,7 @@ def _promises(page: str) -> str:
 
 
 def test_nothing_run(tmp_path: Path) -> None:
-    page = render.page(render.read_records(tmp_path / "absent"))
+    page = render.page({})
     promises = _promises(page)
     assert "Nothing was run yet" in promises
     assert promises.count("| not run |") >= 15
@@ -99,7 +133,7 @@ def test_nothing_run(tmp_path: Path) -> None:
 
 
 def test_everything_run(folder: Path) -> None:
-    page = render.page(render.read_records(folder))
+    page = _page(folder)
     assert "not run" not in page.lower()
     assert "not reached" not in _promises(page)
     assert "a processor, 2 cores" in page
@@ -115,7 +149,7 @@ def test_losses_are_said(folder: Path) -> None:
     _write(
         folder, "parity-rsscn7", {"holds": False, "images": 10, "certificate": {"flips": 3, "score": "inf", "map": 0}}
     )
-    page = render.page(render.read_records(folder))
+    page = _page(folder)
     assert _promises(page).count("**not reached**") == 5  # gain; flips, differences, torch-free, latency
     assert "Lost: neu_det against prototypes, same features" in page
     assert "**refused: 3 flips**" in page
@@ -124,10 +158,29 @@ def test_losses_are_said(folder: Path) -> None:
 @pytest.mark.parametrize(
     "kept", ["classify-neu_det*", "anomaly-*2mb", "false_alarms-10mb-5halves", "parity-xsdd", "startup"]
 )
-def test_any_subset_renders(folder: Path, tmp_path: Path, kept: str) -> None:
+def test_any_subset_renders(folder: Path, kept: str) -> None:
     names = {path.name for path in folder.glob(f"{kept}.json")}
     for path in folder.glob("*.json"):
         if path.name not in names:
             path.unlink()
-    render.write(folder, tmp_path / "RESULTS.md")
-    assert "not run" in (tmp_path / "RESULTS.md").read_text()
+    assert "not run" in _page(folder)
+
+
+def test_a_pretraining_that_does_not_help_is_said(folder: Path) -> None:
+    second = folder.parent / "pretrain"
+    _write(second, "gain-joint-0", _pretrain("gain-joint-0", gain=-0.05))
+    _write(second, "speed-pipeline", _pretrain("speed-pipeline") | {"ratio": 0.5})
+    promises = _promises(_page(folder))
+    assert "| -4.2 [-4.2, -4.2] | **not reached** |" in promises  # one of six keeps the original
+    assert "| -5.0 [-5.0, -5.0] | **not reached** |" in promises
+    assert "| 0.50 | **not reached** |" in promises
+
+
+@pytest.mark.parametrize("kept", ["start", "gain-*-0", "repair-both*", "labels-start*", "text-neu*", "ablation-mae*"])
+def test_any_subset_of_pretraining_renders(folder: Path, kept: str) -> None:
+    second = folder.parent / "pretrain"
+    names = {path.name for path in second.glob(f"{kept}.json")}
+    for path in second.glob("*.json"):
+        if path.name not in names:
+            path.unlink()
+    assert "not run" in _page(folder).lower()

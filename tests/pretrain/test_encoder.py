@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from pangu_cv.pretrain.encoder import Encoder, draw_visible, visible_pixels
+from pangu_cv.pretrain.encoder import Encoder
+from pangu_cv.pretrain.patches import draw_visible, visible_pixels
 from pangu_cv.tasks.classify import pooled
 from tests.pretrain import small
 
@@ -50,3 +51,17 @@ def test_visible_patches_follow_from_the_images_own_seed() -> None:
     assert torch.equal(drawn[1:2], draw_visible(seeds[1:2], patches=16, hidden=0.5, view=0))
     assert not torch.equal(drawn, draw_visible(seeds, patches=16, hidden=0.5, view=1))
     assert draw_visible(seeds, patches=16, hidden=0.0, view=0) is None
+
+
+@pytest.mark.parametrize("name", [VIT, "deit_tiny_patch16_224"])
+def test_patches_are_embedded_alike_alone_and_together(name: str) -> None:
+    side = 64 if name == VIT else 224
+    encoder = Encoder(small.backbone(name))
+    images = torch.rand(2, 3, side, side)
+    keep = torch.stack([torch.randperm((side // 16) ** 2)[:5].sort().values for _ in images])
+    whole = encoder.network._pos_embed(encoder.network.patch_embed(images))
+    alone = encoder._embedded(images, keep)
+    prefix = encoder.network.num_prefix_tokens
+    torch.testing.assert_close(alone[:, :prefix], whole[:, :prefix])
+    expected = torch.stack([tokens[chosen] for tokens, chosen in zip(whole[:, prefix:], keep, strict=True)])
+    torch.testing.assert_close(alone[:, prefix:], expected)

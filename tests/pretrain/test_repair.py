@@ -1,6 +1,7 @@
 import torch
 
-from pangu_cv.pretrain.repair import RepairConfig, from_patches, to_patches
+from pangu_cv.pretrain.patches import from_patches, to_patches
+from pangu_cv.pretrain.repair import RepairConfig
 
 CONFIG = RepairConfig(width=64, depth=1)
 

@@ -120,7 +120,7 @@ def test_all_duplicates_are_an_error(tmp_path: Path) -> None:
 
 def test_full_disk_leaves_the_last_good_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = small.recipe(small.images(tmp_path / "data"), tmp_path / "run", targets=[])
-    real, saved = loop._save, []
+    real, saved = loop.save, []
 
     def full(*arguments: Any) -> None:
         saved.append(1)
@@ -128,7 +128,7 @@ def test_full_disk_leaves_the_last_good_state(tmp_path: Path, monkeypatch: pytes
             raise OSError(28, "No space left on device", "state.ckpt")
         real(*arguments)
 
-    monkeypatch.setattr(loop, "_save", full)
+    monkeypatch.setattr(loop, "save", full)
     with pytest.raises(OSError, match="No space left"):
         pretrain(made)
     kept = torch.load(tmp_path / "run" / "state.ckpt", weights_only=True)

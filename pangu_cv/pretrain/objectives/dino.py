@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from pangu_cv.errors import MissingExtraError
 from pangu_cv.models.backbone import Backbone
 from pangu_cv.pretrain.batches import Batch
-from pangu_cv.pretrain.encoder import Encoded, Encoder, draw_visible, visible_pixels
+from pangu_cv.pretrain.encoder import Encoded, Encoder
+from pangu_cv.pretrain.patches import draw_visible, visible_pixels
 from pangu_cv.pretrain.texts import TextTable
 from pangu_cv.settings import Settings
 

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from pangu_cv.models.backbone import Backbone
 from pangu_cv.pretrain.across import gathered, gathered_facts
 from pangu_cv.pretrain.batches import Batch
-from pangu_cv.pretrain.encoder import Encoded, Encoder, draw_visible
+from pangu_cv.pretrain.encoder import Encoded, Encoder
 from pangu_cv.pretrain.momentum import KeysConfig
+from pangu_cv.pretrain.patches import draw_visible
 from pangu_cv.pretrain.relations import Facts, image_targets, text_targets
 from pangu_cv.pretrain.repair import RepairConfig, RepairDecoder
 from pangu_cv.pretrain.soft_nce import soft_nce
@@ -129,7 +130,7 @@ class Joint(nn.Module):
         if self.to_text is not None:
             losses["text"] = self._text(encoded, facts)
         if self.decoder is not None:
-            losses |= self._repair(encoded, views[0], self._normal(batch.clean[:, 0]), keep[0])
+            losses |= self._repair(encoded, views[0], batch.clean[:, 0], keep[0])
         if config.koleo:
             losses["koleo"] = self._koleo(encoded)
         weights = {
@@ -199,10 +200,12 @@ class Joint(nn.Module):
         to_images = -(towards / mass_U.clamp(min=1) * log_q).sum(1)[mass_U[:, 0] > 0].mean()
         return (to_texts + to_images) / 2
 
-    def _repair(self, encoded: Encoded, damaged: Tensor, clean: Tensor, keep: Tensor | None) -> dict[str, Tensor]:
-        """The first of the two views only: the decoder is the dearer half of a small network."""
+    def _repair(self, encoded: Encoded, damaged: Tensor, clean_BSS3: Tensor, keep: Tensor | None) -> dict[str, Tensor]:
+        """The first view of some images: the decoder is the dearer half of a small network."""
         assert self.decoder is not None
-        repaired = self.decoder(encoded.tokens_BND[: len(damaged)], keep, damaged)
+        some = slice(max(1, round(self.config.repair.share * len(damaged))))
+        damaged, clean, keep = damaged[some], self._normal(clean_BSS3[some]), None if keep is None else keep[some]
+        repaired = self.decoder(encoded.tokens_BND[some], keep, damaged)
         losses = self.decoder.losses(repaired, damaged, clean, keep)
         return {"hidden": losses.hidden, "visible": losses.visible} if keep is not None else {"visible": losses.visible}
 

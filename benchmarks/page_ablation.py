@@ -1,0 +1,67 @@
+"""RESULTS.md, part F: every term of the objective taken away or put in."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.markdown import NOT_RUN, Promise, Results, points, table
+from benchmarks.plan_pretrain import ablation_name
+from benchmarks.pretrain_ablation import ARMS
+from pangu_cv.metrics import mean_interval
+
+_SEEDS = range(5)
+
+
+def promises(results: Results) -> list[Promise]:
+    """The table itself is what was promised."""
+    whole = sum(all(ablation_name(arm, seed) in results for seed in (0, 1)) for arm in ARMS)
+    text = "Every term ablated, 2 seeds on all arms"
+    if not whole:
+        return [Promise(text, f"{len(ARMS)} arms")]
+    return [Promise(text, f"{len(ARMS)} arms", f"{whole} arms", whole == len(ARMS))]
+
+
+def section(results: Results) -> list[str]:
+    """The whole part."""
+    found = {arm: [results[n] for seed in _SEEDS if (n := ablation_name(arm, seed)) in results] for arm in ARMS}
+    note = (
+        "The same start, images and steps; only what is named differs. Probes within the pools (5 shots, 20 draws, the "
+        "last state, whatever the verdict), gain over the start in points; mean over seeds, with an "
+        "interval where there are more than two:"
+    )
+    rows = [_row(arm, runs) for arm, runs in sorted(found.items(), key=lambda item: -_mean(item[1]))]
+    names = next(([*run["rounds"][0]] for runs in found.values() for run in runs), [])
+    return [
+        "## F. What each term brings",
+        "",
+        note,
+        "",
+        *table(["arm", "seeds", "mean", "kNN", "minutes", *names], rows),
+    ]
+
+
+def _mean(runs: list[Any]) -> float:
+    return float(np.mean([np.mean(list(_gains(run, "mean").values())) for run in runs])) if runs else -1.0
+
+
+def _gains(run: Any, figure: str) -> dict[str, float]:
+    first, last = run["rounds"][0], run["rounds"][-1]
+    return {name: last[name][figure] - first[name][figure] for name in first}
+
+
+def _row(arm: str, runs: list[Any]) -> list[str]:
+    if not runs:
+        return [arm, "0", NOT_RUN, NOT_RUN, NOT_RUN]
+    means = [float(np.mean(list(_gains(run, "mean").values()))) for run in runs]
+    knn = float(np.mean([np.mean(list(_gains(run, "knn").values())) for run in runs]))
+    mean = points(mean_interval(means), sign=True) if len(means) > 2 else f"{100 * np.mean(means):+.1f}"
+    minutes = float(np.mean([run["minutes"][-1] for run in runs]))
+    per_target = [np.mean([_gains(run, "mean")[name] for run in runs]) for name in runs[0]["rounds"][0]]
+    return [
+        arm,
+        str(len(runs)),
+        mean,
+        f"{100 * knn:+.1f}",
+        f"{minutes:.1f}",
+        *(f"{100 * one:+.1f}" for one in per_target),
+    ]
