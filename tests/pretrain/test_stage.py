@@ -7,10 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.errors import CheckpointError, DataError, SettingsError, WeightsError
 from pangu_cv.models import checkpoint
+from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.pretrain import loop, pretrain
 from pangu_cv.pretrain.loop import DivergedError
+from pangu_cv.pretrain.restore import Restorer
 from tests.pretrain import small
 
 
@@ -172,3 +174,52 @@ def test_accumulated_parts_make_one_step(tmp_path: Path) -> None:
     data = small.images(tmp_path / "data")
     made = small.recipe(data, tmp_path / "run", targets=[], optim={"steps": 2, "batch": 8, "accumulate": 2})
     assert pretrain(made).metrics["steps"] == 2
+
+
+def test_pretrained_run_serves_as_weights(tmp_path: Path) -> None:
+    result = pretrain(small.recipe(small.images(tmp_path / "data"), tmp_path / "run"))
+    for place in (result.folder, result.model):
+        backbone = BackboneConfig(name="test_vit", weights=str(place), levels=(1, 3, 4)).build()
+        for name, tensor in backbone_of(result.folder).items():
+            assert torch.equal(backbone.network.state_dict()[name], tensor), name
+    with pytest.raises(WeightsError, match=r"is a 'test_vit'; set backbone\.name=test_vit"):
+        BackboneConfig(name="test_efficientnet", weights=str(result.folder)).build()
+
+
+def test_labels_and_captions_teach_the_text_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    embedded: list[str] = []
+
+    def embed(tower: str, texts: tuple[str, ...]) -> torch.Tensor:
+        embedded.extend(texts)
+        return torch.nn.functional.normalize(torch.randn(len(texts), 8), dim=1)
+
+    monkeypatch.setattr("pangu_cv.models.text_tower.embed_texts", embed)
+    made = small.recipe(small.images(tmp_path / "data"), tmp_path / "run", targets=[], text={"tower": "any"})
+    source = made.data[0].model_copy(update={"labels": 1.0})
+    result = pretrain(made.model_copy(update={"data": (source,)}))
+    assert sorted(embedded) == ["a photo of dots", "a photo of plain"]
+    assert result.metrics["texts"] == 2
+    assert result.metrics["last_losses"]["text"] > 0
+    assert checkpoint.load(result.model).components["to_text"]["weight"].shape[0] == 8
+
+
+def test_restorer_takes_an_image_of_any_size(tmp_path: Path) -> None:
+    result = pretrain(small.recipe(small.images(tmp_path / "data"), tmp_path / "run", targets=[]))
+    restorer = Restorer.load(result.folder)
+    random = np.random.default_rng(0)
+    for height, width in ((20, 90), (64, 64), (150, 101)):
+        image = random.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        found = restorer.restore(image)
+        assert found.shape == image.shape
+        assert np.abs(found.astype(int) - image).mean() < 60  # four steps have hardly moved it from doing nothing
+    flat = np.full((100, 100, 3), 128, np.uint8)
+    restorer.decoder.refine[-1].weight.data.zero_()
+    restorer.decoder.refine[-1].bias.data.zero_()
+    assert np.array_equal(restorer.restore(flat), flat)  # tiles fade into each other without a seam
+
+
+def test_restorer_wants_a_decoder(tmp_path: Path) -> None:
+    objective = {"kind": "joint", "embedding": 16, "repair": {"weight": 0}}
+    result = pretrain(small.recipe(small.images(tmp_path / "data"), tmp_path / "run", objective=objective, targets=[]))
+    with pytest.raises(CheckpointError, match="has no decoder"):
+        Restorer.load(result.folder)

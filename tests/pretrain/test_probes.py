@@ -1,0 +1,54 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from pangu_cv.errors import DataError
+from pangu_cv.pretrain.probes import Probe, TargetConfig, measure_all
+from tests.pretrain import small
+
+
+def target(path: Path, **changes: object) -> TargetConfig:
+    settings = {"path": path, "image_px": small.SIDE, "shots": 2, "draws": 3, "images": 24} | changes
+    return TargetConfig.model_validate(settings)
+
+
+def test_classes_that_differ_are_told_apart_and_the_same_draws_come_again(tmp_path: Path) -> None:
+    backbone = small.backbone()
+    probe = Probe(target(small.images(tmp_path / "data"), shots=5), backbone)
+    first, second = (measure_all([probe], backbone)[0] for _ in range(2))
+    assert first == second
+    assert first.mean > 0.9
+    assert first.knn is not None
+    assert first.knn > 0.9
+
+
+def test_alike_classes_are_at_chance(tmp_path: Path) -> None:
+    folder = small.images(tmp_path / "data", count=40, classes=("one", "two"))  # noise of one kind under two names
+    backbone = small.backbone()
+    score = Probe(target(folder, images=80, draws=10), backbone).measure(backbone)
+    assert 0.35 < score.mean < 0.65
+
+
+def test_defects_stand_out_from_good_images(tmp_path: Path) -> None:
+    folder = small.images(tmp_path / "data", classes=("good", "dots"))
+    backbone = small.backbone()
+    score = Probe(target(folder, kind="anomaly"), backbone).measure(backbone)
+    assert len(score.values) == 3
+    assert score.mean > 0.9
+    assert score.knn is None
+
+
+def test_anomaly_wants_good_images(tmp_path: Path) -> None:
+    folder = small.images(tmp_path / "data")
+    with pytest.raises(DataError, match="has no 'good' images; found dots, plain"):
+        Probe(target(folder, kind="anomaly"), small.backbone())
+
+
+def test_probe_leaves_the_network_as_it_was(tmp_path: Path) -> None:
+    backbone = small.backbone()
+    backbone.network.train()
+    before = {name: tensor.clone() for name, tensor in backbone.network.state_dict().items()}
+    measure_all([Probe(target(small.images(tmp_path / "data")), backbone)], backbone)
+    assert backbone.network.training
+    assert all(torch.equal(before[name], tensor) for name, tensor in backbone.network.state_dict().items())
