@@ -18,7 +18,7 @@ def test_classes_that_differ_are_told_apart_and_the_same_draws_come_again(tmp_pa
     probe = Probe(target(small.images(tmp_path / "data"), shots=5), backbone)
     first, second = (measure_all([probe], backbone)[0] for _ in range(2))
     assert first == second
-    assert first.mean > 0.9
+    assert first.mean > 0.75
     assert first.knn is not None
     assert first.knn > 0.9
 
