@@ -35,6 +35,11 @@ class EngineConfig(Settings):
     workers: Annotated[int, Field(ge=0)] = 1
     """Processes that make views."""
 
+    @property
+    def shares_weights(self) -> bool:
+        """Whether no process has all weights."""
+        return self.strategy == "fsdp"
+
 
 def make_fabric(engine: EngineConfig) -> Fabric:
     """Not launched yet."""
@@ -44,7 +49,12 @@ def make_fabric(engine: EngineConfig) -> Fabric:
     if strategy == "fsdp":
         from lightning.fabric.strategies import ModelParallelStrategy
 
-        strategy = ModelParallelStrategy(parallelize_fn=share_out)
+        strategy = ModelParallelStrategy(
+            parallelize_fn=share_out,
+            data_parallel_size=engine.devices * engine.nodes,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,
+        )
     elif strategy == "ddp":
         from lightning.fabric.strategies import DDPStrategy
 
@@ -60,11 +70,13 @@ def make_fabric(engine: EngineConfig) -> Fabric:
 
 def share_out(module: nn.Module, mesh: Any) -> nn.Module:
     """FSDP2: every block's weights are shared out over the processes, then the rest."""
-    from torch.distributed.fsdp import fully_shard
+    from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 
+    module.to(memory_format=torch.contiguous_format)  # FSDP wants it
     for block in getattr(module.encoder.network, "blocks", ()):  # type: ignore[union-attr]
         fully_shard(block, mesh=mesh["data_parallel"])
     fully_shard(module, mesh=mesh["data_parallel"])
+    register_fsdp_forward_method(module, "as_a_whole")
     return module
 
 

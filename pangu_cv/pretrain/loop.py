@@ -152,7 +152,7 @@ def _neighbours(recipe: PretrainRecipe, parts: Parts) -> Tensor:
         return torch.zeros(len(images.paths), 0, dtype=torch.int64)
     if not objective.neighbours.weight and not (objective.labels.weight and objective.labels.only_near):
         return torch.zeros(len(images.paths), 0, dtype=torch.int64)
-    features_MD = embed_all(parts)
+    features_MD = parts.objective.as_a_whole(lambda: embed_all(parts))
     source_M = torch.from_numpy(images.source_M)
     return nearest_images(features_MD, k=objective.neighbours.k, source_M=source_M, mutual=objective.neighbours.mutual)
 

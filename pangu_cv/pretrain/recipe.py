@@ -73,3 +73,5 @@ class PretrainResult:
     model: Path
     report: Path
     metrics: dict[str, Any]
+    is_first: bool = True
+    """Whether this is the first of several processes: the one that speaks."""

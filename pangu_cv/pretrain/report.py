@@ -16,8 +16,10 @@ from pangu_cv.runs import Run
 _SMOOTH = 25
 
 
-def write_report(run: Run, recipe: PretrainRecipe, parts: Parts, state: State, found: Verdict) -> None:
-    """Write ``report.html``; the network holds the weights of the last step."""
+def write_report(
+    run: Run, recipe: PretrainRecipe, parts: Parts, state: State, found: Verdict, *, with_pictures: bool
+) -> None:
+    """Write ``report.html``; the network holds the weights that were kept."""
     images = parts.feed.images
     parts.objective.eval()
     page = Page("Pretraining", f"{recipe.backbone.name} on {len(images.paths):,} images, {state.step:,} steps")
@@ -35,7 +37,8 @@ def write_report(run: Run, recipe: PretrainRecipe, parts: Parts, state: State, f
     )
     _targets(page, state, found)
     _curves(page, recipe, state)
-    _pictures(page, parts)
+    if with_pictures:
+        _pictures(page, parts)
     page.details("The recipe", recipe.to_yaml())
     page.write(run.report)
 

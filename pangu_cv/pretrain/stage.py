@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from lightning.fabric import Fabric
+from torch.distributed.tensor import DTensor
 
 from pangu_cv import __version__
 from pangu_cv.data.pixel_cache import PixelCache
@@ -73,10 +74,12 @@ def pretrain(recipe: PretrainRecipe) -> PretrainResult:
     if setting.fabric.is_global_zero:
         _keep_verdict(run.model, found)
         run.write_metrics(metrics)
-        _load_best(setting)
-        write_report(run, recipe, setting.parts, state, found)
+        is_whole = not recipe.engine.shares_weights
+        if is_whole:
+            _load_best(setting)
+        write_report(run, recipe, setting.parts, state, found, with_pictures=is_whole)
     setting.fabric.barrier()
-    return PretrainResult(run.folder, run.model, run.report, metrics)
+    return PretrainResult(run.folder, run.model, run.report, metrics, is_first=setting.fabric.is_global_zero)
 
 
 def _set_up(recipe: PretrainRecipe) -> _Setting:
@@ -102,12 +105,12 @@ def _set_up(recipe: PretrainRecipe) -> _Setting:
     copies = len(readable.paths) - len(images.paths)
     probes = (
         tuple(Probe(target, backbone, autocast=fabric.autocast) for target in recipe.targets)
-        if fabric.is_global_zero
+        if fabric.is_global_zero or recipe.engine.shares_weights  # all of them compute each layer
         else ()
     )
     objective = _objective(recipe, backbone, images)
-    optimiser = build_optimiser(objective, recipe.optim)
-    network, wrapped = fabric.setup(objective, optimiser)
+    network = fabric.setup_module(objective)
+    optimiser = fabric.setup_optimizers(build_optimiser(objective, recipe.optim))
     schedule = Schedule(
         images,
         weights=[source.weight for source in recipe.data],
@@ -117,7 +120,7 @@ def _set_up(recipe: PretrainRecipe) -> _Setting:
     )
     share = recipe.objective.neighbours.batch_share if recipe.objective.kind == "joint" else 0.0
     feed = Feed(images, cache, recipe.views, schedule, share, recipe.engine.workers, rank(), world_size())
-    parts = Parts(fabric, objective, network, wrapped, feed, run.folder)
+    parts = Parts(fabric, objective, network, optimiser, feed, run.folder)
     licences = tuple(dict.fromkeys(source.licence for source in recipe.data))
     names = tuple(sorted(str(path) for path in unreadable))
     return _Setting(recipe, fabric, run, images, names, copies, backbone, probes, parts, licences)
@@ -174,23 +177,24 @@ def _objective(recipe: PretrainRecipe, backbone: Backbone, images: Images) -> Ob
 def _probe(setting: _Setting) -> list[Score]:
     """On the first process; all learn the figures, since they decide when to stop."""
     scores: list[Score] = []
-    if setting.fabric.is_global_zero:
-        scores = measure_all(setting.probes, setting.backbone)
+    if setting.probes:
+        scores = setting.parts.objective.as_a_whole(lambda: measure_all(setting.probes, setting.backbone))
     found: list[Score] = setting.fabric.broadcast(scores)
     return found
 
 
 def _keep(setting: _Setting, state: State) -> None:
     """Write the weights as they are as the run's model."""
-    if not setting.fabric.is_global_zero:
-        return
     objective, source = setting.parts.objective, setting.backbone.source
     components = {"backbone": setting.backbone.network.state_dict()}
     if isinstance(objective, Joint):
         if objective.decoder is not None:
             components["decoder"] = objective.decoder.state_dict()
         if objective.to_text is not None:
-            components["to_text"] = {"weight": objective.to_text.weight, "log_scale": objective.log_scale[None]}
+            components["to_text"] = {"weight": objective.to_text.weight, "log_scale": objective.log_scale}
+    plain = {name: _plain(tensors) for name, tensors in components.items()}  # by all processes: shares are put together
+    if not setting.fabric.is_global_zero:
+        return
     recipe = setting.recipe
     manifest = {
         "kind": "backbone",
@@ -211,11 +215,12 @@ def _keep(setting: _Setting, state: State) -> None:
         "data_licences": list(setting.licences),
         "pangu_cv": __version__,
     }
-    checkpoint.save(setting.run.model, Checkpoint({k: _plain(v) for k, v in components.items()}, manifest))
+    checkpoint.save(setting.run.model, Checkpoint(plain, manifest))
 
 
 def _plain(tensors: dict[str, Any]) -> dict[str, Any]:
-    return {name: tensor.detach().float().cpu().clone() for name, tensor in tensors.items()}
+    whole = {name: t.full_tensor() if isinstance(t, DTensor) else t for name, t in tensors.items()}
+    return {name: tensor.detach().float().cpu().clone() for name, tensor in whole.items()}
 
 
 def _load_best(setting: _Setting) -> None:

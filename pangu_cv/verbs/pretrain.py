@@ -35,6 +35,8 @@ def pretrain(
         print(json.dumps(planned.as_json()) if as_json else planned.text())
         return
     result = stage.pretrain(settings)
+    if not result.is_first:
+        return
     if as_json:
         print(json.dumps(result.metrics))
         return

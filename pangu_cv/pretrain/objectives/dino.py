@@ -7,7 +7,8 @@ Shapes: B images, P patches, C prototypes.
 
 import copy
 import warnings
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -22,6 +23,7 @@ from pangu_cv.pretrain.texts import TextTable
 from pangu_cv.settings import Settings
 
 Weight = Annotated[float, Field(ge=0)]
+T = TypeVar("T")
 
 
 class DinoConfig(Settings):
@@ -120,6 +122,10 @@ class Dino(nn.Module):
         small = torch.cat([self._normal(batch.local[:, view]) for view in range(count)])
         found: Tensor = self.heads[0](_summary(self.encoder(small)))
         return list(found.chunk(count))
+
+    def as_a_whole(self, call: Callable[[], T]) -> T:
+        """``call()``, with all weights in reach where processes share them: FSDP gathers them around this method."""
+        return call()
 
     def after_step(self) -> None:
         """The teacher follows."""

@@ -9,7 +9,8 @@ of it. The relations are in ``relations.py``.
 Shapes: B images, N = 2·B views, U texts, D features, E numbers of an embedding.
 """
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -28,6 +29,7 @@ from pangu_cv.pretrain.texts import TextTable
 from pangu_cv.settings import Settings
 
 Weight = Annotated[float, Field(ge=0)]
+T = TypeVar("T")
 
 
 class NeighboursConfig(Settings):
@@ -111,7 +113,9 @@ class Joint(nn.Module):
         self.to_text: nn.Linear | None = None
         if config.texts and len(texts):
             self.to_text = nn.Linear(widths[-1], texts.width, bias=False)
-        self.log_scale = nn.Parameter(torch.tensor(3.0), requires_grad=self.to_text is not None)  # CLIP's is learnt too
+        self.log_scale = nn.Parameter(
+            torch.tensor([3.0]), requires_grad=self.to_text is not None
+        )  # CLIP's is learnt too
         self.keys = config.keys.build(self.encoder, self.heads, embedding=config.embedding) if config.contrast else None
         self.register_buffer("mean", 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", 255 * torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
@@ -141,6 +145,10 @@ class Joint(nn.Module):
             "koleo": config.koleo,
         }
         return {"total": torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()} | losses
+
+    def as_a_whole(self, call: Callable[[], T]) -> T:
+        """``call()``, with all weights in reach where processes share them: FSDP gathers them around this method."""
+        return call()
 
     def after_step(self) -> None:
         """What follows an optimiser step."""

@@ -1,0 +1,34 @@
+"""Several processes end like one, whether each has all weights or a share of them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pangu_cv.models import checkpoint
+from pangu_cv.pretrain import pretrain
+from tests.pretrain import small
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_end_like_one(strategy: str, tmp_path: Path) -> None:
+    made = small.recipe(small.images(tmp_path / "data"), tmp_path / "one")
+    one = pretrain(made)
+    (tmp_path / "recipe.yaml").write_text(made.to_yaml())
+    settings = [f"engine.strategy={strategy}", "engine.devices=2", f"output={tmp_path / 'two'}"]
+    command = [sys.executable, "-m", "pangu_cv.cli", "pretrain", str(tmp_path / "recipe.yaml"), *settings]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("report  ") == 1  # one process speaks
+    two = json.loads((tmp_path / "two" / "metrics.json").read_text())
+    for name, loss in one.metrics["last_losses"].items():
+        assert two["last_losses"][name] == pytest.approx(loss, rel=1e-3)
+    expected = checkpoint.load(one.model).components["backbone"]
+    found = checkpoint.load(tmp_path / "two" / "model").components["backbone"]
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-2, atol=1e-4, msg=name)
