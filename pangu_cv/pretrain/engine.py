@@ -26,8 +26,8 @@ class EngineConfig(Settings):
     """Machines."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """``ddp`` copies the network to every device, ``fsdp`` (FSDP2) shares it out."""
-    precision: Literal["32-true", "bf16-mixed", "bf16-true"] = "32-true"
-    """Of the arithmetic."""
+    precision: Literal["auto", "32-true", "bf16-mixed", "bf16-true"] = "auto"
+    """Of the arithmetic; auto is bf16-mixed on a GPU and on a CPU with units for it (AMX), else 32-true."""
     compile: bool = False
     """torch.compile the blocks; pays from some thousand steps on."""
     checkpointing: bool = False
@@ -64,8 +64,17 @@ def make_fabric(engine: EngineConfig) -> Fabric:
         devices=engine.devices,
         num_nodes=engine.nodes,
         strategy=strategy,
-        precision=engine.precision,
+        precision=_precision(engine),
     )
+
+
+def _precision(engine: EngineConfig) -> Any:
+    if engine.precision != "auto":
+        return engine.precision
+    if engine.accelerator != "cpu" and torch.cuda.is_available():
+        return "bf16-mixed"
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older torch
+    return "bf16-mixed" if capabilities.get("amx_bf16") else "32-true"
 
 
 def share_out(module: nn.Module, mesh: Any) -> nn.Module:

@@ -17,13 +17,13 @@ Positive = Annotated[int, Field(ge=1)]
 class OptimConfig(Settings):
     """AdamW with a warm-up and a cosine down to nothing."""
 
-    steps: Positive = 600
+    steps: Positive = 500
     """Optimiser steps."""
     batch: Annotated[int, Field(ge=2)] = 128
     """Images of a step, over all processes and accumulated parts."""
     accumulate: Positive = 1
     """Parts a batch is cut into; each part is contrasted within itself only."""
-    lr: Annotated[float, Field(gt=0)] = 3e-4
+    lr: Annotated[float, Field(gt=0)] = 4e-4
     """Highest learning rate of the last block and the heads."""
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
     """Factor of the learning rate from each block to the one before it; 1 when starting from random weights."""

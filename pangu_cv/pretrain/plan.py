@@ -15,7 +15,8 @@ from pangu_cv.pretrain.objectives import Objective
 from pangu_cv.pretrain.recipe import PretrainRecipe
 from pangu_cv.pretrain.texts import TextTable
 
-_BYTES = {"32-true": (4, 4, 4), "bf16-mixed": (4, 4, 2), "bf16-true": (2, 2, 2)}  # weights, moments, activations
+_MIXED = (4, 4, 2)  # bytes of weights, moments, activations
+_BYTES = {"auto": _MIXED, "32-true": (4, 4, 4), "bf16-mixed": _MIXED, "bf16-true": (2, 2, 2)}
 _PER_TOKEN = 34 / 2  # numbers kept per token and feature of a block
 _RESERVE = 0.15  # share of a device left to the allocator, buffers and communication
 DEVICE_GB = 80

@@ -53,7 +53,7 @@ class PretrainRecipe(Settings):
     """The optimiser."""
     engine: EngineConfig = EngineConfig()
     """The machine."""
-    round_steps: Positive = 150
+    round_steps: Positive = 100
     """Steps between probes; neighbours are found anew, and the state is saved."""
     patience: Positive = 3
     """Rounds without a better mean of the probes after which the run stops."""

@@ -43,7 +43,7 @@ class DamageConfig(Settings):
 class ViewsConfig(Settings):
     """Two or more looks at one image."""
 
-    image_px: Annotated[int, Field(ge=32, le=1024)] = 160
+    image_px: Annotated[int, Field(ge=32, le=1024)] = 112
     """Side of a view, a multiple of the network's patch side."""
     scale: tuple[float, float] = (0.4, 1.0)
     """Share of the image's area that a view shows; a low first number loses small defects from one of two views."""

@@ -29,7 +29,9 @@ def texts() -> TextTable:
 
 
 def joint(table: TextTable | None = None, *, seed: int = 0, name: str = "test_vit", **settings: object) -> Joint:
-    config = JointConfig.model_validate({"embedding": 16, "repair": {"width": 64, "depth": 1}} | settings)
+    config = JointConfig.model_validate(
+        {"embedding": 16, "hidden": 0.5, "repair": {"width": 64, "depth": 1, "share": 1}} | settings
+    )
     made = backbone(name, seed=seed)
     torch.manual_seed(seed + 1)
     return config.build(made, table or TextTable.empty(), side_px=SIDE)
@@ -79,10 +81,10 @@ def recipe(data: Path, output: Path, **changes: object) -> PretrainRecipe:
         "targets": [{"path": str(data), "image_px": SIDE, "images": 24, "shots": 2, "draws": 2}],
         "backbone": {"name": "test_vit", "weights": "random", "levels": [1, 3, 4]},
         "views": {"image_px": SIDE},
-        "objective": {"kind": "joint", "embedding": 16, "repair": {"width": 64, "depth": 1}},
+        "objective": {"kind": "joint", "embedding": 16, "hidden": 0.5, "repair": {"width": 64, "depth": 1}},
         "optim": {"steps": 4, "batch": 8, "lr": 1e-3},
         "round_steps": 2,
-        "engine": {"workers": 0, "accelerator": "cpu"},
+        "engine": {"workers": 0, "accelerator": "cpu", "precision": "32-true"},
         "output": str(output),
     }
     return PretrainRecipe.parse(tree | changes, origin="test")

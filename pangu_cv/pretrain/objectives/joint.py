@@ -73,8 +73,8 @@ class JointConfig(Settings):
     """The label term."""
     texts: Weight = 1.0
     """Weight of the image-to-text term, where there are texts."""
-    hidden: Annotated[float, Field(ge=0, le=0.9)] = 0.5
-    """Share of patches hidden from the encoder, in both views."""
+    hidden: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Share of patches hidden from the encoder, in both views; 0.5 saves half the time and wants larger views."""
     repair: RepairConfig = RepairConfig()
     """The restoration term."""
     koleo: Weight = 0.0
