@@ -1,14 +1,16 @@
 """Does it help? Few-shot accuracy, nearest neighbours and patch anomaly on the targets, at the resolution of use.
 
-Probes see the training part of a target only. They are the deciders of ``tasks`` in small: frozen features, the ridge
-head of ``classify``, the patch distance of ``anomaly``.
+Probes see the training part of a target only, and measure on images that pretraining does not see either: a backbone
+tells apart what it was trained on, labelled or not, better than what comes later. They are the deciders of ``tasks`` in
+small: frozen features, the ridge head of ``classify`` with its views, the patch distance of ``anomaly``.
 
-Shapes: M images, S pixels a side, D features.
+Shapes: M images, V views, S pixels a side, D features.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -18,7 +20,7 @@ from pydantic import Field
 from torch import Tensor
 
 from pangu_cv.data.config import DataConfig, dataset_title
-from pangu_cv.data.few_shot import draw, holdout
+from pangu_cv.data.few_shot import Holdout, draw, holdout
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import read_ahead
@@ -27,12 +29,13 @@ from pangu_cv.models.memory_bank import nearest
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.ridge_head import RidgeHeadConfig
 from pangu_cv.tasks.anomaly import NORMAL, describe
-from pangu_cv.tasks.classify import pooled
+from pangu_cv.tasks.classify import View, pooled, see
 from pangu_runtime.decode import decode
 
 Autocast = Callable[[], AbstractContextManager[Any]]
 _BATCH = 16
 _BANK_PATCHES = 4096
+_SEED = 7
 
 
 class TargetConfig(DataConfig):
@@ -46,10 +49,14 @@ class TargetConfig(DataConfig):
     """The resolution of use."""
     shots: Annotated[int, Field(ge=1)] = 5
     """Labelled images per class of a draw."""
+    fit_views: Annotated[tuple[View, ...], Field(min_length=1)] = ("identity", "flip_lr", "flip_ud", "rot90")
+    """How labelled images are shown to the head, as in ``classify``."""
     draws: Annotated[int, Field(ge=2)] = 10
     """Draws, the same ones for every checkpoint."""
     images: Annotated[int, Field(ge=8)] = 300
     """Images used at most, of all classes alike."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    """Share of them that is measured on, and taken out of what is learnt from."""
 
     @property
     def title(self) -> str:
@@ -59,7 +66,7 @@ class TargetConfig(DataConfig):
 
 @dataclass(frozen=True)
 class Score:
-    """One target, one state of the backbone: shares of 1, a value per draw; ``knn`` is leave-one-out."""
+    """One target, one state of the backbone: shares of 1, a value per draw; ``knn`` votes of those seen."""
 
     target: str
     values: tuple[float, ...]
@@ -71,90 +78,120 @@ class Score:
         return float(np.mean(self.values))
 
 
+@dataclass(frozen=True)
+class _Part:
+    """Samples with their images, resized once, and labels."""
+
+    samples: tuple[Sample, ...]
+    images_M3SS: Tensor
+    label_M: Tensor
+
+    def rows(self, samples: Sequence[Sample]) -> Tensor:
+        """Their places."""
+        row = {sample.path: number for number, sample in enumerate(self.samples)}
+        return torch.tensor([row[sample.path] for sample in samples])
+
+
+def held_out(config: TargetConfig) -> frozenset[Path]:
+    """Images of a target that are measured on, and must not be learnt from."""
+    return frozenset(sample.path.resolve() for sample in _parted(config).held_out)
+
+
+def _parted(config: TargetConfig) -> Holdout:
+    return holdout(_chosen(config), fraction=config.held_out, seed=_SEED)
+
+
 class Probe:
-    """One target with its images in memory, resized once."""
+    """One target with its images in memory."""
 
     def __init__(self, config: TargetConfig, backbone: Backbone, *, autocast: Autocast = nullcontext) -> None:
         self.config, self.autocast = config, autocast
-        preprocess = PreprocessConfig(image_px=config.image_px).build(mean=(0, 0, 0), std=(1 / 255,) * 3)
-        samples = _chosen(config)
+        parted = _parted(config)
+        self.classes = sorted({str(s.label) for s in parted.kept})
+        self.seen, self.held = (self._part(samples) for samples in (parted.kept, parted.held_out))
+        self.mean = 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1)
+        self.std = 255 * torch.tensor(backbone.std).view(1, 3, 1, 1)
+        self.draws = self._draws()
+
+    def _part(self, samples: Sequence[Sample]) -> _Part:
+        preprocess = PreprocessConfig(image_px=self.config.image_px).build(mean=(0, 0, 0), std=(1 / 255,) * 3)
         images, kept = [], []
-        decoded = read_ahead([s.path for s in samples], lambda path: decode(path, spec=config.decode_spec))
+        decoded = read_ahead([s.path for s in samples], lambda path: decode(path, spec=self.config.decode_spec))
         for sample, image in zip(samples, decoded, strict=True):
             if not isinstance(image, ImageError):
                 images.append(preprocess(torch.from_numpy(image)[None]).round().byte())
                 kept.append(sample)
-        self.samples = tuple(kept)
-        self.images_M3SS = torch.cat(images)
-        self.classes = sorted({str(s.label) for s in kept})
-        self.label_M = torch.tensor([self.classes.index(str(s.label)) for s in kept])
-        self.mean = 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1)
-        self.std = 255 * torch.tensor(backbone.std).view(1, 3, 1, 1)
-        self.draws = self._draws()
+        labels = torch.tensor([self.classes.index(str(s.label)) for s in kept])
+        return _Part(tuple(kept), torch.cat(images), labels)
 
     def measure(self, backbone: Backbone) -> Score:
         """The backbone as it is now."""
         if self.config.kind == "anomaly":
             return self._anomaly(backbone)
-        features_MD, groups = self._features(backbone)
-        values = [self._few_shot(features_MD, groups, support) for support in self.draws]
-        return Score(self.config.title, tuple(values), _knn(features_MD, self.label_M))
+        with torch.no_grad():
+            seen_MVD, groups = self._features(backbone, self.seen, self.config.fit_views)
+            held_MVD, _ = self._features(backbone, self.held, ("identity",))
+        values = [self._few_shot(seen_MVD, held_MVD, groups, support) for support in self.draws]
+        knn = _knn(seen_MVD[:, 0], self.seen.label_M, held_MVD[:, 0], self.held.label_M)
+        return Score(self.config.title, tuple(values), knn)
 
     def _draws(self) -> list[Tensor]:
-        """Row numbers of each draw's labelled images."""
-        row = {sample.path: number for number, sample in enumerate(self.samples)}
+        """Row numbers of each draw's images among those seen."""
+        seeds = range(self.config.draws)
         if self.config.kind == "anomaly":
-            good = [s for s in self.samples if s.label == NORMAL]
-            parts = [holdout(good, fraction=0.5, seed=seed).kept for seed in range(self.config.draws)]
-        else:
-            parts = [draw(self.samples, shots=self.config.shots, seed=seed) for seed in range(self.config.draws)]
-        return [torch.tensor([row[s.path] for s in part]) for part in parts]
+            good = [s for s in self.seen.samples if s.label == NORMAL]
+            return [self.seen.rows(holdout(good, fraction=0.3, seed=seed).kept) for seed in seeds]
+        return [self.seen.rows(draw(self.seen.samples, shots=self.config.shots, seed=seed)) for seed in seeds]
 
-    def _batches(self, backbone: Backbone) -> "list[Tensor]":
+    def _batches(self, backbone: Backbone, part: _Part) -> Iterator[Tensor]:
         device = next(backbone.parameters()).device
         mean, std = self.mean.to(device), self.std.to(device)
-        return [((part.to(device).float() - mean) / std) for part in torch.split(self.images_M3SS, _BATCH)]
+        for images in torch.split(part.images_M3SS, _BATCH):
+            yield (images.to(device).float() - mean) / std
 
-    @torch.no_grad()
-    def _features(self, backbone: Backbone) -> tuple[Tensor, list[int]]:
+    def _features(self, backbone: Backbone, part: _Part, views: Sequence[str]) -> tuple[Tensor, list[int]]:
+        """Features float32[M,V,D] and the sizes of their groups."""
         found, groups = [], []
-        for images in self._batches(backbone):
-            with self.autocast():
-                parts = [part.float().cpu() for part in pooled(backbone(images))]
-            groups = [part.shape[1] for part in parts]
-            found.append(torch.cat(parts, 1))
+        for images in self._batches(backbone, part):
+            seen = []
+            for view in views:
+                with self.autocast():
+                    parts = [one.float().cpu() for one in pooled(backbone(see(images, view)))]
+                groups = [one.shape[1] for one in parts]
+                seen.append(torch.cat(parts, 1))
+            found.append(torch.stack(seen, 1))
         return torch.cat(found), groups
 
-    def _few_shot(self, features_MD: Tensor, groups: list[int], support: Tensor) -> float:
+    def _few_shot(self, seen_MVD: Tensor, held_MVD: Tensor, groups: list[int], support: Tensor) -> float:
         head = RidgeHeadConfig().build(groups=groups, classes=len(self.classes))
-        head.fit(features_MD[support][:, None], self.label_M[support])
-        rest = torch.ones(len(features_MD), dtype=torch.bool)
-        rest[support] = False
+        head.fit(seen_MVD[support], self.seen.label_M[support])
         with torch.no_grad():
-            predicted = head(features_MD[rest][:, None]).argmax(1)
-        return _balanced(predicted.numpy(), self.label_M[rest].numpy())
+            predicted = head(held_MVD).argmax(1)
+        return _balanced(predicted.numpy(), self.held.label_M.numpy())
 
     @torch.no_grad()
     def _anomaly(self, backbone: Backbone) -> Score:
-        """Image AUROC of the distance to patches of half the normal images."""
+        """Image AUROC of the distance to patches of normal images."""
         from sklearn.metrics import roc_auc_score
 
+        seen_MPD, held_MPD = (self._patches(backbone, part) for part in (self.seen, self.held))
+        is_defect = np.array([s.label != NORMAL for s in self.held.samples])
+        values = []
+        for support in self.draws:
+            bank = seen_MPD[support].flatten(0, 1)
+            bank = bank[:: max(1, len(bank) // _BANK_PATCHES)]
+            distances = nearest(held_MPD.flatten(0, 1), bank).distances_P.view(len(held_MPD), -1)
+            scores = distances.topk(max(1, distances.shape[1] // 33), 1).values.mean(1)
+            values.append(float(roc_auc_score(is_defect, scores.numpy())))
+        return Score(self.config.title, tuple(values), None)
+
+    def _patches(self, backbone: Backbone, part: _Part) -> Tensor:
         found = []
-        for images in self._batches(backbone):
+        for images in self._batches(backbone, part):
             with self.autocast():
                 grids = backbone.grids(images)
             found.append(describe((grids[-2].float(),), smooth=3).cpu())
-        patches_MPD = torch.cat(found).flatten(1, 2)
-        is_defect = np.array([s.label != NORMAL for s in self.samples])
-        values = []
-        for support in self.draws:
-            bank = patches_MPD[support].flatten(0, 1)
-            bank = bank[:: max(1, len(bank) // _BANK_PATCHES)]
-            rest = np.setdiff1d(np.arange(len(is_defect)), support.numpy())
-            distances = nearest(patches_MPD[rest].flatten(0, 1), bank).distances_P.view(len(rest), -1)
-            scores = distances.topk(max(1, distances.shape[1] // 33), 1).values.mean(1)
-            values.append(float(roc_auc_score(is_defect[rest], scores.numpy())))
-        return Score(self.config.title, tuple(values), None)
+        return torch.cat(found).flatten(1, 2)
 
 
 def _chosen(config: TargetConfig) -> list[Sample]:
@@ -170,7 +207,7 @@ def _chosen(config: TargetConfig) -> list[Sample]:
     chosen: list[Sample] = []
     for name in classes:
         members = [s for s in samples if s.label == name]
-        order = np.random.default_rng([7, len(members)]).permutation(len(members))[:share]
+        order = np.random.default_rng([_SEED, len(members)]).permutation(len(members))[:share]
         chosen += [members[at] for at in sorted(order)]
     if config.kind == "anomaly" and NORMAL not in classes:
         raise DataError(f"targets: {config.path} has no '{NORMAL}' images; found {', '.join(classes)}")
@@ -181,14 +218,14 @@ def _balanced(predicted_M: NDArray[np.int64], label_M: NDArray[np.int64]) -> flo
     return float(np.mean([(predicted_M[label_M == c] == c).mean() for c in np.unique(label_M)]))
 
 
-def _knn(features_MD: Tensor, label_M: Tensor, *, k: int = 10) -> float:
-    """Balanced accuracy of a vote among the k nearest others by cosine of standardised features."""
-    unit = torch.nn.functional.normalize((features_MD - features_MD.mean(0)) / (features_MD.std(0) + 1e-6), dim=1)
-    similarity = (unit @ unit.T).fill_diagonal_(-2)
-    near = similarity.topk(min(k, len(unit) - 1), 1)
-    votes = torch.zeros(len(unit), int(label_M.max()) + 1)
+def _knn(seen_MD: Tensor, label_M: Tensor, held_ND: Tensor, label_N: Tensor, *, k: int = 10) -> float:
+    """Balanced accuracy of a vote among the k nearest of those seen, by cosine of standardised features."""
+    mean, deviation = seen_MD.mean(0), seen_MD.std(0) + 1e-6
+    seen, held = (torch.nn.functional.normalize((one - mean) / deviation, dim=1) for one in (seen_MD, held_ND))
+    near = (held @ seen.T).topk(min(k, len(seen)), 1)
+    votes = torch.zeros(len(held), int(label_M.max()) + 1)
     votes.scatter_add_(1, label_M[near.indices], near.values.clamp(min=0))
-    return _balanced(votes.argmax(1).numpy(), label_M.numpy())
+    return _balanced(votes.argmax(1).numpy(), label_N.numpy())
 
 
 def measure_all(probes: Sequence[Probe], backbone: Backbone) -> list[Score]:

@@ -49,7 +49,8 @@ def _targets(page: Page, state: State, found: Verdict) -> None:
     page.section(
         "Does it help?",
         "Probes on the training part of each target, the best round against the starting weights on the same draws: "
-        "balanced accuracy with few labels, or image AUROC. Test images were not touched.",
+        "balanced accuracy with few labels, or image AUROC, on images that were kept from pretraining for this. Test "
+        "images were not touched.",
     )
     rows = []
     for target in found.targets:

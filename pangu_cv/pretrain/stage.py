@@ -25,7 +25,7 @@ from pangu_cv.pretrain.loop import Parts, State, train
 from pangu_cv.pretrain.objectives import Objective
 from pangu_cv.pretrain.objectives.joint import Joint
 from pangu_cv.pretrain.optimiser import build_optimiser
-from pangu_cv.pretrain.probes import Probe, Score, measure_all
+from pangu_cv.pretrain.probes import Probe, Score, held_out, measure_all
 from pangu_cv.pretrain.recipe import PretrainRecipe, PretrainResult
 from pangu_cv.pretrain.report import write_report
 from pangu_cv.pretrain.texts import TextTable
@@ -44,6 +44,7 @@ class _Setting:
     images: Images
     unreadable: tuple[str, ...]
     copies: int
+    held_out: int
     backbone: Backbone
     probes: tuple[Probe, ...]
     parts: Parts
@@ -101,8 +102,9 @@ def _set_up(recipe: PretrainRecipe) -> _Setting:
     if not fabric.is_global_zero:
         cache.fill([], workers=1)
     readable = images.without(unreadable).require_some()
-    images = readable.without_copies(cache.digest)
-    copies = len(readable.paths) - len(images.paths)
+    unique = readable.without_copies(cache.digest)
+    copies = len(readable.paths) - len(unique.paths)
+    images = _apart_from(recipe, unique, readable, cache)
     probes = (
         tuple(Probe(target, backbone, autocast=fabric.autocast) for target in recipe.targets)
         if fabric.is_global_zero or recipe.engine.shares_weights  # all of them compute each layer
@@ -123,7 +125,15 @@ def _set_up(recipe: PretrainRecipe) -> _Setting:
     parts = Parts(fabric, objective, network, optimiser, feed, run.folder)
     licences = tuple(dict.fromkeys(source.licence for source in recipe.data))
     names = tuple(sorted(str(path) for path in unreadable))
-    return _Setting(recipe, fabric, run, images, names, copies, backbone, probes, parts, licences)
+    held = len(unique.paths) - len(images.paths)
+    return _Setting(recipe, fabric, run, images, names, copies, held, backbone, probes, parts, licences)
+
+
+def _apart_from(recipe: PretrainRecipe, images: Images, readable: Images, cache: PixelCache) -> Images:
+    """The images that no probe measures on, in any copy."""
+    measured = frozenset().union(*(held_out(target) for target in recipe.targets))
+    digests = {cache.digest(path) for path in readable.paths if path in measured}
+    return images.without({path for path in images.paths if cache.digest(path) in digests}).require_some()
 
 
 def _check(recipe: PretrainRecipe) -> None:
@@ -256,4 +266,5 @@ def _metrics(setting: _Setting, state: State, found: Verdict) -> dict[str, Any]:
         "last_losses": {name: value for name, value in last.items() if name not in ("step", "rate")},
         "skipped": list(setting.unreadable),
         "copies_left_out": setting.copies,
+        "held_out": setting.held_out,
     }

@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pangu_cv.models import checkpoint
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.pretrain import loop, pretrain
 from pangu_cv.pretrain.loop import DivergedError
+from pangu_cv.pretrain.probes import held_out
 from pangu_cv.pretrain.restore import Restorer
 from tests.pretrain import small
 
@@ -223,3 +225,25 @@ def test_restorer_wants_a_decoder(tmp_path: Path) -> None:
     result = pretrain(small.recipe(small.images(tmp_path / "data"), tmp_path / "run", objective=objective, targets=[]))
     with pytest.raises(CheckpointError, match="has no decoder"):
         Restorer.load(result.folder)
+
+
+def test_what_probes_measure_on_is_not_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = small.images(tmp_path / "data")
+    shutil.copytree(data, tmp_path / "copies" / "again")
+    made = small.recipe(data, tmp_path / "run")
+    copies = made.data[0].model_copy(update={"path": tmp_path / "copies"})
+    measured = held_out(made.targets[0])
+    assert len(measured) == 10  # 0.4 of 12 in each of two classes
+    shown: set[str] = set()
+    real = loop._step
+
+    def spy(parts: loop.Parts, batch: Any, *rest: Any) -> Any:
+        shown.update(parts.feed.images.paths[int(number)].parent.name for number in batch.facts.image_N)
+        assert not {parts.feed.images.paths[int(number)] for number in batch.facts.image_N} & measured
+        return real(parts, batch, *rest)
+
+    monkeypatch.setattr(loop, "_step", spy)
+    result = pretrain(made.model_copy(update={"data": (copies, made.data[0])}))
+    assert result.metrics["images"] == 24 - 10  # nor from a copy elsewhere
+    assert result.metrics["held_out"] == 10
+    assert shown == {"dots", "plain"}
