@@ -17,7 +17,7 @@ Positive = Annotated[int, Field(ge=1)]
 class OptimConfig(Settings):
     """AdamW with a warm-up and a cosine down to nothing."""
 
-    steps: Positive = 500
+    steps: Positive = 300
     """Optimiser steps."""
     batch: Annotated[int, Field(ge=2)] = 128
     """Images of a step, over all processes and accumulated parts."""
