@@ -128,8 +128,9 @@ def _lightly_loop(recipe: PretrainRecipe) -> Callable[[], float]:
     views = recipe.views
     backbone: Any = BackboneConfig(name=BACKBONE).build().network.requires_grad_(True).train()
     teacher: Any = copy.deepcopy(backbone).requires_grad_(False)
-    head = DINOProjectionHead(192, 512, 128, 2048)
-    teacher_head = copy.deepcopy(head).requires_grad_(False)
+    head, teacher_head = (DINOProjectionHead(192, 512, 128, 2048) for _ in range(2))
+    teacher_head.load_state_dict(head.state_dict())
+    teacher_head.requires_grad_(False)
     loss_of = DINOLoss(2048, warmup_teacher_temp_epochs=0)
     optimiser = torch.optim.AdamW([*backbone.parameters(), *head.parameters()], lr=recipe.optim.lr)
     transform = DINOTransform(
