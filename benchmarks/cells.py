@@ -9,6 +9,7 @@ import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +46,15 @@ class Cell:
     is_isolated: bool = False
 
     @property
-    def key(self) -> str:
-        """Digest of options, code, machine and versions: a result under another key is measured again."""
+    def code(self) -> str:
+        """Digest of options and code: a result under another one is of earlier code."""
         own = f"{self.target.partition(':')[0].replace('.', '/')}.py"
-        return _digest([self.target, self.options, _code((*self.sources, own)), machine(), versions()])
+        return _digest([self.target, self.options, _code((*self.sources, own))])
+
+    @property
+    def keys(self) -> dict[str, str]:
+        """``code``, and ``key`` with machine and versions: a result under another key is measured again."""
+        return {"code": self.code, "key": _digest([self.code, machine(), versions()])}
 
 
 @dataclass(frozen=True)
@@ -62,29 +68,29 @@ class Bench:
     def finished(self, cell: Cell) -> bool:
         """Whether the cell's result is there and of this code."""
         try:
-            return bool(json.loads(self._path(cell).read_text(encoding="utf-8"))["key"] == cell.key)
+            return bool(json.loads(self._path(cell).read_text(encoding="utf-8"))["key"] == cell.keys["key"])
         except (OSError, ValueError, KeyError):
             return False
 
     def measure(self, cell: Cell) -> float:
         """Run a cell and write its result; seconds it took. Raises NotRunError."""
         values = {"data": str(self.data), "is_quick": self.is_quick, **cell.options}
-        key = cell.key  # of the code that is about to run, whatever is edited meanwhile
+        keys = cell.keys  # of the code that is about to run, whatever is edited meanwhile
         start = time.perf_counter()
         result = isolate.call(cell.target, values) if cell.is_isolated else isolate.resolve(cell.target)(**values)
         seconds = time.perf_counter() - start
-        write_record(self._path(cell), cell=cell.name, key=key, result=result, seconds=seconds)
+        write_record(self._path(cell), cell=cell.name, keys=keys, result=result, seconds=seconds)
         return seconds
 
     def _path(self, cell: Cell) -> Path:
         return self.results / f"{cell.name}.json"
 
 
-def write_record(path: Path, *, cell: str, key: str, result: dict[str, Any], seconds: float) -> None:
-    """One cell's file, written whole or not at all."""
+def write_record(path: Path, *, cell: str, keys: dict[str, str], result: dict[str, Any], seconds: float) -> None:
+    """One cell's file, written whole or not at all; ``keys`` as in ``Cell``."""
     about = {
         "cell": cell,
-        "key": key,
+        **keys,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command(),
         "commit": commit(),
@@ -121,7 +127,7 @@ def code_digest(sources: Iterable[str]) -> str:
 
 
 def _code(sources: Iterable[str]) -> list[tuple[str, str]]:
-    return [(path.relative_to(ROOT).as_posix(), _meaning(path)) for path in _files(sources)]
+    return [(path.relative_to(ROOT).as_posix(), _meaning(path, path.stat().st_mtime_ns)) for path in _files(sources)]
 
 
 def _digest(value: Any) -> str:
@@ -135,8 +141,12 @@ def _files(sources: Iterable[str]) -> list[Path]:
     return found
 
 
-def _meaning(path: Path) -> str:
-    """Code without comments, docstrings and format, so that a better sentence does not cost a new measurement."""
+@cache
+def _meaning(path: Path, written_ns: int) -> str:
+    """Code without comments, docstrings and format, so that a better sentence does not cost a new measurement.
+
+    ``written_ns`` is when the file was written: parsing is slow, and a hundred cells share the same files.
+    """
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
         return "\n".join(line.split("#")[0].rstrip() for line in text.splitlines())

@@ -33,7 +33,7 @@ def main() -> None:
         "whole_seconds": install_seconds + demo_seconds,
         "install_note": options.note,
     }
-    write_record(options.results / "demo.json", cell="demo", key="", result=result, seconds=result["whole_seconds"])
+    write_record(options.results / "demo.json", cell="demo", keys={}, result=result, seconds=result["whole_seconds"])
     if options.results == RESULTS:
         render.write(RESULTS.parent, ROOT / "benchmarks" / "RESULTS.md")
 

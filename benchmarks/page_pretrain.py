@@ -233,6 +233,9 @@ def _speeds(results: Results) -> list[str]:
         ]
         rows.append([label, *told, f"{found['ratio']:.2f}"])
     note = (
-        "Images/s, rounds in turn; the ratio is the median over rounds. Figures of GPUs are missing: none was at hand."
+        "Images/s, rounds in turn; the ratio is the median over rounds. Ours reads reduced images from its cache and "
+        "draws views with albumentations, lightly's loop decodes whole files with Pillow and torchvision; network, "
+        "attention, crops, batch, precision and one worker process are the same. Figures of GPUs are missing: none was "
+        "at hand."
     )
     return [note, "", *table(["what", "first", "second", "ratio"], rows)]

@@ -54,7 +54,7 @@ def _supervised(recipe: PretrainRecipe, labelled: set[Path]) -> PretrainRecipe:
     for source in recipe.data:
         chosen = [s for s in source.read() if s.split == "train" and s.path.resolve() in labelled]
         table = Path(recipe.output) / "labelled" / Path(source.path).name
-        lines = [f"{s.path},{s.label},pool\n" for s in chosen]
+        lines = [f"{s.path.relative_to(Path(str(source.root)))},{s.label},train\n" for s in chosen]
         write_text(table, "file,label,split\n" + "".join(lines))
         sources.append(source.model_copy(update={"path": table, "labels": 1.0}))
     assert isinstance(recipe.objective, JointConfig)

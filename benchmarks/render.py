@@ -2,13 +2,17 @@
 
 import argparse
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from benchmarks import page_ablation, page_anomalib, page_anomaly, page_classification, page_parity, page_pretrain
+from benchmarks.cells import Cell
 from benchmarks.markdown import Results, table
+from benchmarks.plan import first_cells
+from benchmarks.plan_pretrain import pretrain_cells
 from pangu_cv.staging import write_text
 
 HERE = Path(__file__).parent
@@ -24,16 +28,17 @@ def read_records(folder: Path) -> Records:
 
 @dataclass(frozen=True)
 class Chapter:
-    """One benchmark: the folder of its results, its name for people and the modules that write its part."""
+    """One benchmark: the folder of its results, its name for people, the modules that write its part, its cells."""
 
     name: str
     title: str
     pages: tuple[ModuleType, ...]
+    cells: Callable[..., Sequence[Cell]]
 
 
 CHAPTERS = (
-    Chapter("first", "The first loop", (page_classification, page_anomaly, page_anomalib, page_parity)),
-    Chapter("pretrain", "Pretraining", (page_pretrain, page_ablation)),
+    Chapter("first", "The first loop", (page_classification, page_anomaly, page_anomalib, page_parity), first_cells),
+    Chapter("pretrain", "Pretraining", (page_pretrain, page_ablation), pretrain_cells),
 )
 
 
@@ -56,6 +61,7 @@ def page(records: dict[str, Records]) -> str:
             "",
             *table(["promise", "target", "measured", ""], [promise.row for promise in promises]),
             *_machines(found),
+            *_stale(found, chapter.cells(is_full=True)),
         ]
         for part in chapter.pages:
             details += part.section(results)
@@ -82,6 +88,18 @@ def _machines(records: Records) -> list[str]:
         f"at commit {', '.join(commits)} (+: with changes)."
     )
     return [*lines, ""]
+
+
+def _stale(records: Records, cells: Sequence[Cell]) -> list[str]:
+    """Cells whose figures come from other code or options than those beside this page."""
+    old = [cell.name for cell in cells if cell.name in records and records[cell.name].get("code") != cell.code]
+    if not old:
+        return []
+    return [
+        f"**{len(old)} of these cells were measured by earlier code**, the next run measures them again: "
+        f"{', '.join(old)}.",
+        "",
+    ]
 
 
 def _machine(record: dict[str, Any]) -> str:

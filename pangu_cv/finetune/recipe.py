@@ -6,8 +6,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from pangu_cv.data.config import DataConfig
+from pangu_cv.data.config import DataConfig, dataset_title
 from pangu_cv.features import Skipped
+from pangu_cv.models.weights import WeightsFile
 from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks import TaskConfig
 
@@ -53,3 +54,11 @@ class FinetuneResult:
 def skipped_json(skipped: tuple[Skipped, ...]) -> list[dict[str, str]]:
     """Images left out, for ``metrics.json``."""
     return [{"image": str(s.path), "reason": s.reason, "message": s.message} for s in skipped]
+
+
+def doubts(source: WeightsFile | None, data: DataConfig) -> list[str]:
+    """What speaks against the chosen weights, for ``metrics.json`` and the terminal."""
+    title = dataset_title(data.path)
+    if source is None or title not in source.no_gain_on:
+        return []
+    return [f"pretraining found no gain on '{title}' by its own probes: the original weights are the safer choice"]

@@ -78,13 +78,17 @@ KNOWN = (
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file found on this machine; ``licence`` is ``unknown`` for weights this project does not name."""
+    """A file found on this machine; ``licence`` is ``unknown`` for weights this project does not name.
+
+    ``no_gain_on`` are datasets for which a pretraining run itself said to keep the original weights.
+    """
 
     name: str
     path: Path
     place: Place
     sha256: str
     licence: str
+    no_gain_on: tuple[str, ...] = ()
 
 
 def known(name: str) -> KnownWeights | None:
@@ -122,7 +126,9 @@ def _pretrained(name: str, folder: Path) -> WeightsFile:
     try:
         manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         found, licence = str(manifest["backbone"]), str(manifest["parent"]["licence"])
-    except (OSError, ValueError, KeyError, TypeError):
+        targets = manifest.get("verdict", {}).get("targets", [])
+        no_gain_on = tuple(str(target["target"]) for target in targets if not target["use"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         raise WeightsError(
             f"backbone.weights: '{folder}' holds no pretrained backbone; name a file, or a run of 'pangu-cv pretrain'"
         ) from None
@@ -131,7 +137,7 @@ def _pretrained(name: str, folder: Path) -> WeightsFile:
     path = folder / "backbone.safetensors"
     if not path.is_file():
         raise WeightsError(f"{path}: is missing; the checkpoint is incomplete")
-    return WeightsFile(name, path, "path", sha256(path), licence)
+    return WeightsFile(name, path, "path", sha256(path), licence, no_gain_on)
 
 
 def _candidates(name: str) -> Iterator[tuple[Place, Path]]:

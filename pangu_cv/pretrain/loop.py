@@ -170,7 +170,7 @@ def embed_all(parts: Parts) -> Tensor:
             pixels = [square(parts.feed.cache.read(path), side) for path in images.paths[start : start + _EMBED_BATCH]]
             batch = torch.from_numpy(np.stack(pixels)).to(parts.fabric.device)
             with parts.fabric.autocast():
-                encoded = objective.encoder((batch.permute(0, 3, 1, 2).float() - objective.mean) / objective.std)
+                encoded = objective.encoder(objective.normal(batch))
             found.append(torch.cat([part.float().cpu() for part in encoded.pooled], 1))
             progress(min(start + _EMBED_BATCH, len(images.paths)), len(images.paths))
     objective.train(was_training)

@@ -123,8 +123,7 @@ def _view(parts: Parts, number: int) -> ImageArray:
 
 def _input(parts: Parts, image_SS3: ImageArray) -> Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(image_SS3))[None].to(parts.fabric.device)
-    images: Tensor = (pixels.permute(0, 3, 1, 2).float() - parts.objective.mean) / parts.objective.std
-    return images
+    return parts.objective.normal(pixels)
 
 
 def _pixels(objective: nn.Module, image_13SS: Tensor) -> ImageArray:

@@ -141,7 +141,10 @@ class Probe:
         if self.config.kind == "anomaly":
             good = [s for s in self.seen.samples if s.label == NORMAL]
             return [self.seen.rows(holdout(good, fraction=0.3, seed=seed).kept) for seed in seeds]
-        return [self.seen.rows(draw(self.seen.samples, shots=self.config.shots, seed=seed)) for seed in seeds]
+        try:
+            return [self.seen.rows(draw(self.seen.samples, shots=self.config.shots, seed=seed)) for seed in seeds]
+        except DataError as error:
+            raise DataError(f"targets: {self.config.path}, images that are not held out: {error}") from None
 
     def _batches(self, backbone: Backbone, part: _Part) -> Iterator[Tensor]:
         device = next(backbone.parameters()).device

@@ -10,6 +10,11 @@ from pangu_cv.pretrain.probes import Score
 LEAST_GAIN = 0.005  # half a point: less is not worth a second backbone
 
 
+def is_worth_it(gain: Interval) -> bool:
+    """At least half a point, and no draw-to-draw accident: the whole interval lies above 0."""
+    return gain.mean >= LEAST_GAIN and gain.low is not None and gain.low > 0
+
+
 @dataclass(frozen=True)
 class TargetVerdict:
     """One target: before, after, the paired gain over draws, and whether to use the new weights."""
@@ -23,10 +28,9 @@ class TargetVerdict:
     @property
     def sentence(self) -> str:
         """For people."""
-        points = f"{100 * self.gain.mean:+.1f} points"
-        if self.use:
-            return f"{self.target}: {points}: use it"
-        return f"{self.target}: {points}: keep the original"
+        low, high = (100 * (end or 0) for end in (self.gain.low, self.gain.high))
+        points = f"{100 * self.gain.mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
+        return f"{self.target}: {points}: {'use it' if self.use else 'keep the original'}"
 
 
 @dataclass(frozen=True)
@@ -59,5 +63,5 @@ def verdict(before: Sequence[Score], after: Sequence[Score], *, images: int) -> 
     targets = []
     for old, new in zip(before, after, strict=True):
         gain = paired_gain(new.values, old.values)
-        targets.append(TargetVerdict(new.target, old.mean, new.mean, gain, gain.mean >= LEAST_GAIN))
+        targets.append(TargetVerdict(new.target, old.mean, new.mean, gain, is_worth_it(gain)))
     return Verdict(tuple(targets), images)

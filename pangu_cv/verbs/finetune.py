@@ -27,7 +27,7 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
     if as_json:
         print(json.dumps(result.metrics))
         return
-    for line in figures(result.metrics):
+    for line in (*figures(result.metrics), *result.metrics["doubts"]):
         print(line)
     print(f"\nmodel   {result.model}\nreport  {result.report}")
     print(f"Next: pangu-cv export {result.folder} --out {Path(result.folder) / 'bundle'}")

@@ -176,6 +176,16 @@ def test_a_pretraining_that_does_not_help_is_said(folder: Path) -> None:
     assert "| 0.50 | **not reached** |" in promises
 
 
+def test_figures_of_earlier_code_are_named(folder: Path) -> None:
+    second = folder.parent / "pretrain"
+    for cell in pretrain_cells(is_full=True):
+        record = json.loads((second / f"{cell.name}.json").read_text())
+        code = "earlier" if cell.name == "start" else cell.code
+        (second / f"{cell.name}.json").write_text(json.dumps(record | {"code": code}))
+    chapter = _page(folder).split("## Pretraining")[1].split("## A.")[0]
+    assert "**1 of these cells were measured by earlier code**, the next run measures them again: start." in chapter
+
+
 @pytest.mark.parametrize("kept", ["start", "gain-*-0", "repair-both*", "labels-start*", "text-neu*", "ablation-mae*"])
 def test_any_subset_of_pretraining_renders(folder: Path, kept: str) -> None:
     second = folder.parent / "pretrain"

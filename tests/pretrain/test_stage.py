@@ -184,6 +184,9 @@ def test_pretrained_run_serves_as_weights(tmp_path: Path) -> None:
         backbone = BackboneConfig(name="test_vit", weights=str(place), levels=(1, 3, 4)).build()
         for name, tensor in backbone_of(result.folder).items():
             assert torch.equal(backbone.network.state_dict()[name], tensor), name
+    verdict = result.metrics["verdict"]["targets"][0]
+    assert backbone.source is not None
+    assert backbone.source.no_gain_on == (() if verdict["use"] else ("data",))
     with pytest.raises(WeightsError, match=r"is a 'test_vit'; set backbone\.name=test_vit"):
         BackboneConfig(name="test_efficientnet", weights=str(result.folder)).build()
 

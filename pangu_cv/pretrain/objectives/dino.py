@@ -7,8 +7,7 @@ Shapes: B images, P patches, C prototypes.
 
 import copy
 import warnings
-from collections.abc import Callable
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -17,13 +16,13 @@ from torch import Tensor, nn
 from pangu_cv.errors import MissingExtraError
 from pangu_cv.models.backbone import Backbone
 from pangu_cv.pretrain.batches import Batch
-from pangu_cv.pretrain.encoder import Encoded, Encoder
+from pangu_cv.pretrain.encoder import Encoded
+from pangu_cv.pretrain.objectives.base import BaseObjective
 from pangu_cv.pretrain.patches import draw_visible, visible_pixels
 from pangu_cv.pretrain.texts import TextTable
 from pangu_cv.settings import Settings
 
 Weight = Annotated[float, Field(ge=0)]
-T = TypeVar("T")
 
 
 class DinoConfig(Settings):
@@ -49,22 +48,17 @@ class DinoConfig(Settings):
         return Dino(self, backbone, side_px=side_px, checkpointing=checkpointing)
 
 
-class Dino(nn.Module):
+class Dino(BaseObjective):
     """A batch to its losses by name; ``total`` is what is differentiated."""
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, config: DinoConfig, backbone: Backbone, *, side_px: int, checkpointing: bool) -> None:
-        super().__init__()
+        super().__init__(backbone, side_px=side_px, checkpointing=checkpointing)
         try:
             from lightly.loss import DINOLoss, IBOTPatchLoss, KoLeoLoss
             from lightly.models.modules import DINOProjectionHead
         except ImportError:
             raise MissingExtraError("pretrain with objective.kind=dino", "dino", "lightly") from None
         self.config = config
-        self.encoder = Encoder(backbone, checkpointing=checkpointing)
-        self.patches = (side_px // self.encoder.patch_px) ** 2
         width = self.encoder.features
         sizes = {"hidden_dim": 512, "bottleneck_dim": 128, "output_dim": config.prototypes}
         with warnings.catch_warnings():
@@ -80,13 +74,11 @@ class Dino(nn.Module):
         )
         self.patch_loss = IBOTPatchLoss(config.prototypes, teacher_temp=temperature)
         self.koleo_loss = KoLeoLoss()
-        self.register_buffer("mean", 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses by name."""
         config = self.config
-        views = [self._normal(batch.clean[:, view]) for view in range(2)]
+        views = [self.normal(batch.clean[:, view]) for view in range(2)]
         with torch.no_grad():
             slow: Encoded = self.teacher(torch.cat(views))
             slow_images = self.teacher_heads[0](_summary(slow)).chunk(2)
@@ -119,13 +111,9 @@ class Dino(nn.Module):
         count = batch.local.shape[1]
         if count == 0:
             return []
-        small = torch.cat([self._normal(batch.local[:, view]) for view in range(count)])
+        small = torch.cat([self.normal(batch.local[:, view]) for view in range(count)])
         found: Tensor = self.heads[0](_summary(self.encoder(small)))
         return list(found.chunk(count))
-
-    def as_a_whole(self, call: Callable[[], T]) -> T:
-        """``call()``, with all weights in reach where processes share them: FSDP gathers them around this method."""
-        return call()
 
     def after_step(self) -> None:
         """The teacher follows."""
@@ -133,10 +121,6 @@ class Dino(nn.Module):
             for slow, quick in ((self.teacher, self.encoder), (self.teacher_heads, self.heads)):
                 for old, new in zip(slow.parameters(), quick.parameters(), strict=True):
                     old.lerp_(new.detach(), 1 - self.config.momentum)
-
-    def _normal(self, pixels_BSS3: Tensor) -> Tensor:
-        images: Tensor = (pixels_BSS3.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return images
 
 
 def _summary(encoded: Encoded) -> Tensor:

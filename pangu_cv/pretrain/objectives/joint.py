@@ -9,8 +9,7 @@ of it. The relations are in ``relations.py``.
 Shapes: B images, N = 2·B views, U texts, D features, E numbers of an embedding.
 """
 
-from collections.abc import Callable
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -19,8 +18,9 @@ from torch import Tensor, nn
 from pangu_cv.models.backbone import Backbone
 from pangu_cv.pretrain.across import gathered, gathered_facts
 from pangu_cv.pretrain.batches import Batch
-from pangu_cv.pretrain.encoder import Encoded, Encoder
+from pangu_cv.pretrain.encoder import Encoded
 from pangu_cv.pretrain.momentum import KeysConfig
+from pangu_cv.pretrain.objectives.base import BaseObjective
 from pangu_cv.pretrain.patches import draw_visible
 from pangu_cv.pretrain.relations import Facts, image_targets, text_targets
 from pangu_cv.pretrain.repair import RepairConfig, RepairDecoder
@@ -29,7 +29,6 @@ from pangu_cv.pretrain.texts import TextTable
 from pangu_cv.settings import Settings
 
 Weight = Annotated[float, Field(ge=0)]
-T = TypeVar("T")
 
 
 class NeighboursConfig(Settings):
@@ -89,22 +88,17 @@ class JointConfig(Settings):
         return Joint(self, backbone, texts, side_px=side_px, checkpointing=checkpointing)
 
 
-class Joint(nn.Module):
+class Joint(BaseObjective):
     """A batch to its losses by name; ``total`` is what is differentiated."""
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(
         self, config: JointConfig, backbone: Backbone, texts: TextTable, *, side_px: int, checkpointing: bool
     ) -> None:
-        super().__init__()
+        super().__init__(backbone, side_px=side_px, checkpointing=checkpointing)
         self.config = config
-        self.encoder = Encoder(backbone, checkpointing=checkpointing)
         widths = self.encoder.widths
         levels = widths if config.depths else widths[-1:]
         self.heads = nn.ModuleList([projection(width, config.embedding) for width in levels])
-        self.patches = (side_px // self.encoder.patch_px) ** 2
         self.decoder: RepairDecoder | None = None
         if config.repair.weight:
             patch_px = self.encoder.patch_px
@@ -117,13 +111,11 @@ class Joint(nn.Module):
             torch.tensor([3.0]), requires_grad=self.to_text is not None
         )  # CLIP's is learnt too
         self.keys = config.keys.build(self.encoder, self.heads, embedding=config.embedding) if config.contrast else None
-        self.register_buffer("mean", 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses by name; over several processes each one's part of the mean."""
         config, facts = self.config, batch.facts
-        views = [self._normal(batch.inputs[:, view]) for view in range(2)]
+        views = [self.normal(batch.inputs[:, view]) for view in range(2)]
         shown = [draw_visible(batch.seed_B, patches=self.patches, hidden=config.hidden, view=view) for view in range(2)]
         keep = [None if one is None else one.to(views[0].device) for one in shown]
         visible = [one for one in keep if one is not None]
@@ -146,18 +138,10 @@ class Joint(nn.Module):
         }
         return {"total": torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()} | losses
 
-    def as_a_whole(self, call: Callable[[], T]) -> T:
-        """``call()``, with all weights in reach where processes share them: FSDP gathers them around this method."""
-        return call()
-
     def after_step(self) -> None:
         """What follows an optimiser step."""
         if self.keys is not None:
             self.keys.follow(self.encoder, self.heads)
-
-    def _normal(self, pixels_BSS3: Tensor) -> Tensor:
-        images: Tensor = (pixels_BSS3.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return images
 
     def _encode(self, images_N3SS: Tensor, keep: Tensor | None) -> Encoded:
         encoded: Encoded = self.encoder(images_N3SS, keep)
@@ -212,7 +196,7 @@ class Joint(nn.Module):
         """The first view of some images: the decoder is the dearer half of a small network."""
         assert self.decoder is not None
         some = slice(max(1, round(self.config.repair.share * len(damaged))))
-        damaged, clean, keep = damaged[some], self._normal(clean_BSS3[some]), None if keep is None else keep[some]
+        damaged, clean, keep = damaged[some], self.normal(clean_BSS3[some]), None if keep is None else keep[some]
         repaired = self.decoder(encoded.tokens_BND[some], keep, damaged)
         losses = self.decoder.losses(repaired, damaged, clean, keep)
         return {"hidden": losses.hidden, "visible": losses.visible} if keep is not None else {"visible": losses.visible}
