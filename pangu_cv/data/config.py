@@ -1,9 +1,8 @@
 """Which images, and how they are read."""
 
 from pathlib import Path
-from typing import Literal
 
-from pangu_cv.data.readers import read_dataset
+from pangu_cv.data.readers import Layout, read_dataset
 from pangu_cv.data.sample import Dataset
 from pangu_cv.settings import PathSetting, Settings
 from pangu_runtime.decode import DecodeSpec
@@ -13,8 +12,8 @@ class DataConfig(Settings):
     """A dataset and how its files become pixels."""
 
     path: PathSetting
-    """A folder of class folders, a folder in the MVTec AD layout, or a CSV table."""
-    layout: Literal["auto", "class_folders", "mvtec", "csv"] = "auto"
+    """Class folders, the MVTec AD, COCO, YOLO or VOC layout, images beside masks, or a CSV table."""
+    layout: Layout = "auto"
     """How to read it; auto recognises it."""
     root: PathSetting | None = None
     """Folder that the files of a table are relative to; default: the table's folder or the one above."""

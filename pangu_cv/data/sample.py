@@ -9,12 +9,21 @@ Split = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True, slots=True)
+class Box:
+    """One object: its class, and its left, top, right and bottom edge in pixels of the upright image."""
+
+    label: str
+    xyxy: tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Sample:
     """One image of a dataset; every reader yields these and nothing else.
 
     ``label`` is the class name (``good`` for the normal images of an anomaly set), ``mask`` a single-channel image of
-    the same size whose non-zero pixels are defective, ``group`` names what must stay on one side of a split (a part, a
-    batch, a video). ``split`` is None where the layout has none; a table's ``pool`` is read as ``train``.
+    the same size whose pixels are class numbers (any non-zero is a defect where the dataset names none), ``boxes`` the
+    objects: none at all is ``()``, not annotated is None. ``group`` names what must stay on one side of a split (a
+    part, a batch, a video). ``split`` is None where the layout has none; a table's ``pool`` is read as ``train``.
     """
 
     path: Path
@@ -23,16 +32,18 @@ class Sample:
     mask: Path | None = None
     caption: str | None = None
     group: str | None = None
+    boxes: tuple[Box, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Samples in a stable order, with the layout they were read from (``class_folders``, ``mvtec`` or ``csv``)."""
+    """Samples in a stable order, with the layout they were read from; ``mask_classes`` names the values of masks."""
 
     root: Path
     layout: str
     samples: tuple[Sample, ...]
     notes: tuple[str, ...] = field(default=())
+    mask_classes: tuple[str, ...] = field(default=())
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -42,8 +53,9 @@ class Dataset:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Sorted names of all labels that occur."""
-        return tuple(sorted({s.label for s in self.samples if s.label is not None}))
+        """Sorted names of all labels that occur, on images or boxes."""
+        boxed = {box.label for s in self.samples for box in s.boxes or ()}
+        return tuple(sorted(boxed | {s.label for s in self.samples if s.label is not None}))
 
     def split(self, name: Split | None) -> tuple[Sample, ...]:
         """The samples of one split, in order."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pangu_cv.metrics.interval import Values
+from pangu_cv.metrics.interval import Interval, Values
 from pangu_cv.pretrain.loop import Parts, State, embed_all
 from pangu_cv.pretrain.pictures import attention_rows, neighbour_rows, repair_rows, spread
 from pangu_cv.pretrain.recipe import PretrainRecipe
@@ -66,13 +66,18 @@ def _targets(page: Page, state: State, found: Verdict) -> None:
     }
     if len(names) > 1:
         curves["mean"] = (state.minutes, [float(np.mean(values)) for values in gained])
-    gains = intervals(names, [target.gain for target in found.targets], x_label="gain (share of 1)")
+    gains = intervals(names, [_in_points(target.gain) for target in found.targets], x_label="gain, points")
     page.plots(
         [
             Plot(lines(curves, x_label="minutes of training", y_label="gain, points"), "Gain against minutes"),
             Plot(gains, "Gain over the starting weights"),
         ]
     )
+
+
+def _in_points(gain: Interval) -> Interval:
+    low, high = (None if end is None else 100 * end for end in (gain.low, gain.high))
+    return Interval(100 * gain.mean, low, high, gain.n)
 
 
 def _curves(page: Page, recipe: PretrainRecipe, state: State) -> None:
@@ -100,7 +105,9 @@ def _pictures(page: Page, parts: Parts) -> None:
     page.pairs(neighbour_rows(parts, embed_all(parts), numbers))
     repaired = repair_rows(parts, numbers)
     if repaired:
-        page.section("What it can repair", "Patches were hidden and pixels damaged; the decoder had the rest to go by.")
+        page.section(
+            "What it can repair", "The decoder undoes damage, and paints in patches where the recipe hides some."
+        )
         page.pairs(repaired)
     attended = attention_rows(parts, numbers)
     if attended:

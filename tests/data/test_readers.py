@@ -60,9 +60,9 @@ def test_empty_folder(tmp_path: Path) -> None:
     [
         (("1.png", "2.png"), "Unlabelled images need no layout"),
         (("images/1.png",), "Unlabelled images need no layout"),
-        (("images/1.png", "masks/1.png"), "file,label,mask"),
-        (("train/images/1.png", "train/labels/1.png", "data.yaml"), "looks like boxes"),
-        (("JPEGImages/1.png", "Annotations/1.png"), "looks like boxes"),
+        (("masks/1.png",), "looks like half of a layout"),
+        (("train/images/1.png", "train/labels/1.png", "data.yaml"), "data.yaml must say 'names'"),
+        (("JPEGImages/1.png",), "looks like half of a layout"),
     ],
 )
 def test_other_layouts_are_named_not_misread(tmp_path: Path, names: tuple[str, ...], advice: str) -> None:

@@ -1,31 +1,42 @@
 """Reading a labelled dataset, whichever of the known layouts it has."""
 
+import dataclasses
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from types import ModuleType
 from typing import Literal, NoReturn
 
-from pangu_cv.data.readers import class_folders, csv_table, mvtec
+from pangu_cv.data.readers import class_folders, coco, csv_table, image_masks, mvtec, voc, yolo
 from pangu_cv.data.readers.folders import describe
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 
 __all__ = ["Layout", "read_dataset", "recognise", "require_same_classes"]
 
-Layout = Literal["auto", "class_folders", "mvtec", "csv"]
+Layout = Literal["auto", "class_folders", "mvtec", "csv", "coco", "yolo", "voc", "image_masks"]
 
+_BY_FILE: dict[Layout, ModuleType] = {"coco": coco, "yolo": yolo}
+_BY_FOLDER: dict[Layout, ModuleType] = {
+    "mvtec": mvtec,
+    "coco": coco,
+    "voc": voc,
+    "yolo": yolo,
+    "image_masks": image_masks,
+    "class_folders": class_folders,
+}
 _EXPECTED = (
-    "looked for a table with the columns file,label (csv), for train/good beside test/<defect> (mvtec), and for "
-    "<class>/*.jpg or train|val|test/<class>/*.jpg (class_folders)"
+    "looked for a table with the columns file,label (csv), train/good beside test/<defect> (mvtec), "
+    "annotations/*.json (coco), data.yaml or labels/ beside images/ (yolo), Annotations/ beside JPEGImages/ (voc), "
+    "masks/ beside images/ (image_masks), and <class>/*.jpg or train|val|test/<class>/*.jpg (class_folders)"
 )
 
 
 def read_dataset(path: Path, *, layout: Layout = "auto", root: Path | None = None) -> Dataset:
     """The samples of a folder or table; ``root`` is the folder that a table's file names start from.
 
-    No image is opened. A folder is read by its only table if it holds one, as MVTec if ``train`` holds nothing but
-    ``good`` and ``test`` stands beside it, else as class folders. What was left out stands in ``Dataset.notes``.
-    Raises DataError, naming what was looked for and what was found.
+    No pixels are read. The first layout whose marks are there is taken, in the order of ``recognise``. What was left
+    out stands in ``Dataset.notes``. Raises DataError, naming what was looked for and what was found.
     """
     path = Path(path)
     if not path.exists():
@@ -33,24 +44,26 @@ def read_dataset(path: Path, *, layout: Layout = "auto", root: Path | None = Non
     found = (recognise(path) or _refuse(path)) if layout == "auto" else layout
     if found == "csv":
         return csv_table.read(_table_of(path), root=root)
-    if path.is_file():
+    if found == "coco":
+        return coco.read(path, root=root)
+    if path.is_file() and found != "yolo":
         raise DataError(f"{path}: is a file; the layout '{found}' needs a folder (a table's name must end in .csv)")
-    dataset = mvtec.read(path) if found == "mvtec" else class_folders.read(path)
+    dataset: Dataset = _BY_FOLDER[found].read(path)
     if root is None:
         return dataset
-    note = f"root '{root}' is ignored: only tables have one, and this is {found}"
-    return Dataset(dataset.root, dataset.layout, dataset.samples, (*dataset.notes, note))
+    note = f"root '{root}' is ignored: only tables and COCO files have one, and this is {found}"
+    return dataclasses.replace(dataset, notes=(*dataset.notes, note))
 
 
 def recognise(path: Path) -> Layout | None:
     """The layout of an existing file or folder, None if it is none of those known."""
     if path.is_file():
-        return "csv" if csv_table.is_table(path) else None
+        if csv_table.is_table(path):
+            return "csv"
+        return next((name for name, module in _BY_FILE.items() if module.recognises(path)), None)
     if len(csv_table.tables_in(path)) == 1:
         return "csv"
-    if mvtec.recognises(path):
-        return "mvtec"
-    return "class_folders" if class_folders.recognises(path) else None
+    return next((name for name, module in _BY_FOLDER.items() if module.recognises(path)), None)
 
 
 def require_same_classes(train: Iterable[Sample], test: Iterable[Sample]) -> None:
@@ -86,10 +99,10 @@ def _table_of(path: Path) -> Path:
 
 def _advice(path: Path) -> str:
     names = {entry.name.lower() for entry in path.iterdir()}
-    if {"annotations", "labels", "jpegimages", "data.yaml"} & names:
-        return "This looks like boxes (COCO, YOLO or VOC); for classes write a table with the columns file,label"
-    if "masks" in names:
-        return "This looks like images with masks; write a table with the columns file,label,mask"
+    if "data.yaml" in names:
+        return "Its data.yaml must say 'names', and 'train' or 'val'"
+    if {"annotations", "labels", "jpegimages", "masks"} & names:
+        return "This looks like half of a layout with boxes or masks: the other folder is missing or empty"
     return "Unlabelled images need no layout to pretrain or predict; to train, sort them into one folder per class"
 
 

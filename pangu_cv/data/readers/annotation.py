@@ -1,0 +1,69 @@
+"""What the layouts with boxes share: fitting boxes to their image, and counting what was found to be wrong."""
+
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from pangu_cv.data.sample import Box, Split
+from pangu_cv.errors import DataError
+
+_SPLIT_WORDS: tuple[tuple[str, Split], ...] = (("train", "train"), ("val", "val"), ("test", "test"))
+
+
+class Notes:
+    """Findings that do not stop the reading, each kind counted, with the first place it was met."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[Any]] = {}
+
+    def add(self, kind: str, place: str) -> None:
+        """One more of ``kind``, a phrase that goes on from a number."""
+        self._found.setdefault(kind, [0, place])[0] += 1
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """A line per kind."""
+        return tuple(f"{count} {kind}; first {place}" for kind, (count, place) in self._found.items())
+
+
+def fitted(
+    found: Iterable[tuple[str, tuple[float, ...]]], *, width_px: float, height_px: float, place: str, notes: Notes
+) -> tuple[Box, ...]:
+    """Boxes (label, left, top, right, bottom) in pixels, cut at the image's edges; those of no area are left out."""
+    boxes: list[Box] = []
+    for label, (x0, y0, x1, y1) in found:
+        if not (x0 < x1 and y0 < y1):  # false for NaN too
+            notes.add("boxes without area were left out", place)
+            continue
+        inside = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width_px)), min(y1, float(height_px)))
+        if inside[0] >= inside[2] or inside[1] >= inside[3]:
+            notes.add("boxes outside their image were left out", place)
+            continue
+        if max(abs(a - b) for a, b in zip(inside, (x0, y0, x1, y1), strict=True)) > 1:
+            notes.add("boxes reached outside their image and were cut", place)
+        boxes.append(Box(label, inside))
+    return tuple(boxes)
+
+
+def numbers(values: Iterable[Any], *, count: int, place: str) -> tuple[float, ...]:
+    """``count`` numbers. Raises DataError."""
+    found = list(values)
+    try:
+        if len(found) == count:
+            return tuple(float(value) for value in found)
+    except (TypeError, ValueError):
+        pass
+    raise DataError(f"{place}: {count} numbers are needed for a box, found {str(found)[:80]}")
+
+
+def split_of(name: str) -> Split | None:
+    """The split that a file or folder is named for: ``instances_train2017`` is train, ``valid`` is val."""
+    return next((split for word, split in _SPLIT_WORDS if word in name.lower()), None)
+
+
+def inside(root: Path, name: str, *, place: str) -> Path:
+    """``root / name``. Raises DataError where it would leave the root: it could be any file of the machine."""
+    clean = PurePosixPath(name.replace("\\", "/"))
+    if clean.is_absolute() or ".." in clean.parts or name[1:2] == ":":
+        raise DataError(f"{place}: '{name}' leaves the folder '{root}'; name files relative to it")
+    return root / clean

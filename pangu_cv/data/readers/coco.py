@@ -1,0 +1,113 @@
+"""COCO's layout: ``annotations/instances_<split>.json`` beside the images, or ``<split>/_annotations.coco.json``."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pangu_cv.data.readers.annotation import Notes, fitted, inside, numbers, split_of
+from pangu_cv.data.readers.folders import describe
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.errors import DataError
+
+_ROBOFLOW = "_annotations.coco.json"
+
+
+def recognises(path: Path) -> bool:
+    """Whether there is a file of annotations in one of the known places."""
+    return bool(_files(path)) if path.is_dir() else path.suffix.lower() == ".json"
+
+
+def read(path: Path, *, root: Path | None = None) -> Dataset:
+    """Samples with their boxes; an image without annotations counts as one without objects.
+
+    Crowds are left out. Raises DataError on a file that is not of this form, or when no image it names is there.
+    """
+    files = [path] if path.is_file() else _files(path)
+    if not files:
+        raise DataError(f"{path}: no annotations/*.json and no <split>/{_ROBOFLOW}; found {describe(path)}")
+    base = root or _root_of(path)
+    notes = Notes()
+    samples = tuple(sample for file in files for sample in _samples(file, base, notes))
+    if not samples:
+        raise DataError(f"{files[0]}: none of the images it names is below '{base}'; give their folder as root")
+    return Dataset(base, "coco", samples, notes.lines)
+
+
+def _files(path: Path) -> list[Path]:
+    placed = sorted(path.glob(f"*/{_ROBOFLOW}")) + sorted(path.glob(_ROBOFLOW))
+    inner = sorted((path / "annotations").glob("*.json"))
+    return placed or [file for file in inner if file.name.startswith("instances")] or inner
+
+
+def _root_of(path: Path) -> Path:
+    if path.is_dir():
+        return path
+    return path.parent.parent if path.parent.name == "annotations" else path.parent
+
+
+def _samples(file: Path, root: Path, notes: Notes) -> Iterator[Sample]:
+    tree = _tree(file)
+    names = _categories(tree, file)
+    entries = _entries(tree, "images", file)
+    boxes = _boxes(tree, names, file, notes)
+    split = split_of(file.parent.name if file.name == _ROBOFLOW else file.stem)
+    places = _places(file, root)
+    for entry in entries:
+        name = str(entry.get("file_name", ""))
+        if not name:
+            raise DataError(f"{file}: an image (id {entry.get('id')}) has no file_name")
+        found = next((p for place in places if (p := inside(place, name, place=str(file))).is_file()), None)
+        if found is None:
+            notes.add(f"images named in {file.name} do not exist and were left out", name)
+            continue
+        width, height = (float(entry.get(side) or "inf") for side in ("width", "height"))
+        own = fitted(boxes.get(entry.get("id"), ()), width_px=width, height_px=height, place=name, notes=notes)
+        yield Sample(found, split=split, boxes=own)
+
+
+def _boxes(
+    tree: dict[str, Any], names: dict[Any, str], file: Path, notes: Notes
+) -> dict[Any, list[tuple[str, tuple[float, ...]]]]:
+    found: dict[Any, list[tuple[str, tuple[float, ...]]]] = {}
+    for entry in _entries(tree, "annotations", file):
+        place = f"{file}: annotation {entry.get('id')}"
+        if entry.get("iscrowd"):
+            notes.add("crowds were left out", place)
+            continue
+        label = names.get(entry.get("category_id"))
+        if label is None:
+            raise DataError(f"{place}: category {entry.get('category_id')!r} is not among {sorted(names.values())}")
+        x, y, width, height = numbers(entry.get("bbox") or (), count=4, place=place)
+        found.setdefault(entry.get("image_id"), []).append((label, (x, y, x + width, y + height)))
+    return found
+
+
+def _places(file: Path, root: Path) -> list[Path]:
+    """Folders an image's name may start from, the likeliest first."""
+    stem = file.stem.removeprefix("instances_")
+    split = split_of(stem) or ""
+    named = (root / stem, root / split, root / "images" / stem, root / "images" / split, root / "images", root)
+    return list(dict.fromkeys([file.parent, *named]))
+
+
+def _tree(file: Path) -> dict[str, Any]:
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{file}: cannot be read as JSON ({error})") from None
+    if not isinstance(tree, dict) or not {"images", "annotations", "categories"} <= set(tree):
+        found = sorted(tree)[:8] if isinstance(tree, dict) else type(tree).__name__
+        raise DataError(f"{file}: is no COCO file: it needs images, annotations and categories; found {found}")
+    return tree
+
+
+def _entries(tree: dict[str, Any], name: str, file: Path) -> list[dict[str, Any]]:
+    entries = tree[name]
+    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+        raise DataError(f"{file}: '{name}' must be a list of objects")
+    return entries
+
+
+def _categories(tree: dict[str, Any], file: Path) -> dict[Any, str]:
+    return {entry.get("id"): str(entry.get("name")) for entry in _entries(tree, "categories", file)}

@@ -1,0 +1,76 @@
+"""Pascal VOC's layout: ``JPEGImages/``, ``Annotations/*.xml`` and ``ImageSets/Main/<split>.txt``."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+from pangu_cv.data.readers.annotation import Notes, fitted, numbers
+from pangu_cv.data.readers.folders import describe
+from pangu_cv.data.sample import Box, Dataset, Sample, Split
+from pangu_cv.errors import DataError
+from pangu_runtime.images import find_images
+
+_SPLITS: tuple[Split, ...] = ("train", "val", "test")
+_SIDES = ("xmin", "ymin", "xmax", "ymax")
+
+
+def recognises(path: Path) -> bool:
+    """Whether both folders are there."""
+    return (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir()
+
+
+def read(path: Path) -> Dataset:
+    """Samples with their boxes; an image without a file of annotations is unlabelled. Corners are taken as they stand.
+
+    Raises DataError on a malformed file, naming it.
+    """
+    notes = Notes()
+    splits = dict(_splits(path))
+    images = find_images(path / "JPEGImages") if (path / "JPEGImages").is_dir() else ()
+    samples = []
+    for image in images:
+        stem = image.relative_to(path / "JPEGImages").with_suffix("").as_posix()
+        file = path / "Annotations" / f"{stem}.xml"
+        boxes = _boxes(file, notes) if file.is_file() else None
+        if boxes is None:
+            notes.add("images have no file of annotations and are taken as unlabelled", image.name)
+        if splits and stem not in splits:
+            notes.add("images are in no list of ImageSets/Main", image.name)
+        samples.append(Sample(image, split=splits.get(stem), boxes=boxes))
+    if not samples:
+        raise DataError(f"{path}: no image in JPEGImages; found {describe(path)}")
+    for stem in sorted(
+        set(splits) - {s.path.relative_to(path / "JPEGImages").with_suffix("").as_posix() for s in samples}
+    ):
+        notes.add("images listed in ImageSets/Main do not exist", stem)
+    return Dataset(path, "voc", tuple(samples), notes.lines)
+
+
+def _splits(path: Path) -> Iterator[tuple[str, Split]]:
+    for split in _SPLITS:
+        file = path / "ImageSets" / "Main" / f"{split}.txt"
+        if file.is_file():
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+                if line.split():
+                    yield line.split()[0], split
+
+
+def _boxes(file: Path, notes: Notes) -> tuple[Box, ...]:
+    text = file.read_text(encoding="utf-8", errors="replace")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can grow without bound, and no annotation needs them
+        raise DataError(f"{file}: defines a document type or entities; annotations have none, so it is not read")
+    try:
+        tree = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise DataError(f"{file}: is no XML ({error})") from None
+    found = [_box(element, file) for element in tree.iter("object")]
+    width, height = (float(tree.findtext(f"size/{side}") or 0) or float("inf") for side in ("width", "height"))
+    return fitted(found, width_px=width, height_px=height, place=file.name, notes=notes)
+
+
+def _box(element: ElementTree.Element, file: Path) -> tuple[str, tuple[float, ...]]:
+    label = (element.findtext("name") or "").strip()
+    if not label:
+        raise DataError(f"{file}: an object has no name")
+    values = [element.findtext(f"bndbox/{side}") for side in _SIDES]
+    return label, numbers(values, count=4, place=f"{file}: {label}")
