@@ -18,6 +18,7 @@ def advise(check: DataCheck, samples: Sequence[Sample], facts: Sequence[ImageFac
     return (
         *_damage(check),
         *_duplicates(check),
+        *_look_alikes(check),
         *_masks(check),
         *_bit_depth(check),
         *_classes(check),
@@ -52,6 +53,15 @@ def _duplicates(check: DataCheck) -> Iterator[str]:
         yield (
             f"{_count(extra, 'image')} repeated on one side: remove, or the picture counts several times; "
             f"first {_equal(plain[0])}"
+        )
+
+
+def _look_alikes(check: DataCheck) -> Iterator[str]:
+    leaks = [d for d in check.look_alikes if d.leaks]
+    if leaks:
+        yield (
+            f"{_count(len(leaks), 'group')} of pictures that look the same on both sides of a split: look at them, and "
+            f"keep each on one side (data check --groups); first {_equal(leaks[0])}"
         )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median_low
 
 from pangu_cv.data.advice import advise
-from pangu_cv.data.duplicates import find_duplicates, relative
+from pangu_cv.data.duplicates import find_duplicates, find_look_alikes, relative
 from pangu_cv.data.findings import DataCheck, Faulty, Range16Bit, Sizes
 from pangu_cv.data.inspection import Fault, ImageFacts, inspect
 from pangu_cv.data.readers import Layout, read_dataset, recognise
@@ -19,6 +19,7 @@ from pangu_runtime.images import find_images
 
 __all__ = ["DataCheck", "Progress", "check_dataset", "inspect_all", "summarise"]
 
+NO_OBJECT, UNLABELLED = "(no object)", "unlabelled"
 Progress = Callable[[int, int], None]
 """Called with the number of images done and their total."""
 
@@ -46,9 +47,10 @@ def inspect_all(
 ) -> tuple[ImageFacts, ...]:
     """The facts of every sample, in order; pixels are let go image by image."""
     facts: list[ImageFacts] = []
+    classes = len(dataset.mask_classes)
     pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
     try:
-        for fact in pool.map(lambda sample: inspect(sample, spec=spec), dataset):
+        for fact in pool.map(lambda sample: inspect(sample, spec=spec, mask_classes=classes), dataset):
             facts.append(fact)
             if progress is not None:
                 progress(len(facts), len(dataset))
@@ -65,10 +67,11 @@ def summarise(dataset: Dataset, facts: Sequence[ImageFacts], *, spec: DecodeSpec
         root=str(base),
         layout=dataset.layout,
         images=len(dataset),
-        counts=_counts(dataset.samples),
+        counts=_counts(dataset, facts),
         sizes=_sizes(headers),
         kinds=dict(Counter(header.kind for header in headers).most_common()),
         duplicates=find_duplicates(dataset.samples, facts, root=base),
+        look_alikes=find_look_alikes(dataset.samples, facts, root=base),
         unreadable=_faulty(((s.path, f.fault) for s, f in zip(dataset, facts, strict=True)), base),
         mask_faults=_faulty(((s.mask, f.mask_fault) for s, f in zip(dataset, facts, strict=True)), base),
         range_16bit=_range_16bit([f.range_16bit for f in facts if f.range_16bit is not None], spec),
@@ -85,12 +88,21 @@ def _read(path: Path, layout: Layout, root: Path | None) -> Dataset:
     return read_dataset(path, layout=layout, root=root)
 
 
-def _counts(samples: Iterable[Sample]) -> dict[str, dict[str, int]]:
+def _counts(dataset: Dataset, facts: Sequence[ImageFacts]) -> dict[str, dict[str, int]]:
     counts: dict[str, Counter[str]] = defaultdict(Counter)
-    for sample in samples:
-        counts[sample.split or "all"][sample.label or "unlabelled"] += 1
+    for sample, fact in zip(dataset, facts, strict=True):
+        counts[sample.split or "all"].update(_shown(sample, fact, dataset.mask_classes))
     order = ("train", "val", "test", "all")
     return {split: dict(sorted(counts[split].items())) for split in order if split in counts}
+
+
+def _shown(sample: Sample, fact: ImageFacts, mask_classes: tuple[str, ...]) -> list[str]:
+    """What an image is an example of, once per object."""
+    if sample.boxes is not None:
+        return [box.label for box in sample.boxes] or [NO_OBJECT]
+    if sample.label is None and sample.mask is not None and mask_classes:
+        return [mask_classes[value] for value in sorted(fact.mask_values)]
+    return [sample.label or UNLABELLED]
 
 
 def _sizes(headers: Sequence[ImageHeader]) -> Sizes | None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pangu_cv.data.groups import with_groups
 from pangu_cv.data.readers import Layout, read_dataset
 from pangu_cv.data.sample import Dataset
 from pangu_cv.settings import PathSetting, Settings
@@ -17,6 +18,8 @@ class DataConfig(Settings):
     """How to read it; auto recognises it."""
     root: PathSetting | None = None
     """Folder that the files of a table are relative to; default: the table's folder or the one above."""
+    groups: PathSetting | None = None
+    """A table ``file,group`` of images that stay on one side of a split; 'pangu-cv data check --groups' makes one."""
     range_16bit: tuple[int, int] = (0, 65535)
     """The 16-bit values that become black and white; 'pangu-cv data check' suggests a range."""
     max_pixels: int = 100_000_000
@@ -26,7 +29,8 @@ class DataConfig(Settings):
 
     def read(self) -> Dataset:
         """The dataset; raises DataError."""
-        return read_dataset(self.path, layout=self.layout, root=self.root)
+        dataset = read_dataset(self.path, layout=self.layout, root=self.root)
+        return with_groups(dataset, self.groups) if self.groups else dataset
 
     @property
     def decode_spec(self) -> DecodeSpec:

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Literal
 
 from pangu_cv.data.inspection import ImageFacts
+from pangu_cv.data.near_duplicates import groups_of, near_duplicates
 from pangu_cv.data.sample import Sample, Split
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """Images with the same ``bytes``, or in different files the same decoded ``pixels``, in the dataset's order.
+    """Images with the same ``bytes``, in different files the same ``pixels``, or others that only ``look`` the same.
+
+    They stand in the dataset's order.
 
     ``paths``, ``splits`` and ``labels`` run in parallel; paths start from the dataset's root.
     """
 
-    kind: Literal["bytes", "pixels"]
+    kind: Literal["bytes", "pixels", "look"]
     paths: tuple[str, ...]
     splits: tuple[Split | None, ...]
     labels: tuple[str | None, ...]
@@ -35,19 +38,36 @@ class Duplicates:
 
 def find_duplicates(samples: Sequence[Sample], facts: Sequence[ImageFacts], *, root: Path) -> tuple[Duplicates, ...]:
     """One entry per picture that occurs more than once; unreadable files are compared by their bytes."""
+    found = (group for group in _same_pictures(facts) if len(group) > 1)
+    return tuple(
+        _told("bytes" if len({facts[at].sha256 for at in group}) == 1 else "pixels", group, samples, root)
+        for group in found
+    )
+
+
+def find_look_alikes(samples: Sequence[Sample], facts: Sequence[ImageFacts], *, root: Path) -> tuple[Duplicates, ...]:
+    """Groups of different pictures that look the same from afar; of equal ones the first stands for all."""
+    firsts = {group[0] for group in _same_pictures(facts)}
+    thumbnails = [fact.thumbnail if at in firsts else None for at, fact in enumerate(facts)]
+    return tuple(_told("look", group, samples, root) for group in groups_of(near_duplicates(thumbnails)))
+
+
+def _same_pictures(facts: Sequence[ImageFacts]) -> list[list[int]]:
     same: dict[str, list[int]] = defaultdict(list)
     for at, fact in enumerate(facts):
         if key := fact.pixels or fact.sha256:
             same[key].append(at)
-    return tuple(
-        Duplicates(
-            "bytes" if len({facts[at].sha256 for at in group}) == 1 else "pixels",
-            tuple(relative(samples[at].path, root) for at in group),
-            tuple(samples[at].split for at in group),
-            tuple(samples[at].label for at in group),
-        )
-        for group in same.values()
-        if len(group) > 1
+    return list(same.values())
+
+
+def _told(
+    kind: Literal["bytes", "pixels", "look"], group: Sequence[int], samples: Sequence[Sample], root: Path
+) -> Duplicates:
+    return Duplicates(
+        kind,
+        tuple(relative(samples[at].path, root) for at in group),
+        tuple(samples[at].split for at in group),
+        tuple(samples[at].label for at in group),
     )
 
 

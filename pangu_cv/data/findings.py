@@ -20,7 +20,7 @@ class Sizes:
 class Faulty:
     """A file that cannot be used.
 
-    ``reason`` is ImageError's; for a mask also ``size`` (other than its image's) or ``empty``.
+    ``reason`` is ImageError's; for a mask also ``size`` (other than its image's), ``values`` or ``empty``.
     """
 
     path: str
@@ -39,7 +39,11 @@ class Range16Bit:
 
 @dataclass(frozen=True, slots=True)
 class DataCheck:
-    """What is in a dataset. Paths start from ``root``; ``counts`` is images by split (``all`` where none) and class."""
+    """What is in a dataset. Paths start from ``root``.
+
+    ``counts`` is images by split (``all`` where none) and class; of boxes it counts objects, of masks with classes the
+    images that show each.
+    """
 
     root: str
     layout: str
@@ -48,6 +52,7 @@ class DataCheck:
     sizes: Sizes | None
     kinds: dict[str, int]
     duplicates: tuple[Duplicates, ...]
+    look_alikes: tuple[Duplicates, ...]
     unreadable: tuple[Faulty, ...]
     mask_faults: tuple[Faulty, ...]
     range_16bit: Range16Bit | None

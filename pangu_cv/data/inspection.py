@@ -2,19 +2,19 @@
 
 import hashlib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.data.masks import read_mask
+from pangu_cv.data.masks import IGNORE, read_class_mask, read_mask
+from pangu_cv.data.near_duplicates import thumbnail
 from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import ImageError
 from pangu_runtime.decode import DecodeSpec, ImageHeader, decode, peek, read_16bit, read_bytes
 
-MaskFaultKind = Literal["unreadable", "size", "empty"]
+MaskFaultKind = Literal["unreadable", "size", "empty", "values"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,11 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """Digests of the file and of its decoded pixels, its header, the 16-bit values met; None where not readable."""
+    """Digests of the file and of its decoded pixels, its header, the 16-bit values met; None where not readable.
+
+    ``thumbnail`` is what the picture looks like from afar (see ``near_duplicates``), ``mask_values`` the class numbers
+    of its mask.
+    """
 
     sha256: str | None = None
     pixels: str | None = None
@@ -35,10 +39,12 @@ class ImageFacts:
     range_16bit: tuple[int, int] | None = None
     fault: Fault | None = None
     mask_fault: Fault | None = None
+    mask_values: frozenset[int] = frozenset()
+    thumbnail: NDArray[np.float32] | None = None
 
 
-def inspect(sample: Sample, *, spec: DecodeSpec) -> ImageFacts:
-    """Read, hash and decode one image and its mask; never raises ImageError."""
+def inspect(sample: Sample, *, spec: DecodeSpec, mask_classes: int = 0) -> ImageFacts:
+    """Read, hash and decode one image and its mask, of ``mask_classes`` if it numbers any; never raises ImageError."""
     sha256 = None
     try:
         data = read_bytes(sample.path, spec=spec)
@@ -48,24 +54,32 @@ def inspect(sample: Sample, *, spec: DecodeSpec) -> ImageFacts:
     except ImageError as error:
         return ImageFacts(sha256, fault=_fault(error))
     values = read_16bit(data, spec=spec) if header.bit_depth > 8 else None
+    mask_fault, mask_values = _inspect_mask(sample, rgb, mask_classes)
     return ImageFacts(
         sha256,
         _digest(rgb),
         header,
         (int(values.min()), int(values.max())) if values is not None else None,
-        mask_fault=_inspect_mask(sample.mask, rgb, normal=sample.label == NORMAL) if sample.mask is not None else None,
+        mask_fault=mask_fault,
+        mask_values=mask_values,
+        thumbnail=thumbnail(rgb),
     )
 
 
-def _inspect_mask(path: Path, rgb: NDArray[np.uint8], *, normal: bool) -> Fault | None:
+def _inspect_mask(sample: Sample, rgb: NDArray[np.uint8], mask_classes: int) -> tuple[Fault | None, frozenset[int]]:
+    """What is wrong with the mask, and the class numbers in it."""
+    if sample.mask is None:
+        return None, frozenset()
     try:
-        mask = read_mask(path)
+        mask = read_class_mask(sample.mask, classes=mask_classes) if mask_classes else read_mask(sample.mask)
     except ImageError as error:
-        return _fault(error)
+        return _fault(error), frozenset()
     if mask.shape != rgb.shape[:2]:
         (height, width), (image_height, image_width) = mask.shape, rgb.shape[:2]
-        return Fault("size", f"mask {width} x {height}, image {image_width} x {image_height} pixels")
-    return None if normal or mask.any() else Fault("empty", "no pixel is marked")
+        return Fault("size", f"mask {width} x {height}, image {image_width} x {image_height} pixels"), frozenset()
+    found = frozenset(int(value) for value in np.unique(mask)) - {IGNORE}
+    is_empty = not mask.any() and not mask_classes and sample.label != NORMAL
+    return (Fault("empty", "no pixel is marked") if is_empty else None), found
 
 
 def _digest(rgb: NDArray[np.uint8]) -> str:

@@ -1,16 +1,47 @@
-"""Reading a defect mask."""
+"""Reading masks: where a defect is, or which class every pixel has."""
 
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
-from pangu_runtime.decode import DecodeSpec, decode
+from pangu_cv.errors import ImageError
+from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, decode, peek
+
+IGNORE = 255
+"""The value of pixels that are neither learnt from nor measured."""
 
 # Any non-zero value is a defect, so that class numbers in 8 or 16 bit and 0/255 read alike.
 _SPEC = DecodeSpec(range_16bit=(0, 1), background=0)
+_NUMBERED = ("1", "L", "P", "I;16", "I")
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Mask [H, W], True where the file is not black; EXIF orientation applied. Raises ImageError."""
     return np.asarray(decode(path, spec=_SPEC).any(axis=2))
+
+
+def read_class_mask(path: Path, *, classes: int) -> NDArray[np.uint8]:
+    """Class numbers uint8[H, W], each below ``classes`` or ``IGNORE``. Raises ImageError, reason ``values`` for others.
+
+    Of two classes any non-zero value is the second, so that 0/1 and 0/255 read alike. Palettes give their numbers.
+    """
+    if classes == 2:
+        return read_mask(path).astype(np.uint8)
+    header = peek(path, spec=DEFAULT_SPEC)
+    if header.mode not in _NUMBERED:
+        raise ImageError(path, "values", f"is a {header.kind} picture; class numbers need grey or palette pixels")
+    try:
+        with Image.open(path) as file:  # decode() would give a palette's colours
+            numbers = np.asarray(file)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise ImageError(path, "truncated", f"cannot be read ({error})") from None
+    wrong = np.setdiff1d(numbers, [*range(classes), IGNORE])
+    if wrong.size:
+        raise ImageError(
+            path,
+            "values",
+            f"has the values {wrong[:5].tolist()}; allowed are 0 to {classes - 1}, and {IGNORE} for no matter what",
+        )
+    return numbers.astype(np.uint8)

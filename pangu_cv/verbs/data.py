@@ -1,5 +1,7 @@
 """``pangu-cv data check``."""
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +17,7 @@ from pangu_cv.errors import DataError
 from pangu_cv.progress import bar
 from pangu_cv.report.page import Page, Tile
 from pangu_cv.report.picture import Picture
+from pangu_cv.staging import write_text
 
 
 def check(
@@ -22,6 +25,7 @@ def check(
     *,
     root: Path | None = None,
     report: Path | None = None,
+    groups: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Read every image once and say what was found: layout, sizes, classes, splits, duplicates, unreadable files.
@@ -31,11 +35,13 @@ def check(
     Parameters
     ----------
     path
-        A folder of class folders, a folder in the MVTec AD layout, a CSV table, or any folder of images.
+        Class folders, the MVTec AD, COCO, YOLO or VOC layout, images beside masks, a CSV table, or any images.
     root
-        Folder that the files of a CSV table are relative to.
+        Folder that the files of a CSV table or a COCO file are relative to.
     report
         Also write an HTML page with pictures of every class.
+    groups
+        Also write a table of pictures that look the same, to give as data.groups, so that they stay on one side.
     as_json
         Print JSON.
     """
@@ -43,6 +49,8 @@ def check(
         found = check_dataset(path, root=root, progress=progress)
     if report is not None:
         _write_report(found, path, root, report)
+    if groups is not None:
+        _write_groups(found, groups)
     if as_json:
         print(json.dumps(found.to_json()))
     else:
@@ -50,6 +58,15 @@ def check(
         print(f"report    {report}" if report else f"Next: pangu-cv data check {path} --report check.html")
     if not found.ok:
         raise SystemExit(1)
+
+
+def _write_groups(found: DataCheck, target: Path) -> None:
+    rows = io.StringIO()
+    table = csv.writer(rows, lineterminator="\n")
+    table.writerow(["file", "group"])
+    for number, alike in enumerate((*found.duplicates, *found.look_alikes), start=1):
+        table.writerows([path, f"alike-{number}"] for path in alike.paths)
+    write_text(target, rows.getvalue())
 
 
 def _print(found: DataCheck) -> None:
@@ -77,7 +94,7 @@ def _facts(found: DataCheck) -> list[str]:
     lines.append("kinds: " + ", ".join(f"{kind} ({count})" for kind, count in found.kinds.items()))
     lines.append(
         f"unreadable: {len(found.unreadable)}, duplicate groups: {len(found.duplicates)}, "
-        f"mask faults: {len(found.mask_faults)}"
+        f"look-alike groups: {len(found.look_alikes)}, mask faults: {len(found.mask_faults)}"
     )
     return lines
 
@@ -106,17 +123,16 @@ def _write_report(found: DataCheck, path: Path, root: Path | None, target: Path)
     if found.unreadable or found.mask_faults:
         page.section("Files that cannot be used")
         page.table(["file", "why"], [(f.path, f.message) for f in (*found.unreadable, *found.mask_faults)])
-    if found.duplicates:
-        page.section("Identical pictures")
-        page.table(
-            ["kind", "files", "splits"],
-            [(d.kind, ", ".join(d.paths), ", ".join(map(str, d.splits))) for d in found.duplicates],
-        )
+    for title, pictures in (("Identical pictures", found.duplicates), ("Look-alikes", found.look_alikes)):
+        if pictures:
+            page.section(title)
+            told = [(d.kind, ", ".join(d.paths), ", ".join(map(str, d.splits))) for d in pictures]
+            page.table(["kind", "files", "splits"], told)
     try:
-        pictures = class_rows(read_dataset(path, root=root), thumb_px=160)
+        examples = class_rows(read_dataset(path, root=root), thumb_px=160)
     except DataError:
-        pictures = ()
-    for row in pictures:
+        examples = ()
+    for row in examples:
         page.section(row.label or "No label")
         page.gallery([Picture(thumbnail, row.label or "image") for thumbnail in row.thumbnails])
     page.write(target)

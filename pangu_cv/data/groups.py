@@ -1,0 +1,38 @@
+"""Which images belong together and must stay on one side of a split: a table ``file,group``."""
+
+import csv
+import dataclasses
+from pathlib import Path
+
+from pangu_cv.data.duplicates import relative
+from pangu_cv.data.sample import Dataset
+from pangu_cv.errors import DataError
+
+
+def with_groups(dataset: Dataset, table: Path) -> Dataset:
+    """The dataset with the groups of a table, whose files start from its root; groups known before are kept.
+
+    Raises DataError where the table is malformed or names no image of the dataset.
+    """
+    group_of = _read(table)
+    samples = tuple(
+        dataclasses.replace(s, group=group_of.get(relative(s.path, dataset.root), s.group)) for s in dataset
+    )
+    found = len(group_of.keys() & {relative(s.path, dataset.root) for s in dataset})
+    if not found:
+        raise DataError(f"{table}: names no image of {dataset.root}; its files must start from there")
+    notes = dataset.notes
+    if found < len(group_of):
+        notes = (*notes, f"{len(group_of) - found} files of {table.name} are no images of the dataset")
+    return dataclasses.replace(dataset, samples=samples, notes=notes)
+
+
+def _read(table: Path) -> dict[str, str]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as stream:
+            rows = csv.DictReader(stream)
+            if not {"file", "group"} <= set(rows.fieldnames or ()):
+                raise DataError(f"{table}:1: the columns file and group are needed, found {rows.fieldnames}")
+            return {str(row["file"]).replace("\\", "/"): str(row["group"]) for row in rows}
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"data.groups: {table} cannot be read as a table ({error})") from None

@@ -1,0 +1,59 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pangu_cv.data.check import check_dataset
+from pangu_cv.data.masks import read_class_mask
+from pangu_cv.errors import ImageError
+
+NUMBERS = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
+
+
+def test_grey_and_palette_pixels_are_class_numbers(tmp_path: Path) -> None:
+    Image.fromarray(NUMBERS).save(tmp_path / "grey.png")
+    palette = Image.fromarray(NUMBERS).convert("P")
+    palette.putpalette([7, 7, 7] * 256)
+    palette.putdata(NUMBERS.ravel().tolist())
+    palette.save(tmp_path / "palette.png")
+    for name in ("grey.png", "palette.png"):
+        assert np.array_equal(read_class_mask(tmp_path / name, classes=3), NUMBERS)
+
+
+def test_of_two_classes_any_value_is_the_second(tmp_path: Path) -> None:
+    Image.fromarray(NUMBERS).save(tmp_path / "a.png")
+    assert np.array_equal(read_class_mask(tmp_path / "a.png", classes=2), NUMBERS > 0)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "told"),
+    [
+        (np.array([[0, 9]], np.uint8), r"has the values \[9\]; allowed are 0 to 2"),
+        (np.zeros((2, 2, 3), np.uint8), "RGB"),
+    ],
+)
+def test_values_that_are_no_class_are_told(tmp_path: Path, pixels: np.ndarray, told: str) -> None:
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=told) as caught:
+        read_class_mask(tmp_path / "a.png", classes=3)
+    assert caught.value.reason == "values"
+
+
+def test_check_counts_classes_and_names_wrong_masks(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    random = np.random.default_rng(0)
+    for stem in ("a", "b", "c"):
+        Image.fromarray(random.integers(0, 255, (2, 3, 3), dtype=np.uint8)).save(tmp_path / "images" / f"{stem}.png")
+    Image.fromarray(NUMBERS).save(tmp_path / "masks" / "a.png")
+    Image.fromarray(NUMBERS + 5).save(tmp_path / "masks" / "b.png")
+    Image.fromarray(NUMBERS[:, :2]).save(tmp_path / "masks" / "c.png")
+    (tmp_path / "classes.txt").write_text("background\nrust\ncrack\n")
+    found = check_dataset(tmp_path)
+    assert found.counts["all"] == {"background": 1, "crack": 1, "rust": 1}
+    assert [(fault.path, fault.reason) for fault in found.mask_faults] == [
+        ("masks/b.png", "values"),
+        ("masks/c.png", "size"),
+    ]
+    assert not found.ok

@@ -1,0 +1,77 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pangu_cv.data.check import check_dataset
+from pangu_cv.data.config import DataConfig
+from pangu_cv.data.near_duplicates import groups_of, near_duplicates, thumbnail
+from pangu_cv.errors import DataError
+from pangu_cv.verbs.data import check
+
+
+def picture(seed: int, side: int = 96) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def thumb(image: Image.Image) -> np.ndarray | None:
+    return thumbnail(np.asarray(image))
+
+
+def test_saved_again_smaller_and_darker_is_found_and_others_are_not() -> None:
+    original = picture(0)
+    darker = original.point(lambda value: int(0.7 * value) + 10)
+    small = original.resize((40, 40))
+    thumbnails = [thumb(one) for one in (original, picture(1), darker, picture(2), small)]
+    assert near_duplicates(thumbnails) == [(0, 2), (0, 4), (2, 4)]
+
+
+def test_pictures_of_nothing_are_alike_to_none() -> None:
+    flat = Image.new("RGB", (64, 64), (80, 80, 80))
+    assert thumb(flat) is None
+    assert near_duplicates([None, None]) == []
+
+
+def test_blocks_find_what_one_matrix_finds(monkeypatch: pytest.MonkeyPatch) -> None:
+    thumbnails = [thumb(picture(seed % 7)) for seed in range(20)]
+    whole = near_duplicates(thumbnails)
+    monkeypatch.setattr("pangu_cv.data.near_duplicates._BLOCK", 3)
+    assert sorted(near_duplicates(thumbnails)) == sorted(whole)
+
+
+def test_chains_become_groups() -> None:
+    assert groups_of([(4, 9), (1, 2), (9, 5), (2, 7)]) == [(1, 2, 7), (4, 5, 9)]
+
+
+def folders(root: Path) -> Path:
+    for split, seeds in (("train", (0, 1, 2)), ("test", (3, 4))):
+        for label in "ab":
+            (root / split / label).mkdir(parents=True)
+            for seed in seeds:
+                picture(seed + 10 * ord(label)).save(root / split / label / f"{seed}.png")
+    picture(10 * ord("a"), 64).save(root / "test" / "a" / "again.png")
+    return root
+
+
+def test_leak_between_splits_is_told_and_its_groups_can_be_written(tmp_path: Path) -> None:
+    found = check_dataset(folders(tmp_path / "data"))
+    assert [d.paths for d in found.look_alikes] == [("train/a/0.png", "test/a/again.png")]
+    assert found.look_alikes[0].leaks
+    assert any("look the same on both sides of a split" in line for line in found.advice)
+    table = tmp_path / "groups.csv"
+    check(tmp_path / "data", groups=table)
+    dataset = DataConfig(path=tmp_path / "data", groups=table).read()
+    grouped = [s.path.name for s in dataset if s.group is not None]
+    assert grouped == ["0.png", "again.png"]
+    assert len({s.group for s in dataset if s.group is not None}) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("file\nx\n", "columns file and group"), ("file,group\nother.png,1\n", "names no image of")]
+)
+def test_groups_that_do_not_fit_are_told(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "groups.csv").write_text(text)
+    with pytest.raises(DataError, match=told):
+        DataConfig(path=folders(tmp_path / "data"), groups=tmp_path / "groups.csv").read()
