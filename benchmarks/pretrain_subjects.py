@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks import subjects
-from benchmarks.cells import MODEL_CODE, code_digest
+from benchmarks.cells import code_digest
 from benchmarks.machine import ROOT
 from pangu_cv import recipes
 from pangu_cv.features import FeatureStore, cache_folder, extract
@@ -19,10 +19,17 @@ from pangu_cv.tasks.classify import ClassifyConfig
 
 BACKBONE = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 PRETRAIN_CODE = (
-    *MODEL_CODE,
     "pangu_cv/pretrain",
+    "pangu_cv/data/few_shot.py",
     "pangu_cv/data/pixel_cache.py",
+    "pangu_cv/features.py",
+    "pangu_cv/finetune/classify.py",
+    "pangu_cv/metrics/classification.py",
+    *(f"pangu_cv/models/{name}.py" for name in ("backbone", "memory_bank", "preprocess", "ridge_head", "text_tower")),
+    *(f"pangu_cv/tasks/{name}.py" for name in ("anomaly", "classify", "image_text")),
+    "export/pangu_runtime/decode.py",
     "recipes/pretrain",
+    "recipes/finetune/classify.yaml",
     "benchmarks/pretrain_subjects.py",
 )
 RUNS = ROOT / "runs" / "bench" / "pretrain" / code_digest(PRETRAIN_CODE)
