@@ -15,11 +15,12 @@ from pangu_cv.data.pixel_cache import PixelCache
 from pangu_cv.errors import SettingsError
 from pangu_cv.features import cache_folder, digest
 from pangu_cv.models import checkpoint
+from pangu_cv.models.arithmetic import keep_freed_memory
 from pangu_cv.models.backbone import Backbone
 from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.pretrain.across import rank, world_size
 from pangu_cv.pretrain.batches import Feed, Schedule
-from pangu_cv.pretrain.engine import keep_freed_memory, make_fabric
+from pangu_cv.pretrain.engine import make_fabric
 from pangu_cv.pretrain.images import Images, gather
 from pangu_cv.pretrain.loop import Parts, State, train
 from pangu_cv.pretrain.objectives import Objective
