@@ -72,8 +72,8 @@ $(VENV)/.train: pyproject.toml requirements/base.lock requirements/build.lock re
 	$(install_self)
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.lock requirements/dino.lock requirements/text.lock $(VENV)/.train
-	$(call install,dino text dev)
+$(VENV)/.dev: requirements/dev.lock requirements/dino.lock requirements/lora.lock requirements/text.lock $(VENV)/.train
+	$(call install,dino lora text dev)
 	@touch $@
 
 $(VENV)/.bench: requirements/bench.lock $(VENV)/.dev

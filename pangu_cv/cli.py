@@ -39,7 +39,11 @@ app.command("pangu_cv.verbs.verify:verify", help="Check that a bundle is what wa
 # What an absent module means for the user: the extra that brings it.
 _TRAIN = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn", "scipy", "safetensors", "matplotlib")
 _GRADIENT = ("lightning", "albumentations", "cv2")
-_EXTRA_OF = dict.fromkeys((*_TRAIN, *_GRADIENT), "train") | {"lightly": "dino", "sentence_transformers": "text"}
+_EXTRA_OF = dict.fromkeys((*_TRAIN, *_GRADIENT), "train") | {
+    "lightly": "dino",
+    "peft": "lora",
+    "sentence_transformers": "text",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

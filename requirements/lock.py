@@ -33,6 +33,7 @@ ABOUT = {
     "build": "What installing this package from its sources needs.",
     "train": "What training and exporting need, beyond base.",
     "dino": "What pretraining's dino preset needs, beyond train.",
+    "lora": "What adapting by low-rank matrices needs, beyond train.",
     "text": "What text towers need, beyond train; with the weights of MiniLM.",
     "dev": "What tests and checks need, beyond base, build and train.",
     "bench": "What the comparisons with other projects need, beyond all the others.",
@@ -54,7 +55,9 @@ def groups(pyproject: dict) -> dict[str, list[Requirement]]:
     """The direct requirements of each lock file."""
     project = pyproject["project"]
     texts = {"base": project["dependencies"], "build": pyproject["build-system"]["requires"]}
-    texts |= {name: project["optional-dependencies"][name] for name in ("train", "dino", "text", "dev", "bench")}
+    texts |= {
+        name: project["optional-dependencies"][name] for name in ("train", "dino", "lora", "text", "dev", "bench")
+    }
     return {name: [Requirement(line) for line in lines] for name, lines in texts.items()}
 
 

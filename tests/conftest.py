@@ -81,6 +81,12 @@ def anomaly() -> "Made":
     return _made("anomaly")
 
 
+@pytest.fixture(scope="session")
+def segment() -> "Made":
+    """A segmenter of bright stripes, exported; read only."""
+    return _made("segment")
+
+
 def _made(kind: str) -> "Made":
     from tests.finetune import tiny  # brings torch in, which tests of the torch-free base do without
 

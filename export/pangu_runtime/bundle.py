@@ -19,13 +19,14 @@ VERSION = 1
 SUMS = "SHA256SUMS"
 _MEMBERS = re.compile(r"model(\.int8)?\.onnx|bundle\.json|parity\.json|golden/(\d+\.png|expected\.json)")
 
-Task = Literal["classify", "anomaly"]
+Task = Literal["classify", "anomaly", "segment"]
 
 # Outputs of the graph per task: name, shape. The input is always ``image: uint8[N,H,W,3]``, RGB, one size per call.
 # ``threshold_applied`` echoes the threshold a decision was made with, so that a moved one cannot go unseen.
 CONTRACT: dict[str, dict[str, list[str | int]]] = {
     "classify": {"scores": ["N", "C"], "label": ["N"]},
     "anomaly": {"score": ["N"], "map": ["N", "H", "W"], "is_anomalous": ["N"], "threshold_applied": [1]},
+    "segment": {"mask": ["N", "H", "W"], "confidence": ["N", "H", "W"]},
 }
 DTYPES = {
     "image": "uint8",
@@ -35,6 +36,8 @@ DTYPES = {
     "map": "float32",
     "is_anomalous": "bool",
     "threshold_applied": "float32",
+    "mask": "uint8",
+    "confidence": "float32",
 }
 
 

@@ -66,7 +66,7 @@ def _read(path: Path) -> tuple[dict[str, Any], Limits]:
     parity = read_json(path)
     try:
         raw = parity["limits"]
-        limits = Limits(flips=int(raw["flips"]), score=float(raw["score"]), map=float(raw["map"]))
+        limits = Limits.from_json(raw)
         return {image["sha256"]: image["answer"] for image in parity["images"]}, limits
     except (KeyError, TypeError, ValueError) as error:
         raise BundleError(f"{path}: malformed ({type(error).__name__}: {error})") from None

@@ -10,35 +10,46 @@ from numpy.typing import NDArray
 Outputs = Mapping[str, NDArray[Any]]
 DECISIONS = ("label", "is_anomalous")
 MAP_BLOCKS = 8
+_ROUNDING_PX = 2  # pixels of a mask that may tip over without counting
 
 
 @dataclass(frozen=True)
 class Limits:
     """What a certificate is held to: flipped decisions, and the largest absolute difference of a score and of a map.
 
-    Scores are probabilities (classify) or multiples of a typical normal score (anomaly).
+    Scores are probabilities (classify) or multiples of a typical normal score (anomaly); maps are heat maps, or the
+    confidence of every pixel. ``mask`` is 1 - IoU of what is not background.
     """
 
     flips: int = 0
     score: float = 1e-3
     map: float = 1e-3
+    mask: float = 1e-2
 
     def to_json(self) -> dict[str, float]:
         """Plain values."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Limits":
+        """The inverse; certificates of tasks that came first say nothing of masks. Raises KeyError or ValueError."""
+        mask = float(values.get("mask", cls.mask))
+        return cls(int(values["flips"]), float(values["score"]), float(values["map"]), mask)
+
 
 @dataclass(frozen=True)
 class Difference:
-    """The worst of what was compared; ``flips`` counts images whose decision differs."""
+    """The worst of what was compared; ``flips`` counts images whose decision differs (the classes in a mask)."""
 
     flips: int = 0
     score: float = 0.0
     map: float = 0.0
+    mask: float = 0.0
 
     def within(self, limits: Limits) -> bool:
         """True where nothing exceeds its limit; NaN never does."""
-        return self.flips <= limits.flips and self.score <= limits.score and self.map <= limits.map
+        is_near = self.score <= limits.score and self.map <= limits.map and self.mask <= limits.mask
+        return self.flips <= limits.flips and is_near
 
     def to_json(self) -> dict[str, float]:
         """Plain values."""
@@ -48,11 +59,14 @@ class Difference:
 def compare(expected: Outputs, found: Outputs) -> Difference:
     """The difference of the outputs for one image, batch of one, under the contract's names."""
     flips = any(not np.array_equal(expected[name], found[name]) for name in DECISIONS if name in expected)
+    flips = flips or ("mask" in expected and _other_classes(expected["mask"], found["mask"]))
+    maps = [name for name in ("map", "confidence") if name in expected]
     scores = [name for name in ("scores", "score", "threshold_applied") if name in expected]
     return Difference(
         flips=int(flips),
         score=max((_largest(expected[name], found[name]) for name in scores), default=0.0),
-        map=_largest(expected["map"], found["map"]) if "map" in expected else 0.0,
+        map=max((_largest(expected[name], found[name]) for name in maps), default=0.0),
+        mask=_mask_difference(expected["mask"], found["mask"]) if "mask" in expected else 0.0,
     )
 
 
@@ -62,6 +76,28 @@ def _largest(expected: NDArray[Any], found: NDArray[Any]) -> float:
     return float(np.abs(expected.astype(np.float64) - found).max(initial=0.0))
 
 
+def _other_classes(expected: NDArray[Any], found: NDArray[Any]) -> bool:
+    """Whether one shows a class that the other does not, beyond a few pixels of rounding."""
+    if expected.dtype != np.uint8 or found.dtype != np.uint8:  # as recorded, see ``_block_shares``
+        return False
+    return any(
+        int(np.sum(one == value)) > _ROUNDING_PX and not np.any(other == value)
+        for one, other in ((expected, found), (found, expected))
+        for value in np.unique(one)
+    )
+
+
+def _mask_difference(expected: NDArray[Any], found: NDArray[Any]) -> float:
+    """1 - IoU of what is not background; of recorded masks the largest difference of a block's share."""
+    if expected.shape != found.shape:
+        return float("inf")
+    if expected.dtype != np.uint8 or found.dtype != np.uint8:
+        return _largest(expected, found)
+    differing = int(np.sum(expected != found))
+    union = int(np.sum((expected > 0) | (found > 0)))
+    return 0.0 if differing <= _ROUNDING_PX else differing / max(union, 1)
+
+
 def worst(differences: Iterable[Difference]) -> Difference:
     """Sum of flips, maximum of the rest."""
     items = list(differences)
@@ -69,15 +105,15 @@ def worst(differences: Iterable[Difference]) -> Difference:
         flips=sum(d.flips for d in items),
         score=max((d.score for d in items), default=0.0),
         map=max((d.map for d in items), default=0.0),
+        mask=max((d.mask for d in items), default=0.0),
     )
 
 
 def recordable(outputs: Outputs) -> dict[str, Any]:
-    """Outputs for one image as JSON; a map becomes the means of 8 by 8 blocks, enough to see that it moved."""
+    """Outputs for one image as JSON; maps and masks become 8 by 8 blocks, enough to see that they moved."""
     record: dict[str, Any] = {}
-    for name, value in outputs.items():
-        compact = _block_means(value[0]) if name == "map" else value
-        record[name] = np.round(compact.astype(np.float64), 6).tolist() if compact.dtype != bool else compact.tolist()
+    for name, value in compact(outputs).items():
+        record[name] = np.round(value.astype(np.float64), 6).tolist() if value.dtype != bool else value.tolist()
     return record
 
 
@@ -88,7 +124,7 @@ def from_record(record: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
 
 def compact(outputs: Outputs) -> dict[str, NDArray[Any]]:
     """Outputs reduced as ``recordable`` does, to compare with a record."""
-    return {name: _block_means(value[0]) if name == "map" else value for name, value in outputs.items()}
+    return {name: _BLOCKS[name](value[0]) if name in _BLOCKS else value for name, value in outputs.items()}
 
 
 def _block_means(map_HW: NDArray[Any]) -> NDArray[np.float64]:
@@ -96,3 +132,11 @@ def _block_means(map_HW: NDArray[Any]) -> NDArray[np.float64]:
     return np.array(
         [[block.mean() for block in np.array_split(row, min(MAP_BLOCKS, row.shape[1]), axis=1)] for row in rows]
     )
+
+
+def _block_shares(mask_HW: NDArray[Any]) -> NDArray[np.float64]:
+    """Per block the share that is not background, and the mean class number over 256."""
+    return np.stack([_block_means(mask_HW > 0), _block_means(mask_HW / 256)])
+
+
+_BLOCKS = {"map": _block_means, "confidence": _block_means, "mask": _block_shares}

@@ -63,7 +63,28 @@ class AnomalyPrediction:
         }
 
 
-Prediction = ClassPrediction | AnomalyPrediction
+@dataclass(frozen=True)
+class MaskPrediction:
+    """``mask_HW`` are class numbers in the order of the bundle's classes, ``confidence_HW`` their probability."""
+
+    source: str
+    classes: tuple[str, ...]
+    mask_HW: NDArray[np.uint8]
+    confidence_HW: NDArray[np.float32]
+
+    @property
+    def pixels(self) -> dict[str, int]:
+        """How many pixels each class has, the background (the first) left out."""
+        counts = np.bincount(self.mask_HW.ravel(), minlength=len(self.classes))
+        return {name: int(count) for name, count in zip(self.classes[1:], counts[1:], strict=False)}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values, without the mask."""
+        height, width = self.mask_HW.shape
+        return {"image": self.source, "width": width, "height": height, "pixels": self.pixels}
+
+
+Prediction = ClassPrediction | AnomalyPrediction | MaskPrediction
 
 
 class Predictor:
@@ -141,6 +162,12 @@ class Predictor:
             return [
                 ClassPrediction(source, classes[label], float(scores[label]), scores)
                 for source, scores, label in zip(sources, out["scores"], out["label"].tolist(), strict=True)
+            ]
+        if self.bundle.task == "segment":
+            names = self.bundle.classes
+            return [
+                MaskPrediction(source, names, mask, confidence)
+                for source, mask, confidence in zip(sources, out["mask"], out["confidence"], strict=True)
             ]
         threshold = float(out["threshold_applied"][0])
         return [

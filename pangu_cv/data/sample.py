@@ -34,6 +34,11 @@ class Sample:
     group: str | None = None
     boxes: tuple[Box, ...] | None = None
 
+    @property
+    def is_annotated(self) -> bool:
+        """Whether anything is known of what it shows."""
+        return self.label is not None or self.mask is not None or self.boxes is not None
+
 
 @dataclass(frozen=True, slots=True)
 class Dataset:

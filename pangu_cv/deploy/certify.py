@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pangu_cv.errors import CertificateError, ImageError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.features import Progress, Skipped, read_ahead
@@ -88,8 +90,11 @@ def certify(
 
 
 def _decision(expected: dict[str, Any], predictor: Predictor) -> str:
+    classes = predictor.bundle.classes
     if "label" in expected:
-        return predictor.bundle.classes[int(expected["label"][0])]
+        return classes[int(expected["label"][0])]
+    if "mask" in expected:
+        return ", ".join(classes[value] for value in np.unique(expected["mask"]))
     return "anomalous" if bool(expected["is_anomalous"][0]) else "normal"
 
 

@@ -72,7 +72,8 @@ def _refuse(checkpoint: Path, certificate: Certificate) -> None:
     raise CertificateError(
         f"the exported graph does not decide like the trained model: {worst.flips} of {certificate.images} decisions "
         f"differ (limit {limits.flips}), scores by {worst.score:.2g} (limit {limits.score:.2g}), maps by "
-        f"{worst.map:.2g} (limit {limits.map:.2g}). No bundle was written; the certificate is {path}"
+        f"{worst.map:.2g} (limit {limits.map:.2g}), masks by {worst.mask:.2g} "
+        f"(limit {limits.mask:.2g}). No bundle was written; the certificate is {path}"
     )
 
 

@@ -21,7 +21,6 @@ def write_graph(model: TaskModel, path: Path, *, classes: tuple[str, ...]) -> No
     """Trace with a batch of two odd-sized images, batch, height and width left open; check and write."""
     image = torch.randint(0, 256, (2, 67, 91, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     sizes = {0: torch.export.Dim("N"), 1: torch.export.Dim("H"), 2: torch.export.Dim("W")}
-    is_anomaly = isinstance(model, AnomalyModel)
     arguments = (image, model.threshold) if isinstance(model, AnomalyModel) else (image,)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
@@ -32,7 +31,7 @@ def write_graph(model: TaskModel, path: Path, *, classes: tuple[str, ...]) -> No
             dynamo=True,
             opset_version=OPSET,
             input_names=["image", "threshold"][: len(arguments)],
-            output_names=list(CONTRACT["anomaly" if is_anomaly else "classify"]),
+            output_names=list(CONTRACT[model.config.kind]),
             dynamic_shapes=(sizes, None)[: len(arguments)],
             verbose=False,
         )

@@ -3,12 +3,17 @@
 from pangu_cv.finetune.anomaly import finetune_anomaly
 from pangu_cv.finetune.classify import finetune_classify
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
+from pangu_cv.finetune.segment import finetune_segment
 
 __all__ = ["FinetuneRecipe", "FinetuneResult", "finetune"]
 
 
 def finetune(recipe: FinetuneRecipe) -> FinetuneResult:
     """Fit, measure, save and report; see ``FinetuneRecipe``."""
-    if recipe.task.kind == "classify":
-        return finetune_classify(recipe, recipe.task)
-    return finetune_anomaly(recipe, recipe.task)
+    match recipe.task.kind:
+        case "classify":
+            return finetune_classify(recipe, recipe.task)
+        case "segment":
+            return finetune_segment(recipe, recipe.task)
+        case _:
+            return finetune_anomaly(recipe, recipe.task)

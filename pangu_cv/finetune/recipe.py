@@ -8,6 +8,9 @@ from pydantic import Field
 
 from pangu_cv.data.config import DataConfig, dataset_title
 from pangu_cv.features import Skipped
+from pangu_cv.finetune.training import TrainConfig
+from pangu_cv.models.adapt import Adapt, Frozen
+from pangu_cv.models.augment import AugmentConfig
 from pangu_cv.models.weights import WeightsFile
 from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks import TaskConfig
@@ -31,6 +34,12 @@ class FinetuneRecipe(Settings):
     """The images."""
     few_shot: FewShotConfig = FewShotConfig()
     """The labels used."""
+    adapt: Adapt = Frozen()
+    """How much of the backbone learns, for tasks that are trained (segment)."""
+    train: TrainConfig = TrainConfig()
+    """Training, for the same tasks."""
+    augment: AugmentConfig = AugmentConfig()
+    """Variants of images in training, for the same tasks."""
     output: PathSetting | None = None
     """The run folder; default: a new one under runs/."""
     cache: bool = True

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from pangu_cv.tasks.anomaly import AnomalyConfig, AnomalyModel
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
+from pangu_cv.tasks.segment import SegmentConfig, SegmentModel
 
-TaskConfig = Annotated[ClassifyConfig | AnomalyConfig, Field(discriminator="kind")]
-TaskModel = ClassifyModel | AnomalyModel
+TaskConfig = Annotated[ClassifyConfig | AnomalyConfig | SegmentConfig, Field(discriminator="kind")]
+TaskModel = ClassifyModel | AnomalyModel | SegmentModel

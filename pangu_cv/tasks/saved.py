@@ -13,7 +13,6 @@ from pangu_cv.models import checkpoint
 from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.tasks import TaskConfig, TaskModel
 from pangu_cv.tasks.anomaly import AnomalyModel
-from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.conformal import ConformalThreshold
 from pangu_cv.tasks.normality import Normality
 from pangu_runtime.decode import DecodeSpec
@@ -60,7 +59,7 @@ def save_model(saved: SavedModel, folder: Path) -> None:
         "pangu_cv": __version__,
     }
     components = {"backbone": model.backbone.network.state_dict()}
-    if isinstance(model, ClassifyModel):
+    if not isinstance(model, AnomalyModel):
         components["head"] = model.head.state_dict()
         manifest["classes"] = list(model.classes)
     else:
@@ -78,10 +77,10 @@ def load_model(folder: Path) -> SavedModel:
         config = TypeAdapter(TaskConfig).validate_python(manifest["task"])
         random = config.backbone.model_copy(update={"weights": "random"})
         config = config.model_copy(update={"backbone": random})
-        model = config.build(manifest["classes"]) if config.kind == "classify" else config.build()
+        model: TaskModel = config.build() if config.kind == "anomaly" else config.build(manifest["classes"])
         model.backbone.network.load_state_dict(stored.components["backbone"], strict=True)
         normality = None
-        if isinstance(model, ClassifyModel):
+        if not isinstance(model, AnomalyModel):
             model.head.load_state_dict(stored.components["head"], strict=True)
         else:
             normality = _restore(model, stored)

@@ -14,7 +14,7 @@ from pangu_cv.progress import bar
 from pangu_cv.report.heat_map import overlay
 from pangu_cv.staging import staged_folder, write_json
 from pangu_runtime.images import list_images
-from pangu_runtime.predictor import AnomalyPrediction, Prediction, Predictor
+from pangu_runtime.predictor import AnomalyPrediction, MaskPrediction, Prediction, Predictor
 
 
 def predict(
@@ -37,7 +37,7 @@ def predict(
     as_json
         Print one JSON object per image.
     out
-        A new folder for predictions.json and, for anomalies, heat maps beside it.
+        A new folder for predictions.json and, beside it, heat maps of anomalies or masks of class numbers (PNG).
     threshold
         Move the threshold of an anomaly bundle for this run; the move is logged and stands in every prediction.
     threads
@@ -68,6 +68,8 @@ def _run(predictor: Predictor, paths: tuple[Path, ...], *, as_json: bool, maps: 
                 records.append(result.to_json())
                 if maps is not None and isinstance(result, AnomalyPrediction):
                     records[-1]["heat_map"] = _write_map(predictor, path, result, maps, done)
+                if maps is not None and isinstance(result, MaskPrediction):
+                    records[-1]["mask"] = _write_mask(path, result, maps, done)
                 if not as_json:
                     print(_line(result))
             if as_json:
@@ -89,6 +91,9 @@ def _line(result: Prediction) -> str:
     if isinstance(result, AnomalyPrediction):
         verdict = "ANOMALY" if result.is_anomalous else "normal"
         return f"{verdict:8} {result.score:7.3f} (threshold {result.threshold:.3f})  {result.source}"
+    if isinstance(result, MaskPrediction):
+        shares = (f"{name} {count / result.mask_HW.size:.1%}" for name, count in result.pixels.items() if count)
+        return f"{', '.join(shares) or 'nothing':24} {result.source}"
     return f"{result.label:24} {result.score:6.1%}  {result.source}"
 
 
@@ -96,4 +101,10 @@ def _write_map(predictor: Predictor, path: Path, result: AnomalyPrediction, fold
     name = f"{number:05d}_{path.stem}.jpg"
     picture = overlay(predictor.decode(path), result.map_HW.astype(np.float64), threshold=result.threshold)
     Image.fromarray(picture).save(folder / name, quality=90)
+    return name
+
+
+def _write_mask(path: Path, result: MaskPrediction, folder: Path, number: int) -> str:
+    name = f"{number:05d}_{path.stem}.png"
+    Image.fromarray(result.mask_HW).save(folder / name)
     return name

@@ -21,6 +21,14 @@ NETWORK = (
     "task.backbone.weights=random",
     "task.preprocess.image_px=64",
 )
+QUICK = (
+    "few_shot.shots=3",
+    "train.steps=40",
+    "train.batch=3",
+    "train.workers=0",
+    "train.ema=0.5",
+    "task.head.width=32",
+)
 COLOURS = {"blue": (60, 80, 190), "green": (60, 170, 80), "red": (200, 70, 60)}
 
 
@@ -71,6 +79,26 @@ def mvtec(root: Path, *, normals: int = 8, test: int = 4, defects: int = 3) -> P
     return root
 
 
+def masked(root: Path, *, train: int = 4, test: int = 2, side: int = 64) -> Path:
+    """Noise with a bright stripe, images beside masks."""
+    for folder in ("images", "masks"):
+        (root / folder).mkdir(parents=True)
+    for part, count in (("train", train), ("test", test)):
+        names = [f"{part}{number}" for number in range(count)]
+        (root / f"{part}.txt").write_text("\n".join(names))
+        for number, name in enumerate(names):
+            image, mask = (
+                picture(COLOURS["blue"], 3000 + number, height=side, width=side + 8),
+                np.zeros((side, side + 8)),
+            )
+            at = 8 + 5 * number + 3 * (part == "test")
+            image[:, at : at + 6], mask[:, at : at + 6] = (250, 240, 230), 1
+            save(root / "images" / f"{name}.png", image)
+            save(root / "masks" / f"{name}.png", mask.astype(np.uint8))
+    (root / "classes.txt").write_text("background\ncrack\n")
+    return root
+
+
 def recipe(kind: str, data: Path, output: Path, *overrides: str) -> FinetuneRecipe:
     """The shipped recipe on a tiny network with random weights."""
     lines = [*NETWORK, f"data.path={data}", f"output={output}", *overrides]
@@ -85,6 +113,11 @@ def made(kind: str) -> Made:
     if kind == "classify":
         data = class_folders(root / "data", train=6, test=4)
         result = finetune(recipe(kind, data, root / "run", "few_shot.shots=4"))
+    elif kind == "segment":
+        data = masked(root / "data")
+        result = finetune(recipe(kind, data, root / "run", *QUICK))
+        images = list_images(data / "images")
+        return Made(result.folder, export(result.model, root / "bundle", images).bundle, data, images)
     else:
         data = mvtec(root / "data", normals=20)
         result = finetune(recipe(kind, data, root / "run"))

@@ -1,0 +1,19 @@
+"""Any model, trained or exported, on any dataset: the same decisions, measured the same way."""
+
+from pangu_cv.evaluate.anomaly import evaluate_anomaly
+from pangu_cv.evaluate.classify import evaluate_classify
+from pangu_cv.evaluate.decider import Decider, Evaluated, Loaders, TorchDecider, matching_mask, test_samples
+from pangu_cv.evaluate.segment import class_mask, evaluate_segment
+
+__all__ = [
+    "Decider",
+    "Evaluated",
+    "Loaders",
+    "TorchDecider",
+    "class_mask",
+    "evaluate_anomaly",
+    "evaluate_classify",
+    "evaluate_segment",
+    "matching_mask",
+    "test_samples",
+]

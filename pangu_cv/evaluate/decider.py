@@ -1,0 +1,99 @@
+"""Anything that decides, and what every evaluation shares: reading images, loading what a report shows."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pangu_cv.data.masks import read_mask
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.errors import DataError
+from pangu_cv.features import Skipped, read_ahead
+from pangu_cv.tasks import TaskModel
+from pangu_cv.tasks.anomaly import AnomalyModel
+from pangu_runtime.bundle import CONTRACT
+from pangu_runtime.decode import DecodeSpec, decode
+
+Outputs = dict[str, NDArray[Any]]
+Outcome = TypeVar("Outcome")
+
+
+class Decider(Protocol):
+    """Anything that maps uint8[N,H,W,3] to the contract's outputs; ``pangu_runtime.Predictor`` is one."""
+
+    def run(self, images_NHW3: NDArray[np.uint8]) -> Outputs:
+        """Outputs by name."""
+        ...
+
+
+class TorchDecider:
+    """A trained model as a ``Decider``: the very module that is exported."""
+
+    def __init__(self, model: TaskModel) -> None:
+        self.model = model
+
+    def run(self, images_NHW3: NDArray[np.uint8]) -> Outputs:
+        """Outputs by name."""
+        model, images = self.model, torch.from_numpy(images_NHW3)
+        with torch.inference_mode():
+            outputs = model(images, model.threshold) if isinstance(model, AnomalyModel) else model(images)
+        return dict(zip(CONTRACT[model.config.kind], [o.numpy() for o in outputs], strict=True))
+
+
+@dataclass(frozen=True)
+class Evaluated(Generic[Outcome]):
+    """An outcome, and the images that could not be read."""
+
+    outcome: Outcome
+    skipped: tuple[Skipped, ...]
+
+
+def test_samples(dataset: Dataset) -> tuple[Sample, ...]:
+    """The images to be measured on: the test split, else val, else all that are labelled in some way."""
+    return dataset.split("test") or dataset.split("val") or tuple(s for s in dataset if s.is_annotated)
+
+
+def matching_mask(sample: Sample, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    """The sample's mask bool[H,W], None where it is normal; raises DataError for another size than its image's."""
+    if sample.mask is None:
+        return None
+    mask = read_mask(sample.mask)
+    if mask.shape != shape:
+        raise DataError(
+            f"{sample.mask}: {mask.shape[1]} x {mask.shape[0]} pixels, its image is {shape[1]} x {shape[0]}; "
+            "'pangu-cv data check' lists all such masks"
+        )
+    return mask
+
+
+def read_images(samples: Sequence[Sample], spec: DecodeSpec) -> Any:
+    """Pairs of a sample and its pixels, or the ``ImageError`` where there are none."""
+
+    def read(path: Path) -> NDArray[np.uint8]:
+        return decode(path, spec=spec)
+
+    return zip(samples, read_ahead([s.path for s in samples], read), strict=True)
+
+
+class Loaders:
+    """What a report of an outcome shows, by path: the image, the model's map, the mask."""
+
+    def __init__(self, decider: Decider, spec: DecodeSpec, samples: Sequence[Sample]) -> None:
+        self._decider, self._spec = decider, spec
+        self._samples = {str(s.path): s for s in samples}
+
+    def image(self, path: str) -> NDArray[np.uint8]:
+        """uint8[H,W,3]."""
+        return decode(Path(path), spec=self._spec)
+
+    def map(self, path: str) -> NDArray[np.float64]:
+        """The anomaly map float64[H,W]."""
+        return np.asarray(self._decider.run(self.image(path)[None])["map"][0], np.float64)
+
+    def mask(self, path: str) -> NDArray[np.bool_] | None:
+        """The true mask bool[H,W], None where the sample has none."""
+        return matching_mask(self._samples[path], self.image(path).shape[:2])

@@ -1,0 +1,55 @@
+"""A segmenter on a dataset."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pangu_cv.data.masks import read_class_mask
+from pangu_cv.data.sample import Sample
+from pangu_cv.errors import DataError, ImageError
+from pangu_cv.evaluate.decider import Decider, Evaluated, read_images
+from pangu_cv.features import Progress, Skipped
+from pangu_cv.metrics.segmentation import SegmentationOutcome, confusion
+from pangu_runtime.decode import DecodeSpec
+
+
+def evaluate_segment(
+    decider: Decider,
+    samples: Sequence[Sample],
+    *,
+    classes: Sequence[str],
+    decode_spec: DecodeSpec,
+    progress: Progress | None = None,
+) -> Evaluated[SegmentationOutcome]:
+    """Decide every image that has a mask and compare pixel by pixel; one image is in memory at a time."""
+    masked = [sample for sample in samples if sample.mask is not None]
+    paths, found, skipped = [], [], []
+    for done, (sample, image) in enumerate(read_images(masked, decode_spec), start=1):
+        try:
+            if isinstance(image, ImageError):
+                raise image
+            truth = class_mask(sample, image.shape[:2], classes=len(classes))
+        except ImageError as error:
+            skipped.append(Skipped(sample.path, error.reason, str(error)))
+        else:
+            mask = decider.run(image[None])["mask"][0]
+            paths.append(str(sample.path))
+            found.append(confusion(truth, mask, classes=len(classes)))
+        if progress:
+            progress(done, len(masked))
+    if not paths:
+        raise DataError("none of the images to evaluate on can be read and has a mask")
+    return Evaluated(SegmentationOutcome(tuple(classes), tuple(paths), np.stack(found)), tuple(skipped))
+
+
+def class_mask(sample: Sample, shape: tuple[int, ...], *, classes: int) -> NDArray[np.uint8]:
+    """The sample's mask of class numbers; raises ImageError, reason ``size`` where it is not its image's."""
+    assert sample.mask is not None
+    mask = read_class_mask(sample.mask, classes=classes)
+    if mask.shape != shape:
+        (height, width), (image_height, image_width) = mask.shape, shape
+        raise ImageError(
+            sample.mask, "size", f"has {width} x {height} pixels, its image {image_width} x {image_height}"
+        )
+    return mask

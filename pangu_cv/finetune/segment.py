@@ -1,0 +1,250 @@
+"""Fit segmenters to draws of a few masks, measure them on the test images, save the first.
+
+Shapes: H×W pixels of an image, S×S as the network sees it, C classes, B images of a step.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pangu_cv.data.config import dataset_title
+from pangu_cv.data.few_shot import holdout
+from pangu_cv.data.few_shot_contents import draw_containing
+from pangu_cv.data.masks import IGNORE
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.errors import DataError, ImageError, SettingsError
+from pangu_cv.evaluate import TorchDecider, class_mask, evaluate_segment
+from pangu_cv.features import Skipped, digest
+from pangu_cv.finetune.classify import add_skipped
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
+from pangu_cv.finetune.training import History, train
+from pangu_cv.metrics.interval import mean_interval
+from pangu_cv.metrics.segmentation import SegmentationOutcome
+from pangu_cv.models.adapt import learning, settle
+from pangu_cv.models.augment import Labelled
+from pangu_cv.progress import bar
+from pangu_cv.report.page import Page
+from pangu_cv.report.segmentation import segmentation_report
+from pangu_cv.report.training import training_curves
+from pangu_cv.runs import Run
+from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
+from pangu_cv.tasks.segment import SegmentConfig, SegmentModel
+from pangu_runtime.decode import DecodeSpec, decode
+
+_NO_BOXES = np.zeros((0, 4), np.float32)
+_NO_LABELS = np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True)
+class Masked:
+    """An image in memory with its mask of class numbers."""
+
+    sample: Sample
+    labelled: Labelled
+
+
+@dataclass(frozen=True)
+class Example:
+    """One variant as the network sees it: float32[1,3,S,S], the share of each class [1,C,S,S], what counts [1,S,S]."""
+
+    prepared: Tensor
+    share: Tensor
+    counts: Tensor
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A fitted model, how training went, and what it does on the test images."""
+
+    seed: int
+    model: SegmentModel
+    support: tuple[Sample, ...]
+    history: History
+    outcome: SegmentationOutcome
+    skipped: tuple[Skipped, ...]
+
+
+def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneResult:
+    """Run the recipe; raises PanguError for what the user can mend."""
+    if recipe.grow_from or recipe.forget:
+        raise SettingsError("grow_from and forget are for task.kind=anomaly")
+    dataset = recipe.data.read()
+    classes = dataset.mask_classes or ("background", "defect")
+    pool, test = parts_of(dataset)
+    run = Run.start(recipe.output, name="segment", recipe=recipe)
+    images, lost = load(pool, classes=classes, spec=recipe.data.decode_spec)
+    fitted: list[Fitted] = []
+    for seed in recipe.few_shot.seeds:
+        support, measured = _draw(images, test, classes, shots=recipe.few_shot.shots, seed=seed)
+        fitted.append(fit(task, recipe, classes, support, measured, seed=seed))
+        if len(fitted) == 1:
+            _save(fitted[0], recipe, dataset, run)
+        else:
+            fitted[-1].model.cpu()
+    metrics = _metrics(fitted, lost) | {"doubts": doubts(fitted[0].model.backbone.source, recipe.data)}
+    run.write_metrics(metrics)
+    _report(run, recipe, fitted, lost)
+    return FinetuneResult(run.folder, run.model, run.report, metrics)
+
+
+def parts_of(dataset: Dataset) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
+    """Images with masks to draw from, and those to measure on (test, else val, else none of its own)."""
+    masked = [s for s in dataset if s.mask is not None]
+    if not masked:
+        raise DataError(f"{dataset.root}: no image has a mask (layout {dataset.layout}); segment needs some")
+    splits = {s.split for s in masked}
+    test = next((name for name in ("test", "val") if name in splits), None)
+    if test is None or splits == {test}:
+        return tuple(masked), ()
+    pool = tuple(s for s in masked if s.split == "train") or tuple(s for s in masked if s.split != test)
+    return pool, tuple(s for s in masked if s.split == test)
+
+
+def load(
+    samples: Sequence[Sample], *, classes: Sequence[str], spec: DecodeSpec
+) -> tuple[list[Masked], tuple[Skipped, ...]]:
+    """Images and masks, decoded once; what cannot be read or does not fit is named and left out."""
+    found: list[Masked] = []
+    lost: list[Skipped] = []
+    with bar("reading masks") as progress:
+        for done, sample in enumerate(samples, start=1):
+            try:
+                image = decode(sample.path, spec=spec)
+                mask = class_mask(sample, image.shape[:2], classes=len(classes))
+                found.append(Masked(sample, Labelled(image, mask, _NO_BOXES, _NO_LABELS)))
+            except ImageError as error:
+                lost.append(Skipped(sample.path, error.reason, str(error)))
+            progress(done, len(samples))
+    if not found:
+        raise DataError(f"none of the {len(samples)} images with masks can be used; first: {lost[0].message}")
+    return found, tuple(lost)
+
+
+def _draw(
+    images: Sequence[Masked], test: Sequence[Sample], classes: Sequence[str], *, shots: int | None, seed: int
+) -> tuple[list[Masked], tuple[Sample, ...]]:
+    """The images a run may see, and those it is measured on."""
+    of_sample = {one.sample: one for one in images}
+    samples = list(of_sample)
+    kept = samples if test or shots is not None else list(holdout(samples, fraction=0.2, seed=seed).kept)
+    contents = {s: _shown(of_sample[s], classes) for s in kept}
+    drawn = draw_containing(kept, contents, shots=shots, seed=seed)
+    measured = tuple(test) or (drawn.rest if shots is not None else tuple(s for s in samples if s not in set(kept)))
+    if not measured:
+        raise DataError("no image is left to measure on; lower few_shot.shots or add a test split")
+    return [of_sample[s] for s in drawn.support], measured
+
+
+def _shown(one: Masked, classes: Sequence[str]) -> frozenset[str]:
+    """Classes in the mask, the background left out."""
+    assert one.labelled.mask is not None
+    return frozenset(classes[value] for value in np.unique(one.labelled.mask) if 0 < value < len(classes))
+
+
+def fit(
+    task: SegmentConfig,
+    recipe: FinetuneRecipe,
+    classes: Sequence[str],
+    support: Sequence[Masked],
+    test: Sequence[Sample],
+    *,
+    seed: int,
+) -> Fitted:
+    """Train on a draw and measure."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = task.build(classes)
+    groups = recipe.adapt.prepare(model.backbone)
+    model.head.requires_grad_(True)
+    augment = recipe.augment.build()
+
+    def make(place: int, item_seed: int) -> Example:
+        return example(augment(support[place].labelled, seed=item_seed), model.preprocess, classes=len(classes))
+
+    def losses_of(batch: list[Example]) -> dict[str, Tensor]:
+        device = next(model.head.parameters()).device
+        parts = (
+            torch.cat([getattr(one, name) for one in batch]).to(device) for name in ("prepared", "share", "counts")
+        )
+        return model.losses(*parts)
+
+    history = train(model, groups, make, losses_of, count=len(support), config=recipe.train, seed=seed)
+    history.learning = learning(groups) + sum(p.numel() for p in model.head.parameters())
+    settle(model.backbone)
+    with bar("measuring") as progress:
+        found = evaluate_segment(
+            TorchDecider(model), test, classes=classes, decode_spec=recipe.data.decode_spec, progress=progress
+        )
+    return Fitted(seed, model, tuple(one.sample for one in support), history, found.outcome, found.skipped)
+
+
+def example(labelled: Labelled, preprocess: nn.Module, *, classes: int) -> Example:
+    """Through the one resize; a pixel's share of each class is what its area held."""
+    assert labelled.mask is not None
+    prepared = preprocess(torch.from_numpy(labelled.image)[None])
+    mask = torch.from_numpy(np.ascontiguousarray(labelled.mask)).long()
+    planes = nn.functional.one_hot(mask.clamp(max=classes - 1), classes).permute(2, 0, 1)[None].float()
+    planes = planes * (mask != IGNORE)
+    side = prepared.shape[-1]
+    share = nn.functional.interpolate(planes, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    counts = share.sum(1)
+    return Example(prepared, share / counts.clamp(min=1e-6)[:, None], (counts > 0.5).float())
+
+
+def _save(fitted: Fitted, recipe: FinetuneRecipe, dataset: Dataset, run: Run) -> None:
+    provenance = Provenance(
+        decode=recipe.data.decode_spec,
+        recipe_hash=digest(recipe.model_dump(mode="json")),
+        data_hash=data_hash([s.path for s in fitted.support], dataset.root),
+        data_licence=recipe.data.licence,
+    )
+    save_model(SavedModel(fitted.model, provenance, parent_of(fitted.model)), run.model)
+
+
+def _metrics(fitted: Sequence[Fitted], lost: Sequence[Skipped]) -> dict[str, Any]:
+    skipped = tuple({s.path: s for s in (*lost, *(s for one in fitted for s in one.skipped))}.values())
+    return {
+        "task": "segment",
+        "f1": mean_interval([one.outcome.f1 for one in fitted]).as_json(),
+        "mean_iou": mean_interval([one.outcome.mean_iou for one in fitted]).as_json(),
+        "draws": [
+            {
+                "seed": one.seed,
+                "labelled": len(one.support),
+                "seconds": one.history.seconds,
+                "learning": one.history.learning,
+                **one.outcome.summary(),
+            }
+            for one in fitted
+        ],
+        "skipped": skipped_json(skipped),
+    }
+
+
+def _report(run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted], lost: Sequence[Skipped]) -> None:
+    first = fitted[0]
+    spec, classes = recipe.data.decode_spec, first.outcome.classes
+    subtitle = f"{len(classes)} classes from {len(first.support)} masks, measured on {len(first.outcome.paths)} images"
+    page = Page(f"Segmentation of {dataset_title(recipe.data.path)}", subtitle)
+    decider = TorchDecider(first.model)
+    of_path = {str(s.path): s for s in recipe.data.read()}
+
+    def load_masks(path: str) -> tuple[Any, Any, Any]:
+        image = decode(Path(path), spec=spec)
+        truth = class_mask(of_path[path], image.shape[:2], classes=len(classes))
+        return image, truth, decider.run(image[None])["mask"][0]
+
+    segmentation_report(page, first.outcome, load_masks=load_masks)
+    training_curves(page, first.history.losses, seconds=first.history.seconds)
+    if len(fitted) > 1:
+        rows = [(one.seed, f"{one.outcome.f1:.1%}", f"{one.outcome.mean_iou:.1%}") for one in fitted]
+        page.section("All draws", "The same recipe on other masks. The pictures above are of the first draw.")
+        page.table(["seed", "F1", "mean IoU"], rows)
+    add_skipped(page, (*lost, *first.skipped))
+    page.details("The recipe", recipe.to_yaml())
+    page.write(run.report)

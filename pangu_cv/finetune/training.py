@@ -1,0 +1,241 @@
+"""Gradient training of a task's head, and of as much of the backbone as the recipe's way of adapting says.
+
+Lightning's Trainer brings devices and precision; all that is random follows from (seed, step). The schedule follows the
+steps, or the clock where a time limit comes sooner, so that a run that must end early has cooled down too.
+"""
+
+import copy
+import logging
+import math
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Generic, Literal, TypeVar
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+from pydantic import Field
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+
+from pangu_cv.models.adapt import Group
+from pangu_cv.models.arithmetic import best_precision, keep_freed_memory
+from pangu_cv.progress import bar
+from pangu_cv.settings import Settings
+
+Positive = Annotated[int, Field(ge=1)]
+Item = TypeVar("Item")
+
+
+class TrainConfig(Settings):
+    """How long and how fast."""
+
+    steps: Positive = 300
+    """Optimiser steps."""
+    batch: Positive = 8
+    """Images of a step."""
+    lr: Annotated[float, Field(gt=0)] = 2e-3
+    """Highest learning rate of the head."""
+    backbone_lr: Annotated[float, Field(gt=0)] = 2e-4
+    """Highest learning rate of the backbone's last block, where it learns."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.05
+    """Of matrices."""
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the run."""
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    """Largest norm of the gradient."""
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
+    """The model kept is a moving mean of the weights with this memory; 0 keeps the last ones."""
+    max_seconds: Annotated[float, Field(gt=0)] | None = None
+    """End after so long, whatever ``steps`` says."""
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """Of the arithmetic; auto is bf16-mixed on a GPU and on a CPU with units for it (AMX), else 32-true."""
+    workers: Annotated[int, Field(ge=0)] = 1
+    """Processes that make variants of images."""
+
+
+@dataclass
+class History:
+    """What a training run looked like: losses by name, a value per step; seconds; how many numbers learnt."""
+
+    losses: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    learning: int = 0
+
+    def add(self, losses: dict[str, Tensor]) -> None:
+        """One step."""
+        for name, loss in losses.items():
+            self.losses.setdefault(name, []).append(float(loss.detach()))
+
+
+class Draws(Dataset[Item], Generic[Item]):
+    """Items by (place, seed): each place of a list in turn, shuffled anew each round, a fresh seed each time."""
+
+    def __init__(self, make: Callable[[int, int], Item]) -> None:
+        self.make = make
+
+    def __getitem__(self, key: tuple[int, int]) -> Item:
+        return self.make(*key)
+
+
+def keys(count: int, *, batch: int, steps: int, seed: int) -> Iterator[list[tuple[int, int]]]:
+    """The (place, seed) pairs of every step: all places come equally often."""
+    random = np.random.default_rng([seed, count])
+    waiting: list[int] = []
+    for _ in range(steps):
+        while len(waiting) < batch:
+            waiting += random.permutation(count).tolist()
+        chosen, waiting = waiting[:batch], waiting[batch:]
+        yield [(place, int(random.integers(2**62))) for place in chosen]
+
+
+def train(
+    model: nn.Module,
+    groups: Sequence[Group],
+    make: Callable[[int, int], Any],
+    losses_of: Callable[[list[Any]], dict[str, Tensor]],
+    *,
+    count: int,
+    config: TrainConfig,
+    seed: int,
+) -> History:
+    """Train what is marked as learning; ``make(place, seed)`` is one example, ``losses_of`` a batch's weighted losses.
+
+    ``groups`` are the learning parts of the backbone; all other learning parameters of ``model`` are the head's. The
+    model ends in eval mode with its averaged weights.
+    """
+    keep_freed_memory()
+    history = History()
+    clock = _Clock(config)
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), bar("training") as progress:
+        torch.manual_seed(seed)
+        warnings.simplefilter("ignore")  # Lightning advises on workers and loggers
+        for name in ("lightning.pytorch", "lightning.fabric"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        loader = DataLoader(
+            Draws(make),
+            batch_sampler=list(keys(count, batch=config.batch, steps=config.steps, seed=seed)),  # type: ignore[arg-type]
+            num_workers=config.workers,
+            collate_fn=list,
+            persistent_workers=False,
+        )
+        learner = _Learner(model, _parameters(model, groups, config), losses_of, config, clock, history, progress)
+        trainer = Trainer(
+            max_epochs=1,
+            accelerator="auto",
+            devices=1,
+            precision=best_precision(on_gpu=torch.cuda.is_available())
+            if config.precision == "auto"
+            else config.precision,
+            gradient_clip_val=config.clip,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            callbacks=[_Average(model, config.ema)] if config.ema else [],
+        )
+        trainer.fit(learner, loader)
+    history.seconds = clock.elapsed
+    model.cpu().eval()
+    return history
+
+
+class _Clock:
+    """How far a run is, from 0 to 1: by steps, or by time where that is further."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self.config, self.start = config, time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        return time.monotonic() - self.start
+
+    def share(self, step: int) -> float:
+        limit = self.config.max_seconds
+        by_time = self.elapsed / limit if limit else 0.0
+        return min(1.0, max(step / self.config.steps, by_time))
+
+    def rate(self, step: int) -> float:
+        """The learning rate's share: up during the warm-up, then a cosine down to nothing."""
+        share, warm = self.share(step), self.config.warmup
+        if share < warm:
+            return max(share / warm, 1 / max(1.0, warm * self.config.steps))
+        return 0.5 + 0.5 * math.cos(math.pi * (share - warm) / (1 - warm))
+
+
+class _Learner(LightningModule):  # type: ignore[misc]
+    def __init__(
+        self,
+        model: nn.Module,
+        parameters: list[dict[str, Any]],
+        losses_of: Callable[[list[Any]], dict[str, Tensor]],
+        config: TrainConfig,
+        clock: _Clock,
+        history: History,
+        progress: Callable[..., None],
+    ) -> None:
+        super().__init__()
+        self.model, self.groups, self.losses_of = model, parameters, losses_of
+        self.config, self.clock, self.history, self.progress = config, clock, history, progress
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.groups, lr=self.config.lr, betas=(0.9, 0.99))
+
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
+        return batch  # ``losses_of`` moves what it needs; Lightning refuses frozen dataclasses
+
+    def on_train_start(self) -> None:
+        self.clock.start = time.monotonic()  # starting the workers is not training
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
+        if self.config.max_seconds and self.clock.share(batch_idx) >= 1:
+            return -1
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group["peak"] * self.clock.rate(batch_idx)
+        return None
+
+    def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
+        losses = self.losses_of(batch)
+        total = torch.stack(list(losses.values())).sum()
+        self.history.add({"total": total, **losses})
+        self.progress(batch_idx + 1, self.config.steps, f"loss {float(total.detach()):.3f}")
+        return total
+
+
+class _Average(Callback):  # type: ignore[misc]
+    """A moving mean of what learns; it takes the place of the weights at the end."""
+
+    def __init__(self, model: nn.Module, memory: float) -> None:
+        self.model, self.memory, self.steps = model, memory, 0
+        self.mean: dict[str, Tensor] = {}
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.steps += 1
+        memory = min(self.memory, self.steps / (self.steps + 10))  # a young mean must not remember the start
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if parameter.requires_grad:
+                    mean = self.mean.setdefault(name, copy.deepcopy(parameter.detach()))
+                    mean.lerp_(parameter.detach(), 1 - memory)
+
+    def on_train_end(self, *_: Any) -> None:
+        with torch.no_grad():
+            for name, parameter in self.model.named_parameters():
+                if name in self.mean:
+                    parameter.copy_(self.mean[name])
+
+
+def _parameters(model: nn.Module, groups: Sequence[Group], config: TrainConfig) -> list[dict[str, Any]]:
+    inner = {id(p) for group in groups for p in group.parameters}
+    head = [p for p in model.parameters() if p.requires_grad and id(p) not in inner]
+    made: list[dict[str, Any]] = []
+    for parameters, peak in ((head, config.lr), *((g.parameters, config.backbone_lr * g.scale) for g in groups)):
+        for is_matrix in (True, False):
+            chosen = [p for p in parameters if (p.ndim > 1) == is_matrix]
+            if chosen:
+                decay = config.weight_decay if is_matrix else 0.0
+                made.append({"params": chosen, "lr": peak, "peak": peak, "weight_decay": decay})
+    return made

@@ -1,0 +1,141 @@
+"""Ways of adapting a pretrained backbone to a task, from touching nothing to training all of it.
+
+LoRA (arXiv 2106.09685, by peft), visual prompts (2203.12119), layer-wise learning rates (BEiT, 2106.08254).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+from torch import nn
+
+from pangu_cv.errors import MissingExtraError, SettingsError
+from pangu_cv.models.backbone import Backbone
+from pangu_cv.settings import Settings
+
+Positive = Annotated[int, Field(ge=1)]
+Scale = Annotated[float, Field(gt=0, le=1)]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Parameters and their share of the backbone's learning rate."""
+
+    parameters: tuple[nn.Parameter, ...]
+    scale: float
+
+
+class Frozen(Settings):
+    """The backbone stays as it is; the head alone learns."""
+
+    kind: Literal["frozen"] = "frozen"
+    """The way."""
+
+    def prepare(self, backbone: Backbone) -> list[Group]:
+        """Mark what learns, and return it."""
+        backbone.requires_grad_(False)
+        return []
+
+
+class Partial(Settings):
+    """The last blocks learn."""
+
+    kind: Literal["partial"] = "partial"
+    """The way."""
+    blocks: Positive = 4
+    """How many of the last blocks (stages of a CNN)."""
+    layer_decay: Scale = 0.75
+    """Factor of the learning rate from each block to the one before it."""
+
+    def prepare(self, backbone: Backbone) -> list[Group]:
+        """Mark what learns, and return it."""
+        backbone.requires_grad_(False)
+        return _layered(depths(backbone)[-self.blocks :], self.layer_decay)
+
+
+class Full(Settings):
+    """Everything learns, the shallow blocks slowly."""
+
+    kind: Literal["full"] = "full"
+    """The way."""
+    layer_decay: Scale = 0.75
+    """Factor of the learning rate from each block to the one before it."""
+
+    def prepare(self, backbone: Backbone) -> list[Group]:
+        """Mark what learns, and return it."""
+        backbone.requires_grad_(False)
+        blocks = depths(backbone)
+        inner = {id(p) for block in blocks for p in block.parameters()}
+        rest = tuple(p for p in backbone.parameters() if id(p) not in inner)
+        for parameter in rest:
+            parameter.requires_grad_(True)
+        return [*_layered(blocks, self.layer_decay), Group(rest, self.layer_decay ** len(blocks))]
+
+
+class Lora(Settings):
+    """Small low-rank matrices beside those of attention and MLP learn; they are folded into the weights at the end."""
+
+    kind: Literal["lora"] = "lora"
+    """The way."""
+    rank: Positive = 8
+    """Their rank."""
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    """Their scale is alpha / rank."""
+    modules: tuple[str, ...] = ("qkv", "proj", "fc1", "fc2")
+    """Linear layers of a ViT they stand beside, by the end of their name."""
+
+    def prepare(self, backbone: Backbone) -> list[Group]:
+        """Put the matrices in, and return them."""
+        try:
+            from peft import LoraConfig, inject_adapter_in_model
+        except ImportError:
+            raise MissingExtraError("finetune with adapt.kind=lora", "lora", "peft") from None
+        backbone.requires_grad_(False)
+        names = {
+            name.rsplit(".", 1)[-1] for name, layer in backbone.network.named_modules() if isinstance(layer, nn.Linear)
+        }
+        found = sorted(names & set(self.modules))
+        if not found:
+            raise SettingsError(
+                f"adapt.kind: lora finds none of {list(self.modules)} in '{backbone.config.name}' (linear layers: "
+                f"{', '.join(sorted(names)) or 'none'}); choose a ViT, or adapt.kind=partial"
+            )
+        config = LoraConfig(r=self.rank, lora_alpha=self.alpha, target_modules=found, lora_dropout=0.0)
+        inject_adapter_in_model(config, backbone.network)
+        return [Group(tuple(p for p in backbone.parameters() if p.requires_grad), 1.0)]
+
+
+Adapt = Annotated[Frozen | Partial | Full | Lora, Field(discriminator="kind")]
+
+
+def settle(backbone: Backbone) -> None:
+    """After training: fold what was put beside the weights into them, so that a plain timm network remains."""
+    for name, module in list(backbone.network.named_modules()):
+        if hasattr(module, "merge") and hasattr(module, "get_base_layer"):
+            module.merge(safe_merge=True)
+            parent = backbone.network.get_submodule(name.rpartition(".")[0])
+            setattr(parent, name.rpartition(".")[2], module.get_base_layer())
+    backbone.requires_grad_(False)
+    backbone.eval()
+
+
+def depths(backbone: Backbone) -> list[nn.Module]:
+    """Blocks of a ViT or stages of a CNN, the shallowest first."""
+    blocks: Any = getattr(backbone.network, "blocks", None) or getattr(backbone.network, "stages", None)
+    return list(blocks) if blocks is not None else [backbone.network]
+
+
+def _layered(blocks: list[nn.Module], decay: float) -> list[Group]:
+    return list(_groups(blocks, decay))
+
+
+def _groups(blocks: list[nn.Module], decay: float) -> Iterator[Group]:
+    for above, block in enumerate(reversed(blocks)):
+        block.requires_grad_(True)
+        yield Group(tuple(block.parameters()), decay**above)
+
+
+def learning(parts: list[Group]) -> int:
+    """How many numbers learn."""
+    return sum(p.numel() for group in parts for p in group.parameters)

@@ -1,0 +1,143 @@
+"""Random variants of a labelled image that keep what it is labelled for.
+
+Crops, mirrors, quarter turns and light; nothing that erases, and no crop that would cut the labelled defect away: such
+a one is drawn again, and given up after a few tries. Shapes: H×W pixels, K boxes.
+"""
+
+import os
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from pangu_cv.settings import Settings
+
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network at import otherwise
+
+import albumentations as A
+import cv2
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Pixels = NDArray[np.uint8]
+_TRIES = 5
+_LEAST_BOX = 0.3  # of its area: a box of which less is left in a crop is no longer labelled
+
+
+class AugmentConfig(Settings):
+    """What may be done to an image."""
+
+    scale: tuple[float, float] = (0.4, 1.0)
+    """Share of the image's area that a crop shows; (1, 1) shows all of it."""
+    ratio: tuple[float, float] = (0.8, 1.25)
+    """Stretch of a crop's sides against the image's."""
+    flip_lr: bool = True
+    """Mirror left and right."""
+    flip_ud: bool = True
+    """Mirror up and down; off where up means something."""
+    rot90: bool = True
+    """Quarter turns; off where direction means something."""
+    light: Share = 0.3
+    """Strength of changes of brightness and contrast, half of it for saturation."""
+    blur: Share = 0.1
+    """Chance of a mild blur (deviation up to 1 pixel)."""
+    noise: Share = 0.1
+    """Chance of mild noise (deviation up to 5 % of white)."""
+    keep: Share = 0.5
+    """Least share of the labelled defect (pixels of a mask, number of boxes) that a crop must leave."""
+
+    def build(self) -> "Augment":
+        """The maker of variants."""
+        return Augment(self)
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """An image uint8[H,W,3], its mask uint8[H,W] or None, boxes float32[K,4] (xyxy in pixels) and their classes."""
+
+    image: Pixels
+    mask: Pixels | None
+    boxes_K4: NDArray[np.float32]
+    label_K: NDArray[np.int64]
+
+
+class Augment:
+    """Draws variants; the same seed gives the same one everywhere."""
+
+    def __init__(self, config: AugmentConfig) -> None:
+        self.config = config
+        steps: list[Any] = []
+        if config.flip_lr:
+            steps.append(A.HorizontalFlip(p=0.5))
+        if config.flip_ud:
+            steps.append(A.VerticalFlip(p=0.5))
+        if config.rot90:
+            steps.append(A.RandomRotate90(p=0.75))
+        light = config.light
+        if light:
+            steps.append(A.ColorJitter(light, light, light / 2, min(0.02, light), p=0.8))
+        steps.append(A.GaussianBlur(sigma_limit=(0.1, 1.0), blur_limit=0, p=config.blur))
+        steps.append(A.GaussNoise(std_range=(0.01, 0.05), p=config.noise))
+        boxes = A.BboxParams(format="pascal_voc", label_fields=["labels"], clip=True)
+        self._compose = A.Compose(steps, bbox_params=boxes)
+
+    def __call__(self, labelled: Labelled, *, seed: int) -> Labelled:
+        """A variant; ``seed`` decides all that is random."""
+        cv2.setNumThreads(0)  # worker processes share the cores already
+        random = np.random.default_rng(seed)
+        cropped = self._cropped(labelled, random)
+        self._compose.set_random_seed(int(random.integers(2**31)))
+        parts: dict[str, Any] = {"image": cropped.image, "bboxes": cropped.boxes_K4, "labels": cropped.label_K}
+        if cropped.mask is not None:
+            parts["mask"] = cropped.mask
+        made = self._compose(**parts)
+        boxes = np.asarray(made["bboxes"], np.float32).reshape(-1, 4)
+        labels = np.asarray(made["labels"], np.int64).reshape(-1)
+        return Labelled(np.ascontiguousarray(made["image"]), made.get("mask"), boxes, labels)
+
+    def _cropped(self, labelled: Labelled, random: np.random.Generator) -> Labelled:
+        if self.config.scale[0] >= 1:
+            return labelled
+        for _ in range(_TRIES):
+            found = crop(labelled, *self._window(labelled.image.shape[:2], random))
+            if _left(labelled, found) >= self.config.keep:
+                return found
+        return labelled
+
+    def _window(self, shape: tuple[int, ...], random: np.random.Generator) -> tuple[int, int, int, int]:
+        height, width = shape
+        side = np.sqrt(random.uniform(*self.config.scale))
+        stretch = np.exp(random.uniform(*np.log(self.config.ratio)) / 2)
+        h = max(1, round(min(1.0, side * stretch) * height))
+        w = max(1, round(min(1.0, side / stretch) * width))
+        y, x = int(random.integers(height - h + 1)), int(random.integers(width - w + 1))
+        return x, y, x + w, y + h
+
+
+def crop(labelled: Labelled, x0: int, y0: int, x1: int, y1: int) -> Labelled:
+    """The window's part; boxes are cut at its edges, and left out where little of them is left."""
+    boxes = labelled.boxes_K4
+    shift = np.array([x0, y0, x0, y0], np.float32)
+    cut = np.stack(
+        [boxes[:, 0].clip(x0, x1), boxes[:, 1].clip(y0, y1), boxes[:, 2].clip(x0, x1), boxes[:, 3].clip(y0, y1)], 1
+    )
+    stays = _area(cut) >= _LEAST_BOX * np.maximum(_area(boxes), 1e-9)
+    mask = None if labelled.mask is None else np.ascontiguousarray(labelled.mask[y0:y1, x0:x1])
+    image = np.ascontiguousarray(labelled.image[y0:y1, x0:x1])
+    return Labelled(image, mask, (cut - shift)[stays], labelled.label_K[stays])
+
+
+def _left(before: Labelled, after: Labelled) -> float:
+    """Share of the labels that are left; 1 where there were none."""
+    shares = []
+    if len(before.boxes_K4):
+        shares.append(len(after.boxes_K4) / len(before.boxes_K4))
+    if before.mask is not None and before.mask.any():
+        assert after.mask is not None
+        shares.append(float((after.mask > 0).sum() / (before.mask > 0).sum()))
+    return min(shares, default=1.0)
+
+
+def _area(boxes_K4: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray((boxes_K4[:, 2] - boxes_K4[:, 0]) * (boxes_K4[:, 3] - boxes_K4[:, 1]), np.float32)

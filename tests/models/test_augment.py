@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+
+from pangu_cv.models.augment import AugmentConfig, Labelled, crop
+
+
+def labelled(side: int = 60) -> Labelled:
+    """A red square on grey, with its mask and its box."""
+    image = np.full((side, side, 3), 128, np.uint8)
+    mask = np.zeros((side, side), np.uint8)
+    image[10:18, 20:32] = (255, 0, 0)
+    mask[10:18, 20:32] = 1
+    return Labelled(image, mask, np.array([[20, 10, 32, 18]], np.float32), np.array([3]))
+
+
+STILL = AugmentConfig(light=0, blur=0, noise=0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_mask_and_boxes_move_with_the_pixels(seed: int) -> None:
+    made = STILL.build()(labelled(), seed=seed)
+    assert made.mask is not None
+    red = made.image[..., 0] > 200
+    assert np.array_equal(red, made.mask > 0)
+    ys, xs = np.nonzero(red)
+    assert len(made.boxes_K4) == 1
+    assert made.boxes_K4[0] == pytest.approx([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1])
+    assert made.label_K.tolist() == [3]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_no_crop_cuts_the_defect_away(seed: int) -> None:
+    made = STILL.model_copy(update={"scale": (0.05, 0.2), "keep": 0.5}).build()(labelled(), seed=seed)
+    assert made.mask is not None
+    assert made.mask.sum() >= 48
+
+
+def test_a_crop_that_never_keeps_it_is_given_up() -> None:
+    wide = labelled()
+    assert wide.mask is not None
+    wide.mask[:] = 1
+    made = STILL.model_copy(update={"scale": (0.05, 0.1), "keep": 0.9}).build()(wide, seed=0)
+    assert made.image.shape == wide.image.shape
+
+
+def test_same_seed_same_variant_and_another_another() -> None:
+    augment = AugmentConfig().build()
+    first, again, other = (augment(labelled(), seed=seed).image for seed in (1, 1, 2))
+    assert np.array_equal(first, again)
+    assert first.shape != other.shape or not np.array_equal(first, other)
+
+
+def test_boxes_of_which_little_is_left_are_no_longer_labelled() -> None:
+    assert len(crop(labelled(), 30, 0, 60, 60).boxes_K4) == 0
+    assert crop(labelled(), 24, 0, 60, 60).boxes_K4.tolist() == [[0, 10, 8, 18]]
+
+
+def test_images_without_labels_are_taken_as_they_come() -> None:
+    empty = Labelled(np.zeros((40, 50, 3), np.uint8), None, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    made = AugmentConfig().build()(empty, seed=4)
+    assert made.boxes_K4.shape == (0, 4)
+    assert made.mask is None
