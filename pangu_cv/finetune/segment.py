@@ -4,7 +4,7 @@ Shapes: H×W pixels of an image, S×S as the network sees it, C classes, B image
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from pangu_cv.evaluate import TorchDecider, class_mask, evaluate_segment
 from pangu_cv.features import Skipped, digest
 from pangu_cv.finetune.classify import add_skipped
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
-from pangu_cv.finetune.training import History, train
+from pangu_cv.finetune.training import History, Pool, train
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.metrics.segmentation import SegmentationOutcome
 from pangu_cv.models.adapt import learning, settle
@@ -50,11 +50,15 @@ class Masked:
 
 @dataclass(frozen=True)
 class Example:
-    """One variant as the network sees it: float32[1,3,S,S], the share of each class [1,C,S,S], what counts [1,S,S]."""
+    """One variant as the network sees it: float32[1,3,S,S], the share of each class [1,C,S,S], what counts [1,S,S].
+
+    ``grids`` are the backbone's, where it is frozen.
+    """
 
     prepared: Tensor
     share: Tensor
     counts: Tensor
+    grids: tuple[Tensor, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -166,14 +170,23 @@ def fit(
     def make(place: int, item_seed: int) -> Example:
         return example(augment(support[place].labelled, seed=item_seed), model.preprocess, classes=len(classes))
 
-    def losses_of(batch: list[Example]) -> dict[str, Tensor]:
-        device = next(model.head.parameters()).device
-        parts = (
-            torch.cat([getattr(one, name) for one in batch]).to(device) for name in ("prepared", "share", "counts")
-        )
-        return model.losses(*parts)
+    def with_grids(place: int, item_seed: int) -> Example:
+        made = make(place, item_seed)
+        with torch.no_grad():
+            return replace(made, grids=model.backbone.grids(made.prepared.to(_device(model))))
 
-    history = train(model, groups, make, losses_of, count=len(support), config=recipe.train, seed=seed)
+    def losses_of(batch: list[Example]) -> dict[str, Tensor]:
+        names = ("prepared", "share", "counts")
+        prepared, share, counts = (
+            torch.cat([getattr(one, name) for one in batch]).to(_device(model)) for name in names
+        )
+        if batch[0].grids is None:
+            return model.losses(model.logits(prepared), share, counts)
+        grids = [torch.cat(level) for level in zip(*(one.grids or () for one in batch), strict=True)]
+        return model.losses(model.logits_from_grids(prepared, grids), share, counts)
+
+    maker = make if groups else Pool(with_grids, count=len(support), size=recipe.train.pool)
+    history = train(model, groups, maker, losses_of, count=len(support), config=recipe.train, seed=seed)
     history.learning = learning(groups) + sum(p.numel() for p in model.head.parameters())
     settle(model.backbone)
     with bar("measuring") as progress:
@@ -181,6 +194,10 @@ def fit(
             TorchDecider(model), test, classes=classes, decode_spec=recipe.data.decode_spec, progress=progress
         )
     return Fitted(seed, model, tuple(one.sample for one in support), history, found.outcome, found.skipped)
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next(model.parameters()).device
 
 
 def example(labelled: Labelled, preprocess: nn.Module, *, classes: int) -> Example:

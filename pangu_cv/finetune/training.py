@@ -54,7 +54,9 @@ class TrainConfig(Settings):
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
     """Of the arithmetic; auto is bf16-mixed on a GPU and on a CPU with units for it (AMX), else 32-true."""
     workers: Annotated[int, Field(ge=0)] = 1
-    """Processes that make variants of images."""
+    """Processes that make variants of images, where the backbone learns."""
+    pool: Positive = 160
+    """Variants kept in memory with their features where the backbone is frozen (a few MB each): it sees each once."""
 
 
 @dataclass
@@ -81,6 +83,21 @@ class Draws(Dataset[Item], Generic[Item]):
         return self.make(*key)
 
 
+class Pool(Generic[Item]):
+    """A fixed number of variants, each made once and kept: what a frozen backbone says of them does not change."""
+
+    def __init__(self, make: Callable[[int, int], Item], *, count: int, size: int) -> None:
+        self.make, self.each = make, max(1, size // count)
+        self._kept: dict[tuple[int, int], Item] = {}
+
+    def __call__(self, place: int, seed: int) -> Item:
+        """One of the variants of a place."""
+        key = (place, seed % self.each)
+        if key not in self._kept:
+            self._kept[key] = self.make(place, key[1] * 7919 + place)
+        return self._kept[key]
+
+
 def keys(count: int, *, batch: int, steps: int, seed: int) -> Iterator[list[tuple[int, int]]]:
     """The (place, seed) pairs of every step: all places come equally often."""
     random = np.random.default_rng([seed, count])
@@ -104,8 +121,8 @@ def train(
 ) -> History:
     """Train what is marked as learning; ``make(place, seed)`` is one example, ``losses_of`` a batch's weighted losses.
 
-    ``groups`` are the learning parts of the backbone; all other learning parameters of ``model`` are the head's. The
-    model ends in eval mode with its averaged weights.
+    ``groups`` are the learning parts of the backbone; all other learning parameters of ``model`` are the head's. With
+    a ``Pool`` examples are made here and not in worker processes. The model ends in eval mode with averaged weights.
     """
     keep_freed_memory()
     history = History()
@@ -118,7 +135,7 @@ def train(
         loader = DataLoader(
             Draws(make),
             batch_sampler=list(keys(count, batch=config.batch, steps=config.steps, seed=seed)),  # type: ignore[arg-type]
-            num_workers=config.workers,
+            num_workers=0 if isinstance(make, Pool) else config.workers,
             collate_fn=list,
             persistent_workers=False,
         )

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from pangu_cv.settings import Settings
 
-_SKIPS = (16, 32, 48)  # channels of the pixels' own features at 1/2, 1/4 and 1/8 of the side
+_SKIPS = (16, 24, 32)  # channels of the pixels' own features at 1/2, 1/4 and 1/8 of the side
 
 
 class PixelHeadConfig(Settings):
     """Its size."""
 
-    width: Annotated[int, Field(ge=16, le=512)] = 96
+    width: Annotated[int, Field(ge=16, le=512)] = 64
     """Channels at an eighth of the side; half of them at each doubling."""
     skip: bool = True
     """Whether edges come from the pixels too; without, the head is small, quick and coarse."""
@@ -51,11 +51,12 @@ class PixelHead(nn.Module):
         self.fine = _block(width // 2 + skips[0], width // 4)
         self.classify = nn.Conv2d(width // 4, classes, 1)
         nn.init.zeros_(self.classify.weight)
+        self.to(memory_format=torch.channels_last)  # a third faster on a CPU
 
     def forward(self, images_B3SS: Tensor, grids_BDhw: Sequence[Tensor]) -> Tensor:
         """Shapes as the class says."""
         skips: list[Tensor] = []
-        x = images_B3SS
+        x = images_B3SS.contiguous(memory_format=torch.channels_last)
         for layer in self.stem:
             x = layer(x)
             skips.append(x)
@@ -76,9 +77,6 @@ def _resized(grid: Tensor, side: int) -> Tensor:
 def _block(inputs: int, outputs: int, *, stride: int = 1) -> nn.Module:
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-        nn.GroupNorm(max(1, outputs // 8), outputs),
-        nn.GELU(),
-        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
         nn.GroupNorm(max(1, outputs // 8), outputs),
         nn.GELU(),
     )

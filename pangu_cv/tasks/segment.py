@@ -61,14 +61,17 @@ class SegmentModel(nn.Module):
 
     def logits(self, prepared_B3SS: Tensor) -> Tensor:
         """float32[B,C,S/2,S/2] from the network's input."""
-        found: Tensor = self.head(prepared_B3SS, self.backbone.grids(prepared_B3SS))
+        return self.logits_from_grids(prepared_B3SS, self.backbone.grids(prepared_B3SS))
+
+    def logits_from_grids(self, prepared_B3SS: Tensor, grids_BDhw: Sequence[Tensor]) -> Tensor:
+        """The same with what the backbone says of it."""
+        found: Tensor = self.head(prepared_B3SS, grids_BDhw)
         return found
 
-    def losses(self, prepared_B3SS: Tensor, share_BCSS: Tensor, counts_BSS: Tensor) -> dict[str, Tensor]:
+    def losses(self, logits_BCss: Tensor, share_BCSS: Tensor, counts_BSS: Tensor) -> dict[str, Tensor]:
         """Cross-entropy and Dice against the share of each class in a pixel; ``counts`` is 0 where a pixel does not."""
-        logits = nn.functional.interpolate(
-            self.logits(prepared_B3SS), size=share_BCSS.shape[-2:], mode="bilinear", align_corners=False
-        ).float()
+        side = share_BCSS.shape[-2:]
+        logits = nn.functional.interpolate(logits_BCss.float(), size=side, mode="bilinear", align_corners=False)
         return {
             "cross_entropy": cross_entropy(logits, share_BCSS, counts_BSS),
             "dice": dice(logits, share_BCSS, counts_BSS),

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
@@ -16,7 +16,7 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
     Parameters
     ----------
     recipe
-        A YAML file, or the name of a shipped recipe: classify, anomaly.
+        A YAML file, or the name of a shipped recipe: classify, anomaly, segment.
     overrides
         Settings as key=value, e.g. data.path=my_images few_shot.shots=10.
     as_json
@@ -33,23 +33,36 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
     print(f"Next: pangu-cv export {result.folder} --out {Path(result.folder) / 'bundle'}")
 
 
-def figures(metrics: dict[str, object]) -> list[str]:
+def _segment(metrics: dict[str, Any]) -> list[str]:
+    first, interval = metrics["draws"][0], metrics["f1"]
+    band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval["low"] is not None else ""
+    return [
+        f"labelled masks    {first['labelled']}",
+        f"F1                {interval['mean']:.1%}{band} on {first['images']} images, {len(metrics['draws'])} draw(s)",
+        f"mean IoU          {metrics['mean_iou']['mean']:.1%}",
+        f"training          {first['seconds']:.0f} s, {first['learning']:,} numbers learnt",
+    ]
+
+
+def figures(metrics: dict[str, Any]) -> list[str]:
     """The figures of a run, a line each, for people."""
     skipped = metrics["skipped"]
-    lines = [f"left out          {len(skipped)} unreadable image(s), named in the report"] if skipped else []  # type: ignore[arg-type]
+    lines = [f"left out          {len(skipped)} unreadable image(s), named in the report"] if skipped else []
     if metrics["task"] == "classify":
         draws = metrics["draws"]
         interval = metrics["balanced_accuracy"]
-        band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval["low"] is not None else ""  # type: ignore[index]
-        first = draws[0]  # type: ignore[index]
+        band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval["low"] is not None else ""
+        first = draws[0]
         return [
             f"labelled images   {first['labelled']}",
-            f"balanced accuracy {interval['mean']:.1%}{band} on {first['images']} images, {len(draws)} draw(s)",  # type: ignore[index, arg-type]
+            f"balanced accuracy {interval['mean']:.1%}{band} on {first['images']} images, {len(draws)} draw(s)",
             f"calibration error {first['expected_calibration_error']:.1%}",
             *lines,
         ]
+    if metrics["task"] == "segment":
+        return [*_segment(metrics), *lines]
     threshold, test = metrics["threshold"], metrics["test"]
-    lines = [f"threshold         {threshold['value']:.3f}: {threshold['statement']}", *lines]  # type: ignore[index]
+    lines = [f"threshold         {threshold['value']:.3f}: {threshold['statement']}", *lines]
     if test is None:
         return lines
     names = {
@@ -58,5 +71,5 @@ def figures(metrics: dict[str, object]) -> list[str]:
         "false_alarm_rate": "false alarms",
         "recall": "recall",
     }
-    shown = [f"{label:17} {test[key]:.3f}" for key, label in names.items() if test.get(key) is not None]  # type: ignore[index,attr-defined]
+    shown = [f"{label:17} {test[key]:.3f}" for key, label in names.items() if test.get(key) is not None]
     return [*shown, *lines]
