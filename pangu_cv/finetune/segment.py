@@ -4,7 +4,7 @@ Shapes: H×W pixels of an image, S×S as the network sees it, C classes, B image
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import TorchDecider, class_mask, evaluate_segment
 from pangu_cv.features import Skipped, digest
 from pangu_cv.finetune.classify import add_skipped
+from pangu_cv.finetune.fitting import Example, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
-from pangu_cv.finetune.training import History, Pool, train
+from pangu_cv.finetune.training import History
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.metrics.segmentation import SegmentationOutcome
-from pangu_cv.models.adapt import learning, settle
 from pangu_cv.models.augment import Labelled
 from pangu_cv.progress import bar
 from pangu_cv.report.page import Page
@@ -46,19 +46,6 @@ class Masked:
 
     sample: Sample
     labelled: Labelled
-
-
-@dataclass(frozen=True)
-class Example:
-    """One variant as the network sees it: float32[1,3,S,S], the share of each class [1,C,S,S], what counts [1,S,S].
-
-    ``grids`` are the backbone's, where it is frozen.
-    """
-
-    prepared: Tensor
-    share: Tensor
-    counts: Tensor
-    grids: tuple[Tensor, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,7 +72,7 @@ def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneRes
     fitted: list[Fitted] = []
     for seed in recipe.few_shot.seeds:
         support, measured = _draw(images, test, classes, shots=recipe.few_shot.shots, seed=seed)
-        fitted.append(fit(task, recipe, classes, support, measured, seed=seed))
+        fitted.append(fit_draw(task, recipe, classes, support, measured, seed=seed))
         if len(fitted) == 1:
             _save(fitted[0], recipe, dataset, run)
         else:
@@ -150,7 +137,7 @@ def _shown(one: Masked, classes: Sequence[str]) -> frozenset[str]:
     return frozenset(classes[value] for value in np.unique(one.labelled.mask) if 0 < value < len(classes))
 
 
-def fit(
+def fit_draw(
     task: SegmentConfig,
     recipe: FinetuneRecipe,
     classes: Sequence[str],
@@ -163,32 +150,16 @@ def fit(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.build(classes)
-    groups = recipe.adapt.prepare(model.backbone)
-    model.head.requires_grad_(True)
     augment = recipe.augment.build()
 
     def make(place: int, item_seed: int) -> Example:
         return example(augment(support[place].labelled, seed=item_seed), model.preprocess, classes=len(classes))
 
-    def with_grids(place: int, item_seed: int) -> Example:
-        made = make(place, item_seed)
-        with torch.no_grad():
-            return replace(made, grids=model.backbone.grids(made.prepared.to(_device(model))))
-
-    def losses_of(batch: list[Example]) -> dict[str, Tensor]:
-        names = ("prepared", "share", "counts")
-        prepared, share, counts = (
-            torch.cat([getattr(one, name) for one in batch]).to(_device(model)) for name in names
-        )
-        if batch[0].grids is None:
-            return model.losses(model.logits(prepared), share, counts)
-        grids = [torch.cat(level) for level in zip(*(one.grids or () for one in batch), strict=True)]
+    def losses_of(prepared: Tensor, grids: Sequence[Tensor], truths: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+        share, counts = (torch.cat(parts).to(prepared.device) for parts in zip(*truths, strict=True))
         return model.losses(model.logits_from_grids(prepared, grids), share, counts)
 
-    maker = make if groups else Pool(with_grids, count=len(support), size=recipe.train.pool)
-    history = train(model, groups, maker, losses_of, count=len(support), config=recipe.train, seed=seed)
-    history.learning = learning(groups) + sum(p.numel() for p in model.head.parameters())
-    settle(model.backbone)
+    history = fit(model, recipe, make, losses_of, count=len(support), seed=seed)
     with bar("measuring") as progress:
         found = evaluate_segment(
             TorchDecider(model), test, classes=classes, decode_spec=recipe.data.decode_spec, progress=progress
@@ -196,12 +167,8 @@ def fit(
     return Fitted(seed, model, tuple(one.sample for one in support), history, found.outcome, found.skipped)
 
 
-def _device(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
-
-
 def example(labelled: Labelled, preprocess: nn.Module, *, classes: int) -> Example:
-    """Through the one resize; a pixel's share of each class is what its area held."""
+    """Through the one resize; truth is each pixel's share of a class [1,C,S,S], by area, and what counts [1,S,S]."""
     assert labelled.mask is not None
     prepared = preprocess(torch.from_numpy(labelled.image)[None])
     mask = torch.from_numpy(np.ascontiguousarray(labelled.mask)).long()
@@ -210,7 +177,7 @@ def example(labelled: Labelled, preprocess: nn.Module, *, classes: int) -> Examp
     side = prepared.shape[-1]
     share = nn.functional.interpolate(planes, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
     counts = share.sum(1)
-    return Example(prepared, share / counts.clamp(min=1e-6)[:, None], (counts > 0.5).float())
+    return Example(prepared, (share / counts.clamp(min=1e-6)[:, None], (counts > 0.5).float()))
 
 
 def _save(fitted: Fitted, recipe: FinetuneRecipe, dataset: Dataset, run: Run) -> None:

@@ -111,6 +111,7 @@ def test_lines_thinner_than_a_pixel_keep_their_share_and_ignored_pixels_do_not_c
     labelled = Labelled(np.zeros((128, 128, 3), np.uint8), mask, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
     preprocess = PreprocessConfig(image_px=32).build(mean=(0, 0, 0), std=(1, 1, 1))
     made = example(labelled, preprocess, classes=2)
-    assert made.share[0, 1, 20].sum() == pytest.approx(0.25, abs=0.02)
-    assert made.counts[0, :6].sum() == 0
-    assert made.counts[0, 12:].min() == 1
+    share, counts = made.truth
+    assert share[0, 1, 20].sum() == pytest.approx(0.25, abs=0.02)
+    assert counts[0, :6].sum() == 0
+    assert counts[0, 12:].min() == 1
