@@ -37,7 +37,18 @@ app.command("pangu_cv.verbs.predict:predict", help="Decide images with a bundle,
 app.command("pangu_cv.verbs.verify:verify", help="Check that a bundle is what was certified.")
 
 # What an absent module means for the user: the extra that brings it.
-_TRAIN = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn", "scipy", "safetensors", "matplotlib")
+_TRAIN = (
+    "torch",
+    "torchvision",
+    "timm",
+    "onnx",
+    "onnxscript",
+    "sklearn",
+    "scipy",
+    "safetensors",
+    "matplotlib",
+    "pycocotools",
+)
 _GRADIENT = ("lightning", "albumentations", "cv2")
 _EXTRA_OF = dict.fromkeys((*_TRAIN, *_GRADIENT), "train") | {
     "lightly": "dino",

@@ -87,6 +87,12 @@ def segment() -> "Made":
     return _made("segment")
 
 
+@pytest.fixture(scope="session")
+def detect() -> "Made":
+    """A detector of bright and dark squares, exported; read only."""
+    return _made("detect")
+
+
 def _made(kind: str) -> "Made":
     from tests.finetune import tiny  # brings torch in, which tests of the torch-free base do without
 

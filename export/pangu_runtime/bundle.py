@@ -19,7 +19,7 @@ VERSION = 1
 SUMS = "SHA256SUMS"
 _MEMBERS = re.compile(r"model(\.int8)?\.onnx|bundle\.json|parity\.json|golden/(\d+\.png|expected\.json)")
 
-Task = Literal["classify", "anomaly", "segment"]
+Task = Literal["classify", "anomaly", "segment", "detect"]
 
 # Outputs of the graph per task: name, shape. The input is always ``image: uint8[N,H,W,3]``, RGB, one size per call.
 # ``threshold_applied`` echoes the threshold a decision was made with, so that a moved one cannot go unseen.
@@ -27,6 +27,13 @@ CONTRACT: dict[str, dict[str, list[str | int]]] = {
     "classify": {"scores": ["N", "C"], "label": ["N"]},
     "anomaly": {"score": ["N"], "map": ["N", "H", "W"], "is_anomalous": ["N"], "threshold_applied": [1]},
     "segment": {"mask": ["N", "H", "W"], "confidence": ["N", "H", "W"]},
+    "detect": {
+        "boxes_xyxy": ["N", "K", 4],
+        "scores": ["N", "K"],
+        "labels": ["N", "K"],
+        "count": ["N"],
+        "threshold_applied": [1],
+    },
 }
 DTYPES = {
     "image": "uint8",
@@ -38,15 +45,18 @@ DTYPES = {
     "threshold_applied": "float32",
     "mask": "uint8",
     "confidence": "float32",
+    "boxes_xyxy": "float32",
+    "labels": "int64",
+    "count": "int64",
 }
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """A named threshold of the graph: its certified value, and the false-alarm rate it keeps."""
+    """A named threshold of the graph: its certified value, and the false-alarm rate it keeps (None: none is stated)."""
 
     value: float
-    false_alarm_rate: float
+    false_alarm_rate: float | None
 
 
 @dataclass(frozen=True)
@@ -105,10 +115,11 @@ def _parsed(folder: Path, manifest: dict[str, Any]) -> Bundle:
         classes = tuple(str(name) for name in manifest["classes"])
         spec = DecodeSpec.from_json(manifest["decode"])
         raw = manifest["thresholds"].get("threshold")
-        threshold = None if raw is None else Threshold(float(raw["value"]), float(raw["false_alarm_rate"]))
+        rate = None if raw is None else raw["false_alarm_rate"]
+        threshold = None if raw is None else Threshold(float(raw["value"]), None if rate is None else float(rate))
     except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
         raise BundleError(f"{where}: malformed ({type(error).__name__}: {error})") from None
-    if (task == "anomaly") != (threshold is not None):
+    if ("threshold_applied" in CONTRACT[task]) != (threshold is not None):
         raise BundleError(f"{where}: task '{task}' with thresholds {manifest['thresholds']!r}")
     return Bundle(folder, cast(Task, task), classes, spec, threshold, manifest)
 

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Outputs = Mapping[str, NDArray[Any]]
 DECISIONS = ("label", "is_anomalous")
 MAP_BLOCKS = 8
+_SAME_BOX = 0.5  # IoU from which two boxes are the same one
+_AT_THRESHOLD = 1e-4
 _ROUNDING_PX = 2  # pixels of a mask that may tip over without counting
 
 
@@ -18,13 +20,14 @@ class Limits:
     """What a certificate is held to: flipped decisions, and the largest absolute difference of a score and of a map.
 
     Scores are probabilities (classify) or multiples of a typical normal score (anomaly); maps are heat maps, or the
-    confidence of every pixel. ``mask`` is 1 - IoU of what is not background.
+    confidence of every pixel. ``mask`` is 1 - IoU of what is not background, ``box`` 1 - IoU of a found box.
     """
 
     flips: int = 0
     score: float = 1e-3
     map: float = 1e-3
     mask: float = 1e-2
+    box: float = 1e-2
 
     def to_json(self) -> dict[str, float]:
         """Plain values."""
@@ -33,23 +36,26 @@ class Limits:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Limits":
         """The inverse; certificates of tasks that came first say nothing of masks. Raises KeyError or ValueError."""
-        mask = float(values.get("mask", cls.mask))
-        return cls(int(values["flips"]), float(values["score"]), float(values["map"]), mask)
+        later = {name: float(values.get(name, default)) for name, default in (("mask", cls.mask), ("box", cls.box))}
+        return cls(int(values["flips"]), float(values["score"]), float(values["map"]), **later)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The worst of what was compared; ``flips`` counts images whose decision differs (the classes in a mask)."""
+    """The worst of what was compared.
+
+    ``flips`` counts images whose decision differs: of masks their classes, of boxes their number or class.
+    """
 
     flips: int = 0
     score: float = 0.0
     map: float = 0.0
     mask: float = 0.0
+    box: float = 0.0
 
     def within(self, limits: Limits) -> bool:
         """True where nothing exceeds its limit; NaN never does."""
-        is_near = self.score <= limits.score and self.map <= limits.map and self.mask <= limits.mask
-        return self.flips <= limits.flips and is_near
+        return all(value <= asdict(limits)[name] for name, value in asdict(self).items())
 
     def to_json(self) -> dict[str, float]:
         """Plain values."""
@@ -58,6 +64,8 @@ class Difference:
 
 def compare(expected: Outputs, found: Outputs) -> Difference:
     """The difference of the outputs for one image, batch of one, under the contract's names."""
+    if "boxes_xyxy" in expected:
+        return _compare_boxes(expected, found)
     flips = any(not np.array_equal(expected[name], found[name]) for name in DECISIONS if name in expected)
     flips = flips or ("mask" in expected and _other_classes(expected["mask"], found["mask"]))
     maps = [name for name in ("map", "confidence") if name in expected]
@@ -74,6 +82,33 @@ def _largest(expected: NDArray[Any], found: NDArray[Any]) -> float:
     if expected.shape != found.shape or not (np.isfinite(expected).all() and np.isfinite(found).all()):
         return float("inf")
     return float(np.abs(expected.astype(np.float64) - found).max(initial=0.0))
+
+
+def _compare_boxes(expected: Outputs, found: Outputs) -> Difference:
+    """Box by box those that count as found; one whose score lies at the threshold may fall on either side of it."""
+    threshold = float(expected["threshold_applied"][0])
+    moved = _largest(expected["threshold_applied"], found["threshold_applied"])
+    free = list(range(int(found["count"][0])))
+    score, box, unmatched = moved, 0.0, 0
+    for at in range(int(expected["count"][0])):
+        mine, label = expected["boxes_xyxy"][0][at], expected["labels"][0][at]
+        overlaps = {i: _iou(mine, found["boxes_xyxy"][0][i]) for i in free if found["labels"][0][i] == label}
+        best = max(overlaps, key=overlaps.__getitem__, default=None)
+        if best is None or overlaps[best] < _SAME_BOX:
+            unmatched += abs(float(expected["scores"][0][at]) - threshold) > _AT_THRESHOLD
+            continue
+        free.remove(best)
+        box = max(box, 1 - overlaps[best])
+        score = max(score, abs(float(expected["scores"][0][at]) - float(found["scores"][0][best])))
+    unmatched += sum(abs(float(found["scores"][0][i]) - threshold) > _AT_THRESHOLD for i in free)
+    return Difference(flips=int(unmatched > 0), score=score, box=box)
+
+
+def _iou(one: NDArray[Any], other: NDArray[Any]) -> float:
+    low, high = np.maximum(one[:2], other[:2]), np.minimum(one[2:], other[2:])
+    inter = float(np.prod(np.clip(high - low, 0, None)))
+    areas = [float(np.prod(box[2:] - box[:2])) for box in (one, other)]
+    return inter / max(sum(areas) - inter, 1e-9)
 
 
 def _other_classes(expected: NDArray[Any], found: NDArray[Any]) -> bool:
@@ -106,13 +141,14 @@ def worst(differences: Iterable[Difference]) -> Difference:
         score=max((d.score for d in items), default=0.0),
         map=max((d.map for d in items), default=0.0),
         mask=max((d.mask for d in items), default=0.0),
+        box=max((d.box for d in items), default=0.0),
     )
 
 
 def recordable(outputs: Outputs) -> dict[str, Any]:
     """Outputs for one image as JSON; maps and masks become 8 by 8 blocks, enough to see that they moved."""
     record: dict[str, Any] = {}
-    for name, value in compact(outputs).items():
+    for name, value in _shortened(compact(outputs)).items():
         record[name] = np.round(value.astype(np.float64), 6).tolist() if value.dtype != bool else value.tolist()
     return record
 
@@ -140,3 +176,11 @@ def _block_shares(mask_HW: NDArray[Any]) -> NDArray[np.float64]:
 
 
 _BLOCKS = {"map": _block_means, "confidence": _block_means, "mask": _block_shares}
+
+
+def _shortened(outputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Of boxes those that count as found, so that a record of a thousand images stays small."""
+    if "boxes_xyxy" not in outputs:
+        return outputs
+    count = max(1, int(outputs["count"][0]))
+    return {n: v[:, :count] if n in ("boxes_xyxy", "scores", "labels") else v for n, v in outputs.items()}

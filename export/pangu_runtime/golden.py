@@ -16,7 +16,7 @@ from pangu_runtime.errors import BundleError
 from pangu_runtime.predictor import Predictor
 
 # Tighter than a certificate's: the same graph on another processor differs by rounding only.
-REPLAY_LIMITS = Limits(flips=0, score=2e-4, map=2e-4, mask=1e-2)
+REPLAY_LIMITS = Limits(flips=0, score=2e-4, map=2e-4, mask=1e-2, box=1e-3)
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from pangu_runtime.errors import BundleError, ImageError, RuntimeLimitError
 log = logging.getLogger("pangu_runtime")
 
 Pixels = NDArray[np.uint8]
+_PER_IMAGE = ("boxes_xyxy", "scores", "labels", "count")
 BATCH_PIXELS = 4_000_000  # images of one size share a call up to this many pixels, so that memory stays bounded
 
 
@@ -84,14 +85,33 @@ class MaskPrediction:
         return {"image": self.source, "width": width, "height": height, "pixels": self.pixels}
 
 
-Prediction = ClassPrediction | AnomalyPrediction | MaskPrediction
+@dataclass(frozen=True)
+class BoxPrediction:
+    """Boxes that score at least ``threshold``, the best first: ``boxes_xyxy`` float32[K,4] in pixels of the image."""
+
+    source: str
+    labels: tuple[str, ...]
+    scores_K: NDArray[np.float32]
+    boxes_xyxy: NDArray[np.float32]
+    threshold: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        found = [
+            {"label": label, "score": round(float(score), 6), "box_xyxy": [round(float(v), 2) for v in box]}
+            for label, score, box in zip(self.labels, self.scores_K, self.boxes_xyxy, strict=True)
+        ]
+        return {"image": self.source, "boxes": found, "threshold": self.threshold}
+
+
+Prediction = ClassPrediction | AnomalyPrediction | MaskPrediction | BoxPrediction
 
 
 class Predictor:
     """Runs one bundle; safe to share between threads.
 
-    ``threshold`` moves the decision of an anomaly bundle without a new export; the move is logged and stands in every
-    prediction. ``threads`` defaults to all cores.
+    ``threshold`` moves the decision of an anomaly or detect bundle without a new export; the move is logged and stands
+    in every prediction. ``threads`` defaults to all cores.
     """
 
     def __init__(
@@ -170,10 +190,20 @@ class Predictor:
                 for source, mask, confidence in zip(sources, out["mask"], out["confidence"], strict=True)
             ]
         threshold = float(out["threshold_applied"][0])
+        if self.bundle.task == "detect":
+            return [
+                self._boxes(source, {n: v[at] for n, v in out.items() if n in _PER_IMAGE}, threshold)
+                for at, source in enumerate(sources)
+            ]
         return [
             AnomalyPrediction(source, float(score), bool(flag), threshold, map_HW)
             for source, score, flag, map_HW in zip(sources, out["score"], out["is_anomalous"], out["map"], strict=True)
         ]
+
+    def _boxes(self, source: str, out: dict[str, NDArray[Any]], threshold: float) -> BoxPrediction:
+        kept = slice(int(out["count"]))
+        labels = tuple(self.bundle.classes[label] for label in out["labels"][kept].tolist())
+        return BoxPrediction(source, labels, out["scores"][kept], out["boxes_xyxy"][kept], threshold)
 
 
 def _session(bundle: Bundle, threads: int | None) -> ort.InferenceSession:

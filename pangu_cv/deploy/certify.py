@@ -95,6 +95,8 @@ def _decision(expected: dict[str, Any], predictor: Predictor) -> str:
         return classes[int(expected["label"][0])]
     if "mask" in expected:
         return ", ".join(classes[value] for value in np.unique(expected["mask"]))
+    if "count" in expected:
+        return "boxes" if int(expected["count"][0]) else "no box"
     return "anomalous" if bool(expected["is_anomalous"][0]) else "normal"
 
 

@@ -15,6 +15,7 @@ from pangu_cv.features import Progress
 from pangu_cv.runs import environment
 from pangu_cv.staging import staged_folder, write_json
 from pangu_cv.tasks.anomaly import AnomalyModel
+from pangu_cv.tasks.detect import SET_BY_HAND, DetectModel
 from pangu_cv.tasks.saved import SavedModel, load_model
 from pangu_runtime import golden
 from pangu_runtime.bundle import FORMAT, VERSION, contract, file_sha256, open_bundle, write_sums
@@ -69,11 +70,15 @@ def _refuse(checkpoint: Path, certificate: Certificate) -> None:
     path = checkpoint.parent / "parity-failed.json"
     write_json(path, certificate.record)
     worst, limits = certificate.difference, certificate.limits
+    told = [
+        f"{name}s by {getattr(worst, name):.2g} (limit {getattr(limits, name):.2g})"
+        for name in ("score", "map", "mask", "box")
+        if getattr(worst, name) > 0
+    ]
     raise CertificateError(
         f"the exported graph does not decide like the trained model: {worst.flips} of {certificate.images} decisions "
-        f"differ (limit {limits.flips}), scores by {worst.score:.2g} (limit {limits.score:.2g}), maps by "
-        f"{worst.map:.2g} (limit {limits.map:.2g}), masks by {worst.mask:.2g} "
-        f"(limit {limits.mask:.2g}). No bundle was written; the certificate is {path}"
+        f"differ (limit {limits.flips}){''.join(f', {one}' for one in told)}. No bundle was written; the certificate "
+        f"is {path}"
     )
 
 
@@ -88,6 +93,8 @@ def _manifest(saved: SavedModel, classes: tuple[str, ...]) -> dict[str, Any]:
             "false_alarm_rate": calibration.certified_rate,
             "statement": calibration.explain(),
         }
+    elif isinstance(model, DetectModel):
+        thresholds["threshold"] = {"value": float(model.threshold), "false_alarm_rate": None, "statement": SET_BY_HAND}
     task = model.config.kind
     return {
         "format": FORMAT,

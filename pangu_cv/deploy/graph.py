@@ -11,7 +11,6 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from pangu_cv.tasks import TaskModel
-from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_runtime.bundle import CONTRACT
 
 OPSET = 20  # the first with antialiased Resize as torch computes it, in the exporter and in onnxruntime on CPU and WASM
@@ -21,7 +20,8 @@ def write_graph(model: TaskModel, path: Path, *, classes: tuple[str, ...]) -> No
     """Trace with a batch of two odd-sized images, batch, height and width left open; check and write."""
     image = torch.randint(0, 256, (2, 67, 91, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     sizes = {0: torch.export.Dim("N"), 1: torch.export.Dim("H"), 2: torch.export.Dim("W")}
-    arguments = (image, model.threshold) if isinstance(model, AnomalyModel) else (image,)
+    given = getattr(model, "threshold", None)
+    arguments = (image,) if given is None else (image, given)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns of its own internals
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -38,9 +38,9 @@ def write_graph(model: TaskModel, path: Path, *, classes: tuple[str, ...]) -> No
     assert program is not None
     proto = program.model_proto
     threshold = None
-    if isinstance(model, AnomalyModel):
-        threshold = float(model.threshold)
-        _give_default(proto, "threshold", model.threshold.numpy())
+    if given is not None:
+        threshold = float(given)
+        _give_default(proto, "threshold", given.numpy())
     helper.set_model_props(
         proto, {"pangu_cv.classes": json.dumps(list(classes)), "pangu_cv.threshold": json.dumps(threshold)}
     )

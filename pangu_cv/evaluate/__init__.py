@@ -3,6 +3,7 @@
 from pangu_cv.evaluate.anomaly import evaluate_anomaly
 from pangu_cv.evaluate.classify import evaluate_classify
 from pangu_cv.evaluate.decider import Decider, Evaluated, Loaders, TorchDecider, matching_mask, test_samples
+from pangu_cv.evaluate.detect import evaluate_detect, found_boxes, true_boxes
 from pangu_cv.evaluate.segment import class_mask, evaluate_segment
 
 __all__ = [
@@ -13,7 +14,10 @@ __all__ = [
     "class_mask",
     "evaluate_anomaly",
     "evaluate_classify",
+    "evaluate_detect",
     "evaluate_segment",
+    "found_boxes",
     "matching_mask",
     "test_samples",
+    "true_boxes",
 ]

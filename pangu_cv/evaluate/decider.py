@@ -14,7 +14,6 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 from pangu_cv.features import Skipped, read_ahead
 from pangu_cv.tasks import TaskModel
-from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_runtime.bundle import CONTRACT
 from pangu_runtime.decode import DecodeSpec, decode
 
@@ -40,7 +39,7 @@ class TorchDecider:
         """Outputs by name."""
         model, images = self.model, torch.from_numpy(images_NHW3)
         with torch.inference_mode():
-            outputs = model(images, model.threshold) if isinstance(model, AnomalyModel) else model(images)
+            outputs = model(images, model.threshold) if hasattr(model, "threshold") else model(images)
         return dict(zip(CONTRACT[model.config.kind], [o.numpy() for o in outputs], strict=True))
 
 

@@ -2,6 +2,7 @@
 
 from pangu_cv.finetune.anomaly import finetune_anomaly
 from pangu_cv.finetune.classify import finetune_classify
+from pangu_cv.finetune.detect import finetune_detect
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
 from pangu_cv.finetune.segment import finetune_segment
 
@@ -13,6 +14,8 @@ def finetune(recipe: FinetuneRecipe) -> FinetuneResult:
     match recipe.task.kind:
         case "classify":
             return finetune_classify(recipe, recipe.task)
+        case "detect":
+            return finetune_detect(recipe, recipe.task)
         case "segment":
             return finetune_segment(recipe, recipe.task)
         case _:

@@ -3,33 +3,118 @@
 Shapes: H×W pixels of an image, S×S as the network sees it, K boxes of an image, C classes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
+from pangu_cv.errors import DataError, ImageError, SettingsError
+from pangu_cv.evaluate import TorchDecider, evaluate_detect
+from pangu_cv.features import Skipped, digest
+from pangu_cv.finetune.classify import add_skipped
+from pangu_cv.finetune.draws import Kept, draw_support, parts_of
 from pangu_cv.finetune.fitting import Example, fit
-from pangu_cv.finetune.recipe import FinetuneRecipe
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
 from pangu_cv.finetune.training import History
+from pangu_cv.metrics.detection import DetectionOutcome
+from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.augment import Augment, Labelled
 from pangu_cv.models.box_prior import PriorFit, level_sizes
+from pangu_cv.progress import bar
+from pangu_cv.report.detection import detection_report
+from pangu_cv.report.page import Page
+from pangu_cv.report.training import training_curves
+from pangu_cv.runs import Run
 from pangu_cv.tasks.detect import DetectConfig, DetectModel
+from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
+from pangu_runtime.decode import DecodeSpec, decode
 
 _PRIOR_VARIANTS = 4
 
 
 @dataclass(frozen=True)
-class Boxed:
-    """An image in memory with its boxes."""
+class Fitted:
+    """A fitted model, how training went, and what it does on the test images."""
 
-    sample: Sample
-    labelled: Labelled
+    seed: int
+    model: DetectModel
+    support: tuple[Sample, ...]
+    history: History
+    outcome: DetectionOutcome
+    skipped: tuple[Skipped, ...]
 
 
-def labelled(image: np.ndarray, sample: Sample, classes: Sequence[str]) -> Labelled:
+def finetune_detect(recipe: FinetuneRecipe, task: DetectConfig) -> FinetuneResult:
+    """Run the recipe; raises PanguError for what the user can mend."""
+    if recipe.grow_from or recipe.forget:
+        raise SettingsError("grow_from and forget are for task.kind=anomaly")
+    dataset = recipe.data.read()
+    pool, test = parts_of(dataset, lambda s: s.boxes is not None, needs="boxes")
+    contents = {s: frozenset(box.label for box in s.boxes or ()) for s in pool}
+    classes = tuple(sorted(set().union(*contents.values())))
+    if not classes:
+        raise DataError(f"{dataset.root}: no image of the training part has a box")
+    run = Run.start(recipe.output, name="detect", recipe=recipe)
+    fitted: list[Fitted] = []
+    for seed in recipe.few_shot.seeds:
+        support, measured = draw_support(pool, test, contents, shots=recipe.few_shot.shots, seed=seed)
+        fitted.append(fit_draw(task, recipe, classes, support, measured, seed=seed))
+        if len(fitted) == 1:
+            provenance = Provenance(
+                decode=recipe.data.decode_spec,
+                recipe_hash=digest(recipe.model_dump(mode="json")),
+                data_hash=data_hash([s.path for s in fitted[0].support], dataset.root),
+                data_licence=recipe.data.licence,
+            )
+            save_model(SavedModel(fitted[0].model, provenance, parent_of(fitted[0].model)), run.model)
+    metrics = _metrics(fitted) | {
+        "doubts": doubts(fitted[0].model.backbone.source, recipe.data),
+        "notes": list(dataset.notes),
+    }
+    run.write_metrics(metrics)
+    _report(run, recipe, fitted, dataset.notes)
+    return FinetuneResult(run.folder, run.model, run.report, metrics)
+
+
+def fit_draw(
+    task: DetectConfig,
+    recipe: FinetuneRecipe,
+    classes: Sequence[str],
+    support: Sequence[Sample],
+    test: Sequence[Sample],
+    *,
+    seed: int,
+) -> Fitted:
+    """Train on a draw and measure."""
+    readable, lost = _readable(support, recipe.data.decode_spec)
+    model, history = fit_boxes(task, recipe, classes, readable, seed=seed)
+    with bar("measuring") as progress:
+        found = evaluate_detect(
+            TorchDecider(model), test, classes=classes, decode_spec=recipe.data.decode_spec, progress=progress
+        )
+    return Fitted(seed, model, tuple(readable), history, found.outcome, (*lost, *found.skipped))
+
+
+def _readable(support: Sequence[Sample], spec: DecodeSpec) -> tuple[list[Sample], list[Skipped]]:
+    readable, lost = [], []
+    for sample in support:
+        try:
+            decode(sample.path, spec=spec)
+            readable.append(sample)
+        except ImageError as error:
+            lost.append(Skipped(sample.path, error.reason, str(error)))
+    if not any(sample.boxes for sample in readable):
+        raise DataError(f"none of the {len(support)} images drawn can be read and has a box; first: {lost[:1]}")
+    return readable, lost
+
+
+def labelled(image: np.ndarray[Any, Any], sample: Sample, classes: Sequence[str]) -> Labelled:
     """An image with the boxes of its sample."""
     boxes = sample.boxes or ()
     corners = np.array([box.xyxy for box in boxes], np.float32).reshape(-1, 4)
@@ -37,17 +122,19 @@ def labelled(image: np.ndarray, sample: Sample, classes: Sequence[str]) -> Label
 
 
 def fit_boxes(
-    task: DetectConfig, recipe: FinetuneRecipe, classes: Sequence[str], support: Sequence[Labelled], *, seed: int
+    task: DetectConfig, recipe: FinetuneRecipe, classes: Sequence[str], support: Sequence[Sample], *, seed: int
 ) -> tuple[DetectModel, History]:
-    """A model trained on a draw."""
+    """A model trained on readable images with boxes."""
+    spec = recipe.data.decode_spec
+    load = Kept(lambda s: labelled(decode(s.path, spec=spec), s, classes), lambda one: one.image.nbytes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.build(classes)
     augment = recipe.augment.build()
-    start(model, support, augment, seed=seed)
+    start(model, (load(sample) for sample in support), augment, seed=seed)
 
     def make(place: int, item_seed: int) -> Example:
-        return example(augment(support[place], seed=item_seed), model.preprocess)
+        return example(augment(load(support[place]), seed=item_seed), model.preprocess)
 
     def losses_of(prepared: Tensor, grids: Sequence[Tensor], truths: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         dense = model.head(prepared, grids)
@@ -58,7 +145,7 @@ def fit_boxes(
 
 
 @torch.no_grad()
-def start(model: DetectModel, support: Sequence[Labelled], augment: Augment, *, seed: int) -> None:
+def start(model: DetectModel, support: Iterable[Labelled], augment: Augment, *, seed: int) -> None:
     """Prototypes and sizes from the labelled boxes, seen in a few variants each."""
     head = model.head
     prior = PriorFit(features=len(head.prior_mean), classes=len(model.classes))
@@ -81,3 +168,41 @@ def example(labelled: Labelled, preprocess: nn.Module) -> Example:
     side = prepared.shape[-1]
     scale = torch.tensor([side / width, side / height] * 2)
     return Example(prepared, (torch.from_numpy(labelled.boxes_K4) * scale, torch.from_numpy(labelled.label_K)))
+
+
+def _metrics(fitted: Sequence[Fitted]) -> dict[str, Any]:
+    skipped = tuple({s.path: s for one in fitted for s in one.skipped}.values())
+    return {
+        "task": "detect",
+        "ap": mean_interval([one.outcome.ap for one in fitted]).as_json(),
+        "ap50": mean_interval([one.outcome.ap50 for one in fitted]).as_json(),
+        "draws": [
+            {
+                "seed": one.seed,
+                "labelled": len(one.support),
+                "seconds": one.history.seconds,
+                "learning": one.history.learning,
+                **one.outcome.summary(),
+            }
+            for one in fitted
+        ],
+        "skipped": skipped_json(skipped),
+    }
+
+
+def _report(run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted], notes: Sequence[str]) -> None:
+    first, spec = fitted[0], recipe.data.decode_spec
+    classes = first.outcome.classes
+    subtitle = f"{len(classes)} classes from {len(first.support)} images, measured on {len(first.outcome.paths)} images"
+    page = Page(f"Detection in {dataset_title(recipe.data.path)}", subtitle)
+    detection_report(page, first.outcome, load_image=lambda path: decode(Path(path), spec=spec))
+    training_curves(page, first.history.losses, seconds=first.history.seconds)
+    if len(fitted) > 1:
+        rows = [(one.seed, f"{one.outcome.ap50:.1%}", f"{one.outcome.ap:.1%}") for one in fitted]
+        page.section("All draws", "The same recipe on other images. The pictures above are of the first draw.")
+        page.table(["seed", "AP50", "AP"], rows)
+    for note in notes:
+        page.note(note)
+    add_skipped(page, first.skipped)
+    page.details("The recipe", recipe.to_yaml())
+    page.write(run.report)

@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from pangu_cv.data.config import dataset_title
-from pangu_cv.data.few_shot import holdout
-from pangu_cv.data.few_shot_contents import draw_containing
 from pangu_cv.data.masks import IGNORE
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import TorchDecider, class_mask, evaluate_segment
 from pangu_cv.features import Skipped, digest
 from pangu_cv.finetune.classify import add_skipped
+from pangu_cv.finetune.draws import Kept, draw_support, parts_of
 from pangu_cv.finetune.fitting import Example, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
 from pangu_cv.finetune.training import History
@@ -34,18 +33,10 @@ from pangu_cv.report.training import training_curves
 from pangu_cv.runs import Run
 from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
 from pangu_cv.tasks.segment import SegmentConfig, SegmentModel
-from pangu_runtime.decode import DecodeSpec, decode
+from pangu_runtime.decode import DecodeSpec, decode, peek
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_LABELS = np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True)
-class Masked:
-    """An image in memory with its mask of class numbers."""
-
-    sample: Sample
-    labelled: Labelled
 
 
 @dataclass(frozen=True)
@@ -66,48 +57,33 @@ def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneRes
         raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
     classes = dataset.mask_classes or ("background", "defect")
-    pool, test = parts_of(dataset)
+    pool, test = parts_of(dataset, lambda s: s.mask is not None, needs="a mask")
+    contents, lost = survey(pool, classes=classes, spec=recipe.data.decode_spec)
     run = Run.start(recipe.output, name="segment", recipe=recipe)
-    images, lost = load(pool, classes=classes, spec=recipe.data.decode_spec)
     fitted: list[Fitted] = []
     for seed in recipe.few_shot.seeds:
-        support, measured = _draw(images, test, classes, shots=recipe.few_shot.shots, seed=seed)
+        support, measured = draw_support(list(contents), test, contents, shots=recipe.few_shot.shots, seed=seed)
         fitted.append(fit_draw(task, recipe, classes, support, measured, seed=seed))
         if len(fitted) == 1:
             _save(fitted[0], recipe, dataset, run)
-        else:
-            fitted[-1].model.cpu()
     metrics = _metrics(fitted, lost) | {"doubts": doubts(fitted[0].model.backbone.source, recipe.data)}
     run.write_metrics(metrics)
     _report(run, recipe, fitted, lost)
     return FinetuneResult(run.folder, run.model, run.report, metrics)
 
 
-def parts_of(dataset: Dataset) -> tuple[tuple[Sample, ...], tuple[Sample, ...]]:
-    """Images with masks to draw from, and those to measure on (test, else val, else none of its own)."""
-    masked = [s for s in dataset if s.mask is not None]
-    if not masked:
-        raise DataError(f"{dataset.root}: no image has a mask (layout {dataset.layout}); segment needs some")
-    splits = {s.split for s in masked}
-    test = next((name for name in ("test", "val") if name in splits), None)
-    if test is None or splits == {test}:
-        return tuple(masked), ()
-    pool = tuple(s for s in masked if s.split == "train") or tuple(s for s in masked if s.split != test)
-    return pool, tuple(s for s in masked if s.split == test)
-
-
-def load(
+def survey(
     samples: Sequence[Sample], *, classes: Sequence[str], spec: DecodeSpec
-) -> tuple[list[Masked], tuple[Skipped, ...]]:
-    """Images and masks, decoded once; what cannot be read or does not fit is named and left out."""
-    found: list[Masked] = []
+) -> tuple[dict[Sample, frozenset[str]], tuple[Skipped, ...]]:
+    """The classes that each usable mask shows, the background left out; what does not fit is named and left out."""
+    found: dict[Sample, frozenset[str]] = {}
     lost: list[Skipped] = []
     with bar("reading masks") as progress:
         for done, sample in enumerate(samples, start=1):
             try:
-                image = decode(sample.path, spec=spec)
-                mask = class_mask(sample, image.shape[:2], classes=len(classes))
-                found.append(Masked(sample, Labelled(image, mask, _NO_BOXES, _NO_LABELS)))
+                header = peek(sample.path, spec=spec)
+                mask = class_mask(sample, (header.height_px, header.width_px), classes=len(classes))
+                found[sample] = frozenset(classes[value] for value in np.unique(mask) if 0 < value < len(classes))
             except ImageError as error:
                 lost.append(Skipped(sample.path, error.reason, str(error)))
             progress(done, len(samples))
@@ -116,32 +92,11 @@ def load(
     return found, tuple(lost)
 
 
-def _draw(
-    images: Sequence[Masked], test: Sequence[Sample], classes: Sequence[str], *, shots: int | None, seed: int
-) -> tuple[list[Masked], tuple[Sample, ...]]:
-    """The images a run may see, and those it is measured on."""
-    of_sample = {one.sample: one for one in images}
-    samples = list(of_sample)
-    kept = samples if test or shots is not None else list(holdout(samples, fraction=0.2, seed=seed).kept)
-    contents = {s: _shown(of_sample[s], classes) for s in kept}
-    drawn = draw_containing(kept, contents, shots=shots, seed=seed)
-    measured = tuple(test) or (drawn.rest if shots is not None else tuple(s for s in samples if s not in set(kept)))
-    if not measured:
-        raise DataError("no image is left to measure on; lower few_shot.shots or add a test split")
-    return [of_sample[s] for s in drawn.support], measured
-
-
-def _shown(one: Masked, classes: Sequence[str]) -> frozenset[str]:
-    """Classes in the mask, the background left out."""
-    assert one.labelled.mask is not None
-    return frozenset(classes[value] for value in np.unique(one.labelled.mask) if 0 < value < len(classes))
-
-
 def fit_draw(
     task: SegmentConfig,
     recipe: FinetuneRecipe,
     classes: Sequence[str],
-    support: Sequence[Masked],
+    support: Sequence[Sample],
     test: Sequence[Sample],
     *,
     seed: int,
@@ -150,10 +105,11 @@ def fit_draw(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.build(classes)
-    augment = recipe.augment.build()
+    augment, spec = recipe.augment.build(), recipe.data.decode_spec
+    load = Kept(lambda s: labelled(s, classes=len(classes), spec=spec), lambda one: one.image.nbytes)
 
     def make(place: int, item_seed: int) -> Example:
-        return example(augment(support[place].labelled, seed=item_seed), model.preprocess, classes=len(classes))
+        return example(augment(load(support[place]), seed=item_seed), model.preprocess, classes=len(classes))
 
     def losses_of(prepared: Tensor, grids: Sequence[Tensor], truths: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         share, counts = (torch.cat(parts).to(prepared.device) for parts in zip(*truths, strict=True))
@@ -164,14 +120,20 @@ def fit_draw(
         found = evaluate_segment(
             TorchDecider(model), test, classes=classes, decode_spec=recipe.data.decode_spec, progress=progress
         )
-    return Fitted(seed, model, tuple(one.sample for one in support), history, found.outcome, found.skipped)
+    return Fitted(seed, model, tuple(support), history, found.outcome, found.skipped)
 
 
-def example(labelled: Labelled, preprocess: nn.Module, *, classes: int) -> Example:
+def labelled(sample: Sample, *, classes: int, spec: DecodeSpec) -> Labelled:
+    """A sample's pixels and mask; raises ImageError."""
+    image = decode(sample.path, spec=spec)
+    return Labelled(image, class_mask(sample, image.shape[:2], classes=classes), _NO_BOXES, _NO_LABELS)
+
+
+def example(shown: Labelled, preprocess: nn.Module, *, classes: int) -> Example:
     """Through the one resize; truth is each pixel's share of a class [1,C,S,S], by area, and what counts [1,S,S]."""
-    assert labelled.mask is not None
-    prepared = preprocess(torch.from_numpy(labelled.image)[None])
-    mask = torch.from_numpy(np.ascontiguousarray(labelled.mask)).long()
+    assert shown.mask is not None
+    prepared = preprocess(torch.from_numpy(shown.image)[None])
+    mask = torch.from_numpy(np.ascontiguousarray(shown.mask)).long()
     planes = nn.functional.one_hot(mask.clamp(max=classes - 1), classes).permute(2, 0, 1)[None].float()
     planes = planes * (mask != IGNORE)
     side = prepared.shape[-1]

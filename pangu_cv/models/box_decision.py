@@ -31,9 +31,9 @@ def decide(boxes_NP4: Tensor, scores_NPC: Tensor, *, count: int, overlap: float)
     boxes_NK4 = boxes_NP4.gather(1, place_NK[..., None].expand(-1, -1, 4))
     labels_NK = label_NP.gather(1, place_NK)
     scores_NK = scores_NK * survivors(boxes_NK4, labels_NK, overlap=overlap)
-    order_NK = scores_NK.argsort(dim=1, descending=True, stable=True)
+    scores_NK, order_NK = scores_NK.topk(kept, dim=1)  # the suppressed go to the end
     boxes_NK4 = boxes_NK4.gather(1, order_NK[..., None].expand(-1, -1, 4))
-    return Boxes(boxes_NK4, scores_NK.gather(1, order_NK), labels_NK.gather(1, order_NK))
+    return Boxes(boxes_NK4, scores_NK, labels_NK.gather(1, order_NK))
 
 
 def survivors(boxes_NK4: Tensor, labels_NK: Tensor, *, overlap: float) -> Tensor:

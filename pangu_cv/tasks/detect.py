@@ -19,6 +19,7 @@ from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.pyramid import STRIDES
 from pangu_cv.settings import Settings
 
+SET_BY_HAND = "set in the recipe (task.threshold); no rate of false alarms is certified for it"
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 

@@ -16,7 +16,7 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
     Parameters
     ----------
     recipe
-        A YAML file, or the name of a shipped recipe: classify, anomaly, segment.
+        A YAML file, or the name of a shipped recipe: classify, anomaly, segment, detect.
     overrides
         Settings as key=value, e.g. data.path=my_images few_shot.shots=10.
     as_json
@@ -31,6 +31,18 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
         print(line)
     print(f"\nmodel   {result.model}\nreport  {result.report}")
     print(f"Next: pangu-cv export {result.folder} --out {Path(result.folder) / 'bundle'}")
+
+
+def _detect(metrics: dict[str, Any]) -> list[str]:
+    first, loose, strict = metrics["draws"][0], metrics["ap50"], metrics["ap"]
+    band = f" [{loose['low']:.1%}, {loose['high']:.1%}]" if loose["low"] is not None else ""
+    return [
+        f"labelled images   {first['labelled']}",
+        f"AP50              {loose['mean']:.1%}{band} on {first['images']} images, {len(metrics['draws'])} draw(s)",
+        f"AP                {strict['mean']:.1%}",
+        f"training          {first['seconds']:.0f} s, {first['learning']:,} numbers learnt",
+        *(f"! {note}" for note in metrics["notes"]),
+    ]
 
 
 def _segment(metrics: dict[str, Any]) -> list[str]:
@@ -59,6 +71,8 @@ def figures(metrics: dict[str, Any]) -> list[str]:
             f"calibration error {first['expected_calibration_error']:.1%}",
             *lines,
         ]
+    if metrics["task"] == "detect":
+        return [*_detect(metrics), *lines]
     if metrics["task"] == "segment":
         return [*_segment(metrics), *lines]
     threshold, test = metrics["threshold"], metrics["test"]

@@ -14,7 +14,7 @@ from pangu_cv.progress import bar
 from pangu_cv.report.heat_map import overlay
 from pangu_cv.staging import staged_folder, write_json
 from pangu_runtime.images import list_images
-from pangu_runtime.predictor import AnomalyPrediction, MaskPrediction, Prediction, Predictor
+from pangu_runtime.predictor import AnomalyPrediction, BoxPrediction, MaskPrediction, Prediction, Predictor
 
 
 def predict(
@@ -91,6 +91,9 @@ def _line(result: Prediction) -> str:
     if isinstance(result, AnomalyPrediction):
         verdict = "ANOMALY" if result.is_anomalous else "normal"
         return f"{verdict:8} {result.score:7.3f} (threshold {result.threshold:.3f})  {result.source}"
+    if isinstance(result, BoxPrediction):
+        found = (f"{label} {score:.0%}" for label, score in zip(result.labels, result.scores_K, strict=True))
+        return f"{', '.join(found) or 'nothing':24} {result.source}"
     if isinstance(result, MaskPrediction):
         shares = (f"{name} {count / result.mask_HW.size:.1%}" for name, count in result.pixels.items() if count)
         return f"{', '.join(shares) or 'nothing':24} {result.source}"

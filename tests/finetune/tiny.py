@@ -23,7 +23,8 @@ NETWORK = (
 )
 QUICK = (
     "few_shot.shots=3",
-    "train.steps=40",
+    "train.steps=80",
+    "train.lr=5e-3",
     "train.batch=3",
     "train.workers=0",
     "train.ema=0.5",
@@ -99,6 +100,26 @@ def masked(root: Path, *, train: int = 4, test: int = 2, side: int = 64) -> Path
     return root
 
 
+def boxed(root: Path, *, train: int = 6, test: int = 3, side: int = 64) -> Path:
+    """Bright and dark squares on noise, in the VOC layout; every third image shows none."""
+    random = np.random.default_rng(5)
+    for folder in ("JPEGImages", "Annotations", "ImageSets/Main"):
+        (root / folder).mkdir(parents=True)
+    for part, count in (("train", train), ("test", test)):
+        names = [f"{part}{number}" for number in range(count)]
+        (root / "ImageSets" / "Main" / f"{part}.txt").write_text("\n".join(names))
+        for number, name in enumerate(names):
+            image, objects = picture(COLOURS["blue"], 4000 + number, height=side, width=side + 16), ""
+            for label, value in (("dark", 10), ("light", 250)) if number % 3 else ():
+                x, y = int(random.integers(2, side - 12)), 4 if label == "dark" else side // 2 + 4
+                image[y : y + 24, x : x + 24] = value
+                corners = f"<xmin>{x}</xmin><ymin>{y}</ymin><xmax>{x + 24}</xmax><ymax>{y + 24}</ymax>"
+                objects += f"<object><name>{label}</name><bndbox>{corners}</bndbox></object>"
+            save(root / "JPEGImages" / f"{name}.png", image)
+            (root / "Annotations" / f"{name}.xml").write_text(f"<annotation>{objects}</annotation>")
+    return root
+
+
 def recipe(kind: str, data: Path, output: Path, *overrides: str) -> FinetuneRecipe:
     """The shipped recipe on a tiny network with random weights."""
     lines = [*NETWORK, f"data.path={data}", f"output={output}", *overrides]
@@ -113,10 +134,10 @@ def made(kind: str) -> Made:
     if kind == "classify":
         data = class_folders(root / "data", train=6, test=4)
         result = finetune(recipe(kind, data, root / "run", "few_shot.shots=4"))
-    elif kind == "segment":
-        data = masked(root / "data")
+    elif kind in ("segment", "detect"):
+        data = (masked if kind == "segment" else boxed)(root / "data")
         result = finetune(recipe(kind, data, root / "run", *QUICK))
-        images = list_images(data / "images")
+        images = list_images(data / ("images" if kind == "segment" else "JPEGImages"))
         return Made(result.folder, export(result.model, root / "bundle", images).bundle, data, images)
     else:
         data = mvtec(root / "data", normals=20)

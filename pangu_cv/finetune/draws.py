@@ -1,0 +1,80 @@
+"""Which annotated images a trained task may see and which it is measured on; keeping them in memory within bounds."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pangu_cv.data.few_shot import holdout
+from pangu_cv.data.few_shot_contents import draw_containing
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.errors import DataError
+
+Item = TypeVar("Item")
+Parts = tuple[tuple[Sample, ...], tuple[Sample, ...]]
+
+
+def parts_of(dataset: Dataset, is_annotated: Callable[[Sample], bool], *, needs: str) -> Parts:
+    """Images to draw from, and those to measure on: the test split, else val, else none of its own.
+
+    Images without annotation are passed over. Raises DataError where all are.
+    """
+    annotated = [sample for sample in dataset if is_annotated(sample)]
+    if not annotated:
+        raise DataError(f"{dataset.root}: no image has {needs} (layout {dataset.layout})")
+    splits = {sample.split for sample in annotated}
+    test = next((name for name in ("test", "val") if name in splits), None)
+    if test is None or splits == {test}:
+        return tuple(annotated), ()
+    rest = tuple(s for s in annotated if s.split != test)
+    return tuple(s for s in rest if s.split == "train") or rest, tuple(s for s in annotated if s.split == test)
+
+
+def draw_support(
+    pool: Sequence[Sample],
+    test: Sequence[Sample],
+    contents: Mapping[Sample, frozenset[str]],
+    *,
+    shots: int | None,
+    seed: int,
+) -> Parts:
+    """The images of a run that show each class ``shots`` times (None: all), and those it is measured on.
+
+    Without a test part that is what was not drawn, or a fifth that is held out where all are asked for.
+    """
+    kept = list(pool)
+    if not test and shots is None:
+        kept = list(holdout(kept, fraction=0.2, seed=seed).kept)
+    drawn = draw_containing(kept, contents, shots=shots, seed=seed)
+    support = drawn.support
+    if shots is None:  # images that show nothing teach what is not there
+        support = (*support, *(s for s in kept if not contents[s]))
+    seen = set(kept) if shots is None else set(support)
+    measured = tuple(test) or (drawn.rest if shots is not None else tuple(s for s in pool if s not in seen))
+    if not measured:
+        raise DataError("no image is left to measure on; lower few_shot.shots or add a test split")
+    return support, measured
+
+
+class Kept(Generic[Item]):
+    """``read(sample)`` with the latest results kept, up to a number of bytes."""
+
+    def __init__(
+        self, read: Callable[[Sample], Item], size_of: Callable[[Item], int], *, most_bytes: int = 2 * 2**30
+    ) -> None:
+        self.read, self.size_of, self.most_bytes = read, size_of, most_bytes
+        self._kept: OrderedDict[Path, Item] = OrderedDict()
+        self._bytes = 0
+
+    def __call__(self, sample: Sample) -> Item:
+        """What was read of the sample."""
+        if sample.path in self._kept:
+            self._kept.move_to_end(sample.path)
+            return self._kept[sample.path]
+        item = self.read(sample)
+        self._kept[sample.path] = item
+        self._bytes += self.size_of(item)
+        while self._bytes > self.most_bytes and len(self._kept) > 1:
+            _, oldest = self._kept.popitem(last=False)
+            self._bytes -= self.size_of(oldest)
+        return item

@@ -1,0 +1,192 @@
+"""What a detector did on a set with boxes: average precision as COCO defines it, and hits at the model's threshold.
+
+Shapes: N images, K found boxes of an image, G true ones, C classes.
+"""
+
+import contextlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pangu_cv.metrics.interval import Interval
+
+_HIT_IOU = 0.5
+_RESAMPLES = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Boxes of one image: float[K,4] (xyxy in pixels), classes int[K], scores float[K] (ones where they are true)."""
+
+    boxes_K4: NDArray[np.floating[Any]]
+    label_K: NDArray[np.integer[Any]]
+    score_K: NDArray[np.floating[Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class DetectionOutcome:
+    """Found and true boxes of N images; those that score at least ``threshold`` count as found at the line."""
+
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    """Width and height of each image in pixels."""
+    found: tuple[Found, ...]
+    truth: tuple[Found, ...]
+    threshold: float
+
+    def __post_init__(self) -> None:
+        n = len(self.paths)
+        if n == 0 or not self.classes or not n == len(self.found) == len(self.truth) == len(self.sizes):
+            raise ValueError(f"an outcome needs a class, and found and true boxes for each of its {n} images")
+
+    @cached_property
+    def precision_TRC(self) -> NDArray[np.float64]:
+        """Precision by IoU (0.5 to 0.95), recall (0 to 1 in 101 steps) and class; -1 for a class that is nowhere."""
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
+            truth = COCO()
+            truth.dataset = self._coco()
+            truth.createIndex()
+            rows = self._rows()
+            if not rows:
+                return np.where(self._counts[None, None] > 0, 0.0, -1.0) * np.ones((10, 101, 1))
+            evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
+            evaluation.evaluate()
+            evaluation.accumulate()
+        return np.asarray(evaluation.eval["precision"][:, :, :, 0, -1], np.float64)
+
+    @property
+    def _counts(self) -> NDArray[np.int64]:
+        labels = np.concatenate([one.label_K for one in self.truth]).astype(np.int64)
+        return np.bincount(labels, minlength=len(self.classes))
+
+    def _coco(self) -> dict[str, Any]:
+        images = [{"id": n + 1, "width": w, "height": h} for n, (w, h) in enumerate(self.sizes)]
+        annotations = [
+            {"id": 0, "image_id": n + 1, "category_id": int(label) + 1, "iscrowd": 0, **_box(box)}
+            for n, one in enumerate(self.truth)
+            for box, label in zip(one.boxes_K4, one.label_K, strict=True)
+        ]
+        for number, annotation in enumerate(annotations, start=1):
+            annotation["id"] = number
+        categories = [{"id": n + 1, "name": name} for n, name in enumerate(self.classes)]
+        return {"info": {}, "images": images, "annotations": annotations, "categories": categories}
+
+    def _rows(self) -> list[dict[str, Any]]:
+        return [
+            {"image_id": n + 1, "category_id": int(label) + 1, "score": float(score), "bbox": _box(box)["bbox"]}
+            for n, one in enumerate(self.found)
+            for box, label, score in zip(one.boxes_K4, one.label_K, one.score_K, strict=True)
+        ]
+
+    def ap_C(self, iou: float | None = None) -> NDArray[np.float64]:
+        """Average precision of each class at one IoU (0.5, 0.55, … 0.95) or their mean; NaN for one that is nowhere."""
+        chosen = self.precision_TRC if iou is None else self.precision_TRC[[round((iou - 0.5) / 0.05)]]
+        return np.where(chosen[0, 0] < 0, np.nan, chosen.mean((0, 1)))
+
+    @property
+    def ap(self) -> float:
+        """Mean over classes and IoU 0.5 to 0.95."""
+        return _mean(self.ap_C())
+
+    @property
+    def ap50(self) -> float:
+        """Mean over classes at IoU 0.5."""
+        return _mean(self.ap_C(0.5))
+
+    @cached_property
+    def hits_N3(self) -> NDArray[np.int64]:
+        """Hits, true boxes and found boxes per image, at the threshold and IoU 0.5, class by class."""
+        rows = []
+        for found, truth in zip(self.found, self.truth, strict=True):
+            counts = found.score_K >= self.threshold
+            rows.append((int(matched(found, truth, counts).sum()), len(truth.label_K), int(counts.sum())))
+        return np.array(rows, np.int64)
+
+    @property
+    def recall(self) -> float | None:
+        """Share of true boxes that were found, at the threshold."""
+        return _share(self.hits_N3[:, 0].sum(), self.hits_N3[:, 1].sum())
+
+    @property
+    def precision(self) -> float | None:
+        """Share of found boxes that are true, at the threshold."""
+        return _share(self.hits_N3[:, 0].sum(), self.hits_N3[:, 2].sum())
+
+    @property
+    def f1_interval(self) -> Interval:
+        """F1 at the threshold, with 95 % by bootstrap over images."""
+        random = np.random.default_rng(0)
+        n = len(self.paths)
+        draws = [_f1(self.hits_N3[random.integers(n, size=n)]) for _ in range(_RESAMPLES)]
+        low, high = np.quantile(draws, [0.025, 0.975]) if n > 1 else (None, None)
+        return Interval(_f1(self.hits_N3), low, high, n)
+
+    def summary(self) -> dict[str, Any]:
+        """Every figure, ready for ``json.dumps``; a class that is nowhere has None."""
+        return {
+            "images": len(self.paths),
+            "boxes": int(self._counts.sum()),
+            "classes": list(self.classes),
+            "ap": self.ap,
+            "ap50": self.ap50,
+            "ap75": _mean(self.ap_C(0.75)),
+            "ap_per_class": _plain(self.ap_C()),
+            "ap50_per_class": _plain(self.ap_C(0.5)),
+            "threshold": self.threshold,
+            "recall": self.recall,
+            "precision": self.precision,
+            "f1": self.f1_interval.as_json(),
+        }
+
+
+def matched(found: Found, truth: Found, counts: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which found boxes (best first) hit a true box of their class that no better one has hit, bool[K]."""
+    hit = np.zeros(len(found.label_K), bool)
+    free = np.ones(len(truth.label_K), bool)
+    overlap_KG = iou(found.boxes_K4, truth.boxes_K4)
+    for at in np.argsort(-found.score_K, kind="stable"):
+        same = free & (truth.label_K == found.label_K[at]) & (overlap_KG[at] >= _HIT_IOU)
+        if counts[at] and same.any():
+            hit[at] = True
+            free[np.flatnonzero(same)[overlap_KG[at][same].argmax()]] = False
+    return hit
+
+
+def iou(first_K4: NDArray[Any], second_G4: NDArray[Any]) -> NDArray[np.float64]:
+    """Intersection over union float[K,G]."""
+    low = np.maximum(first_K4[:, None, :2], second_G4[None, :, :2])
+    high = np.minimum(first_K4[:, None, 2:], second_G4[None, :, 2:])
+    inter = (high - low).clip(0).prod(2)
+    area, other = ((b[:, 2:] - b[:, :2]).clip(0).prod(1) for b in (first_K4, second_G4))
+    return np.asarray(inter / np.maximum(area[:, None] + other[None] - inter, 1e-9), np.float64)
+
+
+def _box(box: Sequence[float]) -> dict[str, Any]:
+    x0, y0, x1, y1 = (float(value) for value in box)
+    return {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0)}
+
+
+def _mean(values_C: NDArray[np.float64]) -> float:
+    return float(np.nanmean(values_C)) if not np.isnan(values_C).all() else 0.0
+
+
+def _share(part: np.int64, whole: np.int64) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def _f1(hits_N3: NDArray[np.int64]) -> float:
+    hits, truth, found = hits_N3.sum(0)
+    return float(2 * hits / (truth + found)) if truth + found else 1.0
+
+
+def _plain(values_C: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values_C]

@@ -1,0 +1,115 @@
+"""The report of a detector: figures, then images with the boxes that were found, missed and imagined."""
+
+from collections.abc import Callable
+from pathlib import PurePath
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from pangu_cv.metrics.detection import DetectionOutcome, Found, matched
+from pangu_cv.report import plots
+from pangu_cv.report.page import Page, Plot, Tile
+from pangu_cv.report.picture import ImageArray, Picture
+from pangu_cv.report.text import percent, shortened
+
+LoadImage = Callable[[str], ImageArray]
+_SHOWN = 9
+_HIT, _MISSED, _IMAGINED = (44, 160, 75), (255, 196, 0), (214, 39, 40)
+_SIDE_PX = 420
+
+
+def detection_report(page: Page, outcome: DetectionOutcome, *, load_image: LoadImage) -> None:
+    """Append figures, curves and pictures; ``load_image`` gives uint8 RGB of one of the outcome's paths."""
+    _key_figures(page, outcome)
+    _classes(page, outcome)
+    hits, truth, found = outcome.hits_N3.T
+    errors = truth + found - 2 * hits
+    told = f"Green was found, yellow missed, red imagined, at a score of {outcome.threshold:g} or more and IoU 0.5."
+    page.section("Where it errs most", told)
+    worst = [int(i) for i in np.argsort(-errors, kind="stable")[:_SHOWN] if errors[i]]
+    page.gallery([_picture(outcome, i, load_image) for i in worst])
+    best = [int(i) for i in np.argsort(errors - hits, kind="stable")[:_SHOWN] if hits[i] and i not in worst]
+    if best:
+        page.section("Where it does best", told)
+        page.gallery([_picture(outcome, i, load_image) for i in best])
+
+
+def _key_figures(page: Page, outcome: DetectionOutcome) -> None:
+    interval = outcome.f1_interval
+    band = "" if interval.low is None else f"95 %: {percent(interval.low)} to {percent(interval.high or 0.0)}"
+    page.tiles(
+        [
+            Tile("AP50", percent(outcome.ap50), "average precision at IoU 0.5"),
+            Tile("AP", percent(outcome.ap), "mean over IoU 0.5 to 0.95, as COCO counts it"),
+            Tile("Recall", _share(outcome.recall), f"of boxes, at the threshold {outcome.threshold:g}"),
+            Tile("Precision", _share(outcome.precision), "of what was found there"),
+            Tile("F1", percent(interval.mean), band),
+        ]
+    )
+
+
+def _classes(page: Page, outcome: DetectionOutcome) -> None:
+    every, loose, strict = outcome.ap_C(), outcome.ap_C(0.5), outcome.ap_C(0.75)
+    labels = np.concatenate([one.label_K for one in outcome.truth]).astype(int)
+    counts = np.bincount(labels, minlength=len(outcome.classes))
+    rows = [
+        (name, int(counts[c]), *(_share(None if np.isnan(ap[c]) else float(ap[c])) for ap in (every, loose, strict)))
+        for c, name in enumerate(outcome.classes)
+    ]
+    page.section("Classes")
+    page.table(["class", "boxes", "AP", "AP50", "AP75"], rows)
+    recall = np.linspace(0, 1, 101)
+    precision = outcome.precision_TRC[0]
+    curves = {
+        shortened(name): (recall, precision[:, c])
+        for c, name in enumerate(outcome.classes)
+        if counts[c] and precision.shape[1] > c
+    }
+    page.plots([Plot(plots.lines(curves, x_label="recall", y_label="precision"), "Precision against recall, IoU 0.5.")])
+
+
+def _share(value: float | None) -> str:
+    return "–" if value is None else percent(value)
+
+
+def _picture(outcome: DetectionOutcome, index: int, load_image: LoadImage) -> Picture:
+    hits, truth, found = (int(n) for n in outcome.hits_N3[index])
+    drawn = compared(
+        load_image(outcome.paths[index]),
+        outcome.truth[index],
+        outcome.found[index],
+        classes=outcome.classes,
+        threshold=outcome.threshold,
+    )
+    caption = f"{hits} of {truth} found, {found - hits} imagined"
+    return Picture(
+        drawn, caption, shortened(PurePath(outcome.paths[index]).name, 40), "good" if hits == truth == found else "bad"
+    )
+
+
+def compared(
+    image_HW3: ImageArray, truth: Found, found: Found, *, classes: tuple[str, ...], threshold: float
+) -> ImageArray:
+    """The image, at most 420 pixels a side, with true boxes that were missed and found ones, right and wrong."""
+    picture = Image.fromarray(image_HW3)
+    scale = min(1.0, _SIDE_PX / max(picture.size))
+    picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
+    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
+    counts = found.score_K >= threshold
+    hit = matched(found, truth, counts)
+    reached = matched(
+        truth, Found(found.boxes_K4[hit], found.label_K[hit], found.score_K[hit]), np.ones(len(truth.label_K), bool)
+    )
+    for box, label, is_reached in zip(truth.boxes_K4, truth.label_K, reached, strict=True):
+        if not is_reached:
+            _draw(draw, box * scale, _MISSED, classes[int(label)], font)
+    for at in np.flatnonzero(counts):
+        text = f"{classes[int(found.label_K[at])]} {found.score_K[at]:.0%}"
+        _draw(draw, found.boxes_K4[at] * scale, _HIT if hit[at] else _IMAGINED, text, font)
+    return np.asarray(picture, np.uint8)
+
+
+def _draw(draw: ImageDraw.ImageDraw, box: ImageArray, colour: tuple[int, int, int], text: str, font: object) -> None:
+    x0, y0, x1, y1 = (float(value) for value in box)
+    draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=colour, width=2)
+    draw.text((x0 + 3, y0 + 1), text, fill=colour, font=font, stroke_width=1, stroke_fill=(0, 0, 0))  # type: ignore[arg-type]

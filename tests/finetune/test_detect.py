@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pangu_cv.data.readers import read_dataset
+from pangu_cv.errors import DataError
+from pangu_cv.evaluate import TorchDecider, evaluate_detect
+from pangu_cv.finetune import finetune
+from pangu_cv.tasks.saved import load_model
+from pangu_runtime.compare import compare
+from pangu_runtime.decode import DEFAULT_SPEC, decode
+from pangu_runtime.predictor import BoxPrediction, Predictor
+from tests.finetune.tiny import QUICK, Made, boxed, recipe, save
+
+
+def test_squares_are_found_and_the_bundle_says_the_same(detect: Made) -> None:
+    metrics = json.loads((detect.run / "metrics.json").read_text())
+    assert metrics["ap50"]["mean"] > 0.5
+    predictor, model = Predictor(detect.bundle), load_model(detect.run / "model").model
+    for path in detect.images:
+        image = decode(path)
+        difference = compare(TorchDecider(model).run(image[None]), predictor.run(image[None]))
+        assert (difference.flips, difference.box < 1e-3, difference.score < 1e-4) == (0, True, True)
+    test = read_dataset(detect.data).split("test")
+    outcome = evaluate_detect(predictor, test, classes=("dark", "light"), decode_spec=DEFAULT_SPEC).outcome
+    assert outcome.ap50 == pytest.approx(metrics["draws"][0]["ap50"], abs=1e-6)
+
+
+def test_threshold_moves_the_count_and_nothing_else(detect: Made) -> None:
+    path = detect.images[1]
+    strict, loose = (Predictor(detect.bundle, threshold=value) for value in (0.9, 0.05))
+    [few], [many] = (list(predictor.predict([path])) for predictor in (strict, loose))
+    assert isinstance(few, BoxPrediction)
+    assert isinstance(many, BoxPrediction)
+    assert len(few.labels) < len(many.labels)
+    assert all(score >= 0.05 for score in many.scores_K)
+    assert np.array_equal(few.boxes_xyxy, many.boxes_xyxy[: len(few.labels)])
+    record = many.to_json()
+    assert record["threshold"] == pytest.approx(0.05)
+    assert set(record["boxes"][0]) == {"label", "score", "box_xyxy"}
+
+
+def test_boxes_are_in_pixels_of_an_image_of_any_size(detect: Made) -> None:
+    model = load_model(detect.run / "model").model
+    image = decode(detect.images[1])
+    tall = np.repeat(image, 3, axis=0)
+    small, large = (TorchDecider(model).run(one[None]) for one in (image, tall))
+    same = small["boxes_xyxy"][0, 0] * [1, 3, 1, 3]
+    assert large["boxes_xyxy"][0, 0] == pytest.approx(same, abs=1.0)
+
+
+def test_report_shows_hits_and_misses(detect: Made) -> None:
+    page = (detect.run / "report.html").read_text()
+    for words in ("AP50", "Precision against recall", "Where it errs most", "imagined", "Training"):
+        assert words in page
+
+
+def test_all_images_of_a_set_teach_what_is_not_there_too(tmp_path: Path) -> None:
+    quick = (*QUICK, "train.steps=1", "few_shot.shots=null")
+    result = finetune(recipe("detect", boxed(tmp_path / "data"), tmp_path / "run", *quick))
+    assert result.metrics["draws"][0]["labelled"] == 6
+
+
+def test_shots_count_images_that_contain_a_class(tmp_path: Path) -> None:
+    quick = (*QUICK, "train.steps=1", "few_shot.shots=2")
+    result = finetune(recipe("detect", boxed(tmp_path / "data"), tmp_path / "run", *quick))
+    assert result.metrics["draws"][0]["labelled"] == 2
+    with pytest.raises(DataError, match="9 images per class asked, but 'dark' is in 4, 'light' is in 4"):
+        finetune(recipe("detect", boxed(tmp_path / "more"), tmp_path / "again", *QUICK, "few_shot.shots=9"))
+
+
+def test_bad_boxes_and_images_are_named(tmp_path: Path) -> None:
+    data = boxed(tmp_path / "data")
+    text = (data / "Annotations" / "train1.xml").read_text()
+    (data / "Annotations" / "train1.xml").write_text(text.replace("<xmax>", "<xmax>-"))
+    (data / "JPEGImages" / "test1.png").write_bytes(b"no image")
+    result = finetune(recipe("detect", data, tmp_path / "run", *QUICK, "train.steps=1", "few_shot.shots=null"))
+    assert any("boxes without area were left out; first train1.xml" in note for note in result.metrics["notes"])
+    assert [Path(one["image"]).name for one in result.metrics["skipped"]] == ["test1.png"]
+
+
+def test_images_without_boxes_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no image has boxes"):
+        finetune(recipe("detect", save_folder(tmp_path / "data"), tmp_path / "run", *QUICK))
+
+
+def save_folder(root: Path) -> Path:
+    for label in "ab":
+        save(root / label / "1.png", np.zeros((20, 20, 3), np.uint8))
+    return root
+
+
+def test_same_recipe_gives_the_same_model(tmp_path: Path) -> None:
+    data = boxed(tmp_path / "data")
+    runs = [finetune(recipe("detect", data, tmp_path / name, *QUICK, "train.steps=3")) for name in "ab"]
+    first, second = (load_model(run.model).model.state_dict() for run in runs)
+    assert all(torch.equal(first[name], second[name]) for name in first if not name.startswith("backbone"))
