@@ -2,9 +2,9 @@
 
 from pangu_cv.evaluate.anomaly import evaluate_anomaly
 from pangu_cv.evaluate.classify import evaluate_classify
-from pangu_cv.evaluate.decider import Decider, Evaluated, Loaders, TorchDecider, matching_mask, test_samples
+from pangu_cv.evaluate.decider import Decider, Evaluated, Loaders, TorchDecider, class_mask, matching_mask, test_samples
 from pangu_cv.evaluate.detect import evaluate_detect, found_boxes, true_boxes
-from pangu_cv.evaluate.segment import class_mask, evaluate_segment
+from pangu_cv.evaluate.segment import evaluate_segment
 
 __all__ = [
     "Decider",

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pangu_cv.data.masks import read_mask
+from pangu_cv.data.masks import read_class_mask, read_mask
 from pangu_cv.data.sample import Dataset, Sample
-from pangu_cv.errors import DataError
+from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import Skipped, read_ahead
 from pangu_cv.tasks import TaskModel
 from pangu_runtime.bundle import CONTRACT
@@ -69,6 +69,18 @@ def matching_mask(sample: Sample, shape: tuple[int, ...]) -> NDArray[np.bool_] |
     return mask
 
 
+def class_mask(sample: Sample, shape: tuple[int, ...], *, classes: int) -> NDArray[np.uint8]:
+    """The sample's mask of class numbers; raises ImageError, reason ``size`` where it is not its image's."""
+    assert sample.mask is not None
+    mask = read_class_mask(sample.mask, classes=classes)
+    if mask.shape != shape:
+        (height, width), (image_height, image_width) = mask.shape, shape
+        raise ImageError(
+            sample.mask, "size", f"has {width} x {height} pixels, its image {image_width} x {image_height}"
+        )
+    return mask
+
+
 def read_images(samples: Sequence[Sample], spec: DecodeSpec) -> Any:
     """Pairs of a sample and its pixels, or the ``ImageError`` where there are none."""
 
@@ -96,3 +108,9 @@ class Loaders:
     def mask(self, path: str) -> NDArray[np.bool_] | None:
         """The true mask bool[H,W], None where the sample has none."""
         return matching_mask(self._samples[path], self.image(path).shape[:2])
+
+    def masks(self, path: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
+        """Image uint8[H,W,3], true and found class numbers uint8[H,W]."""
+        image = self.image(path)
+        truth = class_mask(self._samples[path], image.shape[:2], classes=classes)
+        return image, truth, self._decider.run(image[None])["mask"][0]

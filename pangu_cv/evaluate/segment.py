@@ -3,12 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from pangu_cv.data.masks import read_class_mask
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, ImageError
-from pangu_cv.evaluate.decider import Decider, Evaluated, read_images
+from pangu_cv.evaluate.decider import Decider, Evaluated, class_mask, read_images
 from pangu_cv.features import Progress, Skipped
 from pangu_cv.metrics.segmentation import SegmentationOutcome, confusion
 from pangu_runtime.decode import DecodeSpec
@@ -41,15 +39,3 @@ def evaluate_segment(
     if not paths:
         raise DataError("none of the images to evaluate on can be read and has a mask")
     return Evaluated(SegmentationOutcome(tuple(classes), tuple(paths), np.stack(found)), tuple(skipped))
-
-
-def class_mask(sample: Sample, shape: tuple[int, ...], *, classes: int) -> NDArray[np.uint8]:
-    """The sample's mask of class numbers; raises ImageError, reason ``size`` where it is not its image's."""
-    assert sample.mask is not None
-    mask = read_class_mask(sample.mask, classes=classes)
-    if mask.shape != shape:
-        (height, width), (image_height, image_width) = mask.shape, shape
-        raise ImageError(
-            sample.mask, "size", f"has {width} x {height} pixels, its image {image_width} x {image_height}"
-        )
-    return mask

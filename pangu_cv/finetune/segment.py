@@ -5,7 +5,6 @@ Shapes: H×W pixels of an image, S×S as the network sees it, C classes, B image
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from pangu_cv.data.config import dataset_title
 from pangu_cv.data.masks import IGNORE
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
-from pangu_cv.evaluate import TorchDecider, class_mask, evaluate_segment
+from pangu_cv.evaluate import Loaders, TorchDecider, class_mask, evaluate_segment
 from pangu_cv.features import Skipped, digest
 from pangu_cv.finetune.classify import add_skipped
 from pangu_cv.finetune.draws import Kept, draw_support, parts_of
@@ -177,15 +176,8 @@ def _report(run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted], lost: Se
     spec, classes = recipe.data.decode_spec, first.outcome.classes
     subtitle = f"{len(classes)} classes from {len(first.support)} masks, measured on {len(first.outcome.paths)} images"
     page = Page(f"Segmentation of {dataset_title(recipe.data.path)}", subtitle)
-    decider = TorchDecider(first.model)
-    of_path = {str(s.path): s for s in recipe.data.read()}
-
-    def load_masks(path: str) -> tuple[Any, Any, Any]:
-        image = decode(Path(path), spec=spec)
-        truth = class_mask(of_path[path], image.shape[:2], classes=len(classes))
-        return image, truth, decider.run(image[None])["mask"][0]
-
-    segmentation_report(page, first.outcome, load_masks=load_masks)
+    loaders = Loaders(TorchDecider(first.model), spec, recipe.data.read().samples)
+    segmentation_report(page, first.outcome, load_masks=lambda path: loaders.masks(path, len(classes)))
     training_curves(page, first.history.losses, seconds=first.history.seconds)
     if len(fitted) > 1:
         rows = [(one.seed, f"{one.outcome.f1:.1%}", f"{one.outcome.mean_iou:.1%}") for one in fitted]

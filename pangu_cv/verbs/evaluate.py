@@ -1,22 +1,63 @@
 """``pangu-cv evaluate``: any checkpoint or bundle on any dataset."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
 from pangu_cv.data.config import DataConfig, dataset_title
-from pangu_cv.evaluate import Decider, Loaders, TorchDecider, evaluate_anomaly, evaluate_classify, test_samples
+from pangu_cv.data.sample import Sample
+from pangu_cv.evaluate import (
+    Decider,
+    Evaluated,
+    Loaders,
+    TorchDecider,
+    evaluate_anomaly,
+    evaluate_classify,
+    evaluate_detect,
+    evaluate_segment,
+    test_samples,
+)
+from pangu_cv.features import Progress, Skipped
+from pangu_cv.finetune.classify import add_skipped
 from pangu_cv.progress import bar
 from pangu_cv.report.anomaly import anomaly_report
 from pangu_cv.report.classification import classification_report
+from pangu_cv.report.detection import detection_report
 from pangu_cv.report.page import Page
+from pangu_cv.report.segmentation import segmentation_report
 from pangu_cv.runs import Run
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.saved import load_model
 from pangu_runtime.decode import DecodeSpec
 from pangu_runtime.predictor import Predictor
+
+_SHOWN = (
+    "balanced_accuracy",
+    "accuracy",
+    "mean_iou",
+    "ap50",
+    "ap",
+    "image_auroc",
+    "pixel_auroc",
+    "false_alarm_rate",
+    "recall",
+    "precision",
+)
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """A model or bundle: what decides, how it decodes, its task, classes, and an anomaly model's false-alarm rate."""
+
+    decider: Decider
+    spec: DecodeSpec
+    task: str
+    classes: tuple[str, ...]
+    false_alarm_rate: float | None
 
 
 def evaluate(
@@ -42,42 +83,57 @@ def evaluate(
     as_json
         Print the figures as JSON.
     """
-    decider, spec, classes, rate = _open(model)
+    opened = _open(model)
     samples = test_samples(DataConfig(path=data, root=root).read())
-    loaders = Loaders(decider, spec, samples)
     page = Page(f"{model.name} on {dataset_title(data)}", f"{len(samples)} images")
     with bar("evaluating") as progress:
-        if rate is None:
-            result = evaluate_classify(decider, samples, classes=classes, decode_spec=spec, progress=progress)
-            classification_report(page, result.outcome, load_image=loaders.image)
-            summary, skipped = result.outcome.summary(), result.skipped
-        else:
-            found = evaluate_anomaly(decider, samples, asked_rate=rate, decode_spec=spec, progress=progress)
-            anomaly_report(page, found.outcome, load_image=loaders.image, load_map=loaders.map, load_mask=loaders.mask)
-            summary, skipped = found.outcome.summary(), found.skipped
+        summary, skipped = _measure(opened, samples, page, progress)
     run = Run.start(out, name="evaluate")
     metrics = {"model": str(model), "data": str(data), **summary, "skipped": [str(s.path) for s in skipped]}
     run.write_metrics(metrics)
+    add_skipped(page, tuple(skipped))
     page.write(run.report)
     if as_json:
         print(json.dumps(metrics))
         return
-    keys = ("balanced_accuracy", "accuracy", "image_auroc", "pixel_auroc", "false_alarm_rate", "recall")
-    for key in keys:
-        if summary.get(key) is not None:
+    for key in _SHOWN:
+        if isinstance(summary.get(key), float):
             print(f"{key.replace('_', ' '):18} {summary[key]:.4f}")
     print(f"\nmetrics {run.folder / 'metrics.json'}\nreport  {run.report}")
 
 
-def _open(model: Path) -> tuple[Decider, DecodeSpec, tuple[str, ...], float | None]:
-    """The decider, how it decodes, its classes, and the false-alarm rate of an anomaly model (None for classify)."""
+def _measure(
+    opened: _Opened, samples: Sequence[Sample], page: Page, progress: Progress
+) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
+    """The figures of any task, and its part of the page."""
+    decider, spec, classes = opened.decider, opened.spec, opened.classes
+    loaders = Loaders(decider, spec, samples)
+    result: Evaluated[Any]
+    match opened.task:
+        case "classify":
+            result = evaluate_classify(decider, samples, classes=classes, decode_spec=spec, progress=progress)
+            classification_report(page, result.outcome, load_image=loaders.image)
+        case "segment":
+            result = evaluate_segment(decider, samples, classes=classes, decode_spec=spec, progress=progress)
+            segmentation_report(page, result.outcome, load_masks=lambda path: loaders.masks(path, len(classes)))
+        case "detect":
+            result = evaluate_detect(decider, samples, classes=classes, decode_spec=spec, progress=progress)
+            detection_report(page, result.outcome, load_image=loaders.image)
+        case _:
+            rate = opened.false_alarm_rate or 0.0
+            result = evaluate_anomaly(decider, samples, asked_rate=rate, decode_spec=spec, progress=progress)
+            anomaly_report(page, result.outcome, load_image=loaders.image, load_map=loaders.map, load_mask=loaders.mask)
+    return result.outcome.summary(), result.skipped
+
+
+def _open(model: Path) -> _Opened:
     if (model / "bundle.json").is_file():
         predictor = Predictor(model)
-        threshold = predictor.bundle.threshold
-        rate = None if threshold is None else threshold.false_alarm_rate
-        return predictor, predictor.bundle.decode, predictor.bundle.classes, rate
+        bundle = predictor.bundle
+        rate = None if bundle.threshold is None else bundle.threshold.false_alarm_rate
+        return _Opened(predictor, bundle.decode, bundle.task, bundle.classes, rate)
     saved = load_model(model / "model" if (model / "model" / "model.json").is_file() else model)
-    spec = saved.provenance.decode
-    if isinstance(saved.model, AnomalyModel):
-        return TorchDecider(saved.model), spec, (), saved.model.config.false_alarm_rate
-    return TorchDecider(saved.model), spec, saved.model.classes, None
+    config = saved.model.config
+    rate = config.false_alarm_rate if config.kind == "anomaly" else None
+    classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
+    return _Opened(TorchDecider(saved.model), saved.provenance.decode, config.kind, classes, rate)
