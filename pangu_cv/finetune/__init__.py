@@ -2,6 +2,7 @@
 
 from pangu_cv.finetune.anomaly import finetune_anomaly
 from pangu_cv.finetune.classify import finetune_classify
+from pangu_cv.finetune.classify_trained import finetune_classify_trained
 from pangu_cv.finetune.detect import finetune_detect
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
 from pangu_cv.finetune.segment import finetune_segment
@@ -12,8 +13,10 @@ __all__ = ["FinetuneRecipe", "FinetuneResult", "finetune"]
 def finetune(recipe: FinetuneRecipe) -> FinetuneResult:
     """Fit, measure, save and report; see ``FinetuneRecipe``."""
     match recipe.task.kind:
-        case "classify":
+        case "classify" if recipe.adapt.kind == "frozen":
             return finetune_classify(recipe, recipe.task)
+        case "classify":
+            return finetune_classify_trained(recipe, recipe.task)
         case "detect":
             return finetune_detect(recipe, recipe.task)
         case "segment":

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from pangu_cv.errors import SettingsError
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.finetune.training import History, Pool, TrainConfig, train
 from pangu_cv.models.adapt import learning, settle
@@ -43,12 +44,16 @@ def fit(
     *,
     count: int,
     seed: int,
+    see: Callable[[Tensor], Sequence[Tensor]] | None = None,
 ) -> History:
     """Train ``model`` on ``count`` labelled images; ``make(place, seed)`` is a variant of one of them.
 
-    ``losses_of(prepared, grids, truths)`` are the weighted losses of a batch. The model ends in eval mode.
+    ``losses_of(prepared, seen, truths)`` are the weighted losses of a batch; ``seen`` is what ``see`` says of the
+    images, by default the backbone's grids. The model ends in eval mode.
     """
     trained: Trained = model
+    if recipe.adapt.kind == "auto":
+        raise SettingsError("adapt.kind: auto is for task.kind=classify; name a way: frozen, partial, full, lora")
     groups = recipe.adapt.prepare(trained.backbone)
     trained.head.requires_grad_(True)
 
@@ -59,7 +64,7 @@ def fit(
 
     def seen(prepared_B3SS: Tensor) -> tuple[Tensor, ...]:
         with torch.autocast(prepared_B3SS.device.type, torch.bfloat16, enabled=is_bf16):
-            return tuple(grid.float() for grid in trained.backbone.grids(prepared_B3SS))
+            return tuple(part.float() for part in (see or trained.backbone.grids)(prepared_B3SS))
 
     def with_grids(place: int, item_seed: int) -> Example:
         made = make(place, item_seed)
@@ -76,7 +81,8 @@ def fit(
         return losses_of(prepared, grids, [one.truth for one in batch])
 
     maker = make if groups else Pool(with_grids, count=count, size=recipe.train.pool)
-    history = train(model, groups, maker, losses, count=count, config=recipe.train, seed=seed)
+    settled = recipe.adapt.settled if recipe.adapt.kind == "partial" else 0.0
+    history = train(model, groups, maker, losses, count=count, config=recipe.train, seed=seed, settled=settled)
     history.learning = learning(groups) + sum(p.numel() for p in trained.head.parameters())
     settle(trained.backbone)
     return history

@@ -8,12 +8,16 @@ from pydantic import Field
 
 from pangu_cv.data.config import DataConfig, dataset_title
 from pangu_cv.features import Skipped
+from pangu_cv.finetune.auto import Auto
 from pangu_cv.finetune.training import TrainConfig
-from pangu_cv.models.adapt import Adapt, Frozen
+from pangu_cv.models.adapt import Frozen, Full, Linear, Lora, Partial, Prompt
 from pangu_cv.models.augment import AugmentConfig
+from pangu_cv.models.class_losses import ClassLoss, LogitAdjusted
 from pangu_cv.models.weights import WeightsFile
 from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks import TaskConfig
+
+AdaptOrAuto = Annotated[Frozen | Linear | Partial | Full | Lora | Prompt | Auto, Field(discriminator="kind")]
 
 
 class FewShotConfig(Settings):
@@ -34,12 +38,14 @@ class FinetuneRecipe(Settings):
     """The images."""
     few_shot: FewShotConfig = FewShotConfig()
     """The labels used."""
-    adapt: Adapt = Frozen()
-    """How much of the backbone learns, for tasks that are trained (segment)."""
+    adapt: AdaptOrAuto = Frozen()
+    """How much of the backbone learns. A frozen classifier is fitted in closed form, all else is trained."""
+    loss: ClassLoss = LogitAdjusted()
+    """What a classifier learns by where it is trained."""
     train: TrainConfig = TrainConfig()
-    """Training, for the same tasks."""
+    """Training, where there is any."""
     augment: AugmentConfig = AugmentConfig()
-    """Variants of images in training, for the same tasks."""
+    """Variants of images in training."""
     output: PathSetting | None = None
     """The run folder; default: a new one under runs/."""
     cache: bool = True

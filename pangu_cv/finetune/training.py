@@ -66,6 +66,8 @@ class History:
     losses: dict[str, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
     learning: int = 0
+    saved: float = 0.0
+    """Share of the blocks' steps that dynamic freezing has saved."""
 
     def add(self, losses: dict[str, Tensor]) -> None:
         """One step."""
@@ -118,11 +120,13 @@ def train(
     count: int,
     config: TrainConfig,
     seed: int,
+    settled: float = 0.0,
 ) -> History:
     """Train what is marked as learning; ``make(place, seed)`` is one example, ``losses_of`` a batch's weighted losses.
 
-    ``groups`` are the learning parts of the backbone; all other learning parameters of ``model`` are the head's. With
-    a ``Pool`` examples are made here and not in worker processes. The model ends in eval mode with averaged weights.
+    ``groups`` are the learning parts of the backbone, the deepest first; all other learning parameters of ``model``
+    are the head's. With a ``Pool`` examples are made here and not in worker processes. ``settled`` is as in
+    ``Partial``. The model ends in eval mode with averaged weights.
     """
     keep_freed_memory()
     history = History()
@@ -140,6 +144,9 @@ def train(
             persistent_workers=False,
         )
         learner = _Learner(model, _parameters(model, groups, config), losses_of, config, clock, history, progress)
+        callbacks: list[Callback] = [_Average(model, config.ema)] if config.ema else []
+        if settled:
+            callbacks.append(_Freezing(groups, settled, warm=round(config.warmup * config.steps), history=history))
         trainer = Trainer(
             max_epochs=1,
             accelerator="auto",
@@ -150,7 +157,7 @@ def train(
             enable_checkpointing=False,
             enable_progress_bar=False,
             enable_model_summary=False,
-            callbacks=[_Average(model, config.ema)] if config.ema else [],
+            callbacks=callbacks,
         )
         trainer.fit(learner, loader)
     history.seconds = clock.elapsed
@@ -247,7 +254,39 @@ class _Average(Callback):  # type: ignore[misc]
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 if name in self.mean:
-                    parameter.copy_(self.mean[name])
+                    parameter.copy_(self.mean[name].to(parameter.device))
+
+
+class _Freezing(Callback):  # type: ignore[misc]
+    """Dynamic freezing: the shallowest learning block is frozen once its relative gradient norm has settled.
+
+    Only the shallowest may go: the gradient of a deeper one costs nothing less while a shallower one still learns.
+    """
+
+    def __init__(self, groups: Sequence[Group], settled: float, *, warm: int, history: History) -> None:
+        self.learning = [group for group in groups if group.parameters]
+        self.total, self.settled, self.warm, self.history = len(self.learning), settled, warm, history
+        self.mean, self.highest = [0.0] * self.total, [0.0] * self.total
+        self.steps = self.spared = 0
+
+    def on_before_optimizer_step(self, *_: Any) -> None:
+        for number, group in enumerate(self.learning):
+            norms = [(float(p.grad.norm()), float(p.detach().norm())) for p in group.parameters if p.grad is not None]
+            gradient, weight = (sum(one[i] ** 2 for one in norms) ** 0.5 for i in (0, 1))
+            self.mean[number] = 0.9 * self.mean[number] + 0.1 * gradient / max(weight, 1e-12)
+            self.highest[number] = max(self.highest[number], self.mean[number])
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self.steps += 1
+        self.spared += self.total - len(self.learning)
+        self.history.saved = self.spared / (self.steps * self.total)
+        if self.steps <= self.warm + 10 or len(self.learning) < 2:
+            return
+        last = len(self.learning) - 1
+        if self.mean[last] < self.settled * self.highest[last]:
+            for parameter in self.learning.pop().parameters:
+                parameter.requires_grad_(False)
+                parameter.grad = None
 
 
 def _parameters(model: nn.Module, groups: Sequence[Group], config: TrainConfig) -> list[dict[str, Any]]:

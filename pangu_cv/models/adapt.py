@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+import torch
 from pydantic import Field
 from torch import nn
 
@@ -38,6 +39,18 @@ class Frozen(Settings):
         return []
 
 
+class Linear(Settings):
+    """The backbone stays as it is; a linear head learns by gradient on many variants of each image (classify)."""
+
+    kind: Literal["linear"] = "linear"
+    """The way."""
+
+    def prepare(self, backbone: Backbone) -> list[Group]:
+        """Mark what learns, and return it."""
+        backbone.requires_grad_(False)
+        return []
+
+
 class Partial(Settings):
     """The last blocks learn."""
 
@@ -47,6 +60,9 @@ class Partial(Settings):
     """How many of the last blocks (stages of a CNN)."""
     layer_decay: Scale = 0.75
     """Factor of the learning rate from each block to the one before it."""
+    settled: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dynamic freezing: a block whose relative gradient has sunk below this share of its highest stops learning, from
+    the shallow end on; 0 never freezes. Our reading of Pangu's regulariser."""
 
     def prepare(self, backbone: Backbone) -> list[Group]:
         """Mark what learns, and return it."""
@@ -106,7 +122,45 @@ class Lora(Settings):
         return [Group(tuple(p for p in backbone.parameters() if p.requires_grad), 1.0)]
 
 
-Adapt = Annotated[Frozen | Partial | Full | Lora, Field(discriminator="kind")]
+class Prompt(Settings):
+    """A few learnt tokens beside the patches (arXiv 2203.12119, the shallow kind); everything else stays as it is.
+
+    They are a ViT's register tokens, so that what remains is a plain timm network with ``reg_tokens``.
+    """
+
+    kind: Literal["prompt"] = "prompt"
+    """The way."""
+    tokens: Annotated[int, Field(ge=1, le=256)] = 16
+    """How many."""
+
+    def prepare(self, backbone: Backbone) -> list[Group]:
+        """Put the tokens in, and return them."""
+        old = backbone.network
+        if not hasattr(old, "reg_token") or getattr(old, "reg_token", None) is not None or old.pos_embed is None:
+            raise SettingsError(
+                f"adapt.kind: prompt needs a ViT with learnt positions and without register tokens; "
+                f"'{backbone.config.name}' is none. Take lora or partial"
+            )
+        config = backbone.config
+        grown = config.model_copy(
+            update={"weights": "random", "arguments": {**config.arguments, "reg_tokens": self.tokens}}
+        ).build()
+        state = dict(old.state_dict())
+        if not old.no_embed_class:  # positions: class token, prompts, patches
+            position = state["pos_embed"]
+            of_prompts = position.new_zeros(1, self.tokens, position.shape[2])
+            state["pos_embed"] = torch.cat([position[:, :1], of_prompts, position[:, 1:]], 1)
+        generator = torch.Generator().manual_seed(0)
+        width = state["norm.weight"].shape[0]
+        state["reg_token"] = 0.02 * torch.randn(1, self.tokens, width, generator=generator)
+        grown.network.load_state_dict(state)
+        backbone.network, backbone.config = grown.network, grown.config.model_copy(update={"weights": config.weights})
+        backbone.requires_grad_(False)
+        backbone.network.reg_token.requires_grad_(True)
+        return [Group((backbone.network.reg_token,), 10.0)]  # alone and small, they bear a higher rate
+
+
+Adapt = Annotated[Frozen | Linear | Partial | Full | Lora | Prompt, Field(discriminator="kind")]
 
 
 def settle(backbone: Backbone) -> None:

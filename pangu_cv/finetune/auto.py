@@ -1,0 +1,114 @@
+"""Which way of adapting suits these few labels: a few are tried, and cross-validation on the labels themselves decides.
+
+The plainest way, closed form on frozen features, is the yardstick: another one is taken only where it wins by more than
+one standard error of the paired difference, since a few images of a class say little. Trials go round, fold by fold, so
+that all ways have seen the same folds when the time is up.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from pangu_cv.data.sample import Sample
+from pangu_cv.models.adapt import Adapt, Frozen, Linear, Partial
+from pangu_cv.settings import Settings
+
+Trial = Callable[[Adapt, Sequence[Sample], Sequence[Sample], int], Sequence[float]]
+"""(way, images to learn from, images to measure on, seed) to what each measured image is worth, 0..1."""
+
+
+class Auto(Settings):
+    """Try a few ways and take the best."""
+
+    kind: Literal["auto"] = "auto"
+    """The way."""
+    ways: Annotated[tuple[Adapt, ...], Field(min_length=1)] = (Linear(), Partial(blocks=2), Partial(blocks=6))
+    """What is tried beside closed form on frozen features."""
+    folds: Annotated[int, Field(ge=2, le=20)] = 5
+    """Parts the labelled images are cut into; a class with fewer images is cut into as many as it has."""
+    seconds: Annotated[float, Field(gt=0)] = 40.0
+    """For the trials; the way that is chosen is trained after that."""
+
+
+@dataclass
+class Tried:
+    """One way, what each image was worth when it was left out, fold by fold, and the seconds it took."""
+
+    way: Adapt
+    worth: list[list[float]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def score(self) -> float | None:
+        """Mean over images; None where there was no time for it."""
+        values = [value for fold in self.worth for value in fold]
+        return float(np.mean(values)) if values else None
+
+    def as_json(self) -> dict[str, Any]:
+        """For ``metrics.json``."""
+        way = self.way.model_dump(mode="json")
+        return {"way": way, "score": self.score, "folds": len(self.worth), "seconds": round(self.seconds, 1)}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The way taken, and all that were tried, the yardstick first."""
+
+    way: Adapt
+    tried: tuple[Tried, ...]
+
+
+def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int) -> Choice:
+    """Try the ways on folds of the labelled images until all are done or the time is up."""
+    folds = folds_of(support, config.folds, seed=seed)
+    tried = (Tried(Frozen()), *(Tried(way) for way in config.ways if way.kind != "frozen"))
+    start = time.monotonic()
+    for fold in folds:
+        held = set(fold)
+        learnt = [s for s in support if s not in held]
+        for one in tried:
+            spent = time.monotonic() - start
+            if spent + _expected(one) > config.seconds and one.way.kind != "frozen":
+                continue
+            began = time.monotonic()
+            one.worth.append(list(trial(one.way, learnt, fold, seed)))
+            one.seconds += time.monotonic() - began
+    return Choice(_best(tried), tried)
+
+
+def folds_of(support: Sequence[Sample], count: int, *, seed: int) -> list[list[Sample]]:
+    """Parts with each class spread evenly and groups whole; a class of one image is never held out."""
+    random = np.random.default_rng([seed, 11])
+    folds: list[list[Sample]] = [[] for _ in range(count)]
+    for label in sorted({str(s.label) for s in support}):
+        units: dict[str, list[Sample]] = {}
+        for number, sample in enumerate(s for s in support if str(s.label) == label):
+            units.setdefault(sample.group or f"alone {number}", []).append(sample)
+        if len(units) < 2:
+            continue
+        names = sorted(units)
+        for place, at in enumerate(random.permutation(len(names))):
+            folds[place % count] += units[names[at]]
+    return [fold for fold in folds if fold]
+
+
+def _expected(one: Tried) -> float:
+    return one.seconds / len(one.worth) if one.worth else 0.0
+
+
+def _best(tried: Sequence[Tried]) -> Adapt:
+    """The way that wins by the most, where that is more than its standard error."""
+    plain = tried[0]
+    best, gain = plain.way, 0.0
+    for one in tried[1:]:
+        pairs = [b - a for x, y in zip(plain.worth, one.worth, strict=False) for a, b in zip(x, y, strict=True)]
+        if len(pairs) < 2:
+            continue
+        mean, error = float(np.mean(pairs)), float(np.std(pairs, ddof=1)) / len(pairs) ** 0.5
+        if mean > max(gain, error):
+            best, gain = one.way, mean
+    return best

@@ -1,0 +1,292 @@
+"""Classification with a backbone that is adapted to the few labels, or a linear head trained on many variants.
+
+The backbone learns under a linear head that starts from the closed-form one (linear probing before fine-tuning, arXiv
+2202.10054), so that good features are not torn down by a random head. Afterwards the head is fitted in closed form
+again on what the backbone has become; where classes differ in size the trained one is kept, since its loss has seen to
+them.
+
+Shapes: B images, D features, C classes, S pixels a side.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from pangu_cv.data.config import dataset_title
+from pangu_cv.data.sample import Sample
+from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.features import Extraction, FeatureStore, Skipped, digest, extract
+from pangu_cv.finetune.auto import Choice, Trial, choose
+from pangu_cv.finetune.classify import Draw, DrawResult, add_skipped, draws_of
+from pangu_cv.finetune.draws import Kept
+from pangu_cv.finetune.fitting import Example, fit
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
+from pangu_cv.finetune.training import History
+from pangu_cv.metrics import ClassificationOutcome
+from pangu_cv.metrics.interval import mean_interval
+from pangu_cv.models.adapt import Adapt
+from pangu_cv.models.augment import Labelled
+from pangu_cv.progress import bar
+from pangu_cv.report.classification import classification_report
+from pangu_cv.report.page import Page
+from pangu_cv.report.training import training_curves
+from pangu_cv.runs import Run
+from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel, pooled
+from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
+from pangu_runtime.decode import DecodeSpec, decode
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A fitted draw, its outcome, how training went, and what else was tried (with ``auto``)."""
+
+    model: ClassifyModel
+    result: DrawResult
+    history: History
+    skipped: tuple[Skipped, ...]
+    choice: Choice | None = None
+
+
+class _Head(nn.Module):
+    """The closed-form head's map as something that learns: weight, bias and sharpness."""
+
+    def __init__(self, model: ClassifyModel) -> None:
+        super().__init__()
+        self.fixed = model.head
+        sharpness = 1 / model.head.temperature
+        self.weight = nn.Parameter(model.head.weight_CD.clone() * sharpness)
+        self.bias = nn.Parameter(model.head.bias_C.clone() * sharpness)
+
+    def forward(self, parts: Sequence[Tensor]) -> Tensor:
+        """Logits from the groups of features."""
+        features = torch.cat(list(parts), 1)
+        unit = self.fixed._unit((features - self.fixed.mean_D) / self.fixed.scale_D)
+        return unit @ self.weight.T + self.bias
+
+
+class _Trained(nn.Module):
+    """What is trained: the model's backbone and a head that learns."""
+
+    def __init__(self, model: ClassifyModel) -> None:
+        super().__init__()
+        self.backbone, self.head = model.backbone, _Head(model)
+
+    def train(self, mode: bool = True) -> "_Trained":
+        """The backbone's statistics stay as they are: a handful of images must not move them."""
+        super().train(mode)
+        self.backbone.eval()
+        return self
+
+
+def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneResult:
+    """Run the recipe; raises PanguError for what the user can mend."""
+    if recipe.grow_from or recipe.forget:
+        raise SettingsError("grow_from and forget are for task.kind=anomaly")
+    dataset = recipe.data.read()
+    draws = draws_of(dataset, shots=recipe.few_shot.shots, seeds=recipe.few_shot.seeds)
+    classes = tuple(sorted({str(s.label) for s in draws[0].support}))
+    if len(classes) < 2:
+        raise DataError(f"{recipe.data.path}: classify needs at least 2 classes, found {', '.join(classes)}")
+    run = Run.start(recipe.output, name="classify", recipe=recipe)
+    adapted: list[Adapted] = []
+    for draw in draws:
+        adapted.append(adapt_draw(task, recipe, classes, draw))
+        if len(adapted) == 1:
+            support = [s.path for s in draw.support]
+            provenance = Provenance(
+                decode=recipe.data.decode_spec,
+                recipe_hash=digest(recipe.model_dump(mode="json")),
+                data_hash=data_hash(support, dataset.root),
+                data_licence=recipe.data.licence,
+            )
+            save_model(SavedModel(adapted[0].model, provenance, parent_of(adapted[0].model)), run.model)
+    metrics = _metrics(adapted) | {"doubts": doubts(adapted[0].model.backbone.source, recipe.data)}
+    run.write_metrics(metrics)
+    _report(run, recipe, adapted)
+    return FinetuneResult(run.folder, run.model, run.report, metrics)
+
+
+def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], draw: Draw) -> Adapted:
+    """Adapt to a draw, fit the head, measure on the draw's test images."""
+    choice = None
+    if recipe.adapt.kind == "auto":
+        choice = choose(recipe.adapt, draw.support, _trial(task, recipe, classes), seed=draw.seed)
+        recipe = recipe.model_copy(update={"adapt": choice.way})
+    model, history, lost = adapt(task, recipe, classes, draw.support, seed=draw.seed)
+    spec = recipe.data.decode_spec
+    with bar("measuring") as progress:
+        paths = [s.path for s in draw.test]
+        test = extract(
+            paths,
+            model,
+            views=task.decision_views,
+            store=FeatureStore(None, ""),
+            decode_spec=spec,
+            progress=progress,
+        )
+    outcome = _decided(model, draw, test)
+    result = DrawResult(draw, len(draw.support) - len(lost), outcome)
+    return Adapted(model, result, history, (*lost, *test.skipped), choice)
+
+
+def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str]) -> Trial:
+    """What an image is worth when it was left out: 1 where it is right, less its class's doubt where it is not."""
+
+    def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
+        tried = recipe.model_copy(update={"adapt": way})
+        model, _, _ = adapt(task, tried, classes, learnt, seed=seed)
+        spec = recipe.data.decode_spec
+        paths = [s.path for s in held]
+        seen = extract(paths, model, views=task.decision_views, store=FeatureStore(None, ""), decode_spec=spec)
+        with torch.inference_mode():
+            scores, labels = model.decide_from_features(torch.from_numpy(seen.features_NVD))
+        truth = {s.path: model.classes.index(str(s.label)) for s in held}
+        # Half for being right, half for the probability of the truth: thirty images alone are too coarse a measure.
+        return [
+            0.5 * float(labels[row] == truth[path]) + 0.5 * float(scores[row, truth[path]])
+            for path, row in seen.index.items()
+        ]
+
+    return trial
+
+
+def adapt(
+    task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], support: Sequence[Sample], *, seed: int
+) -> tuple[ClassifyModel, History, tuple[Skipped, ...]]:
+    """A model adapted to labelled images by the recipe's way."""
+    spec = recipe.data.decode_spec
+    model = task.build(classes)
+    labels = {s.path: model.classes.index(str(s.label)) for s in support}
+    first = _features(model, support, spec)
+    readable = [s for s in support if s.path in first.index]
+    label_N = torch.tensor([labels[s.path] for s in readable])
+    model.fit(torch.from_numpy(first.features_NVD[[first.index[s.path] for s in readable]]), label_N)
+    if recipe.adapt.kind == "frozen":
+        return model, History(), first.skipped
+    counts = Counter(label_N.tolist())
+    loss = recipe.loss.build([counts[c] for c in range(len(classes))])
+    trained, augment = _Trained(model), recipe.augment.build()
+    load = Kept(lambda s: _labelled(s, spec), lambda one: one.image.nbytes)
+
+    def make(place: int, item_seed: int) -> Example:
+        shown = augment(load(readable[place]), seed=item_seed)
+        return Example(model.preprocess(torch.from_numpy(shown.image)[None]), labels[readable[place].path])
+
+    def see(prepared_B3SS: Tensor) -> list[Tensor]:
+        return pooled(trained.backbone(prepared_B3SS))
+
+    def losses_of(prepared: Tensor, parts: Sequence[Tensor], truths: list[int]) -> dict[str, Tensor]:
+        return {"classes": loss(trained.head(parts), torch.tensor(truths, device=prepared.device))}
+
+    history = fit(trained, recipe, make, losses_of, count=len(readable), seed=seed, see=see)
+    model.config = task.model_copy(update={"backbone": model.backbone.config})
+    if recipe.adapt.kind != "linear" and len(set(counts.values())) == 1:
+        again = _features(model, readable, spec)
+        model.fit(torch.from_numpy(again.features_NVD[[again.index[s.path] for s in readable]]), label_N)
+    else:
+        model.head.weight_CD.copy_(trained.head.weight.detach())
+        model.head.bias_C.copy_(trained.head.bias.detach())
+        model.head.temperature.fill_(1.0)
+    return model.eval(), history, first.skipped
+
+
+def _features(model: ClassifyModel, samples: Sequence[Sample], spec: DecodeSpec) -> Extraction:
+    found = extract(
+        [s.path for s in samples],
+        model,
+        views=model.config.fit_views,
+        store=FeatureStore(None, ""),
+        decode_spec=spec,
+    )
+    lost = sorted(set(model.classes) - {str(s.label) for s in samples if s.path in found.index})
+    if lost:
+        raise DataError(f"no readable image is left of class(es) {', '.join(lost)}")
+    return found
+
+
+def _labelled(sample: Sample, spec: DecodeSpec) -> Labelled:
+    image = decode(sample.path, spec=spec)
+    return Labelled(image, None, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+
+
+def _decided(model: ClassifyModel, draw: Draw, test: Extraction) -> ClassificationOutcome:
+    kept = [s for s in draw.test if s.path in test.index]
+    if not kept:
+        raise DataError("none of the test images can be read")
+    with torch.inference_mode():
+        features = torch.from_numpy(test.features_NVD[[test.index[s.path] for s in kept]])
+        scores, _ = model.decide_from_features(features)
+    truth = np.array([model.classes.index(str(s.label)) for s in kept])
+    return ClassificationOutcome(model.classes, tuple(str(s.path) for s in kept), scores.numpy(), truth)
+
+
+def _metrics(adapted: Sequence[Adapted]) -> dict[str, Any]:
+    skipped = tuple({s.path: s for one in adapted for s in one.skipped}.values())
+    return {
+        "task": "classify",
+        "balanced_accuracy": mean_interval([one.result.outcome.balanced_accuracy for one in adapted]).as_json(),
+        "draws": [
+            {
+                "seed": one.result.draw.seed,
+                "labelled": one.result.labelled,
+                "seconds": one.history.seconds,
+                "learning": one.history.learning,
+                "saved_by_freezing": one.history.saved,
+                "tried": [tried.as_json() for tried in one.choice.tried] if one.choice else [],
+                "way": one.choice.way.model_dump(mode="json") if one.choice else None,
+                **one.result.outcome.summary(),
+            }
+            for one in adapted
+        ],
+        "skipped": skipped_json(skipped),
+    }
+
+
+def tried_ways(page: Page, choice: Choice) -> None:
+    """A table of what was tried, and what was taken."""
+    page.section(
+        "What was tried",
+        "Each way on folds of the labelled images, measured on those left out: half for being right, half for the "
+        "probability of the truth. Another than frozen is taken only where it wins by more than a standard error.",
+    )
+    rows = [
+        (
+            ", ".join(f"{name} {value}" for name, value in one.way.model_dump().items()),
+            "no time" if one.score is None else f"{one.score:.3f}",
+            str(len(one.worth)),
+            f"{one.seconds:.0f}",
+            "taken" if one.way == choice.way else "",
+        )
+        for one in choice.tried
+    ]
+    page.table(["way", "worth", "folds", "seconds", ""], rows)
+
+
+def _report(run: Run, recipe: FinetuneRecipe, adapted: Sequence[Adapted]) -> None:
+    first, spec = adapted[0], recipe.data.decode_spec
+    outcome = first.result.outcome
+    subtitle = (
+        f"{len(outcome.classes)} classes from {first.result.labelled} labelled images, "
+        f"measured on {len(outcome.paths)}; adapted: {recipe.adapt.kind}"
+    )
+    page = Page(f"Classification of {dataset_title(recipe.data.path)}", subtitle)
+    classification_report(page, outcome, load_image=lambda path: decode(Path(path), spec=spec))
+    if first.choice:
+        tried_ways(page, first.choice)
+    training_curves(page, first.history.losses, seconds=first.history.seconds)
+    if len(adapted) > 1:
+        rows = [
+            (one.result.draw.seed, f"{one.result.outcome.balanced_accuracy:.1%}", f"{one.history.seconds:.0f}")
+            for one in adapted
+        ]
+        page.section("All draws", "The same recipe on other labelled images. The pictures above are of the first draw.")
+        page.table(["seed", "balanced accuracy", "training, s"], rows)
+    add_skipped(page, first.skipped)
+    page.details("The recipe", recipe.to_yaml())
+    page.write(run.report)

@@ -1,0 +1,74 @@
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from pangu_cv.data.sample import Sample
+from pangu_cv.errors import SettingsError
+from pangu_cv.finetune import finetune
+from pangu_cv.finetune.auto import Auto, choose, folds_of
+from pangu_cv.models.adapt import Adapt, Full, Linear
+from tests.finetune.tiny import class_folders, masked, recipe
+
+SUPPORT = [Sample(Path(f"{label}{n}.png"), label=label) for label in "abc" for n in range(5)]
+
+
+def trial_of(worth: dict[str, Sequence[float]], seconds: float = 0.0) -> object:
+    """A way is worth so much on every other image."""
+
+    def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
+        assert not set(learnt) & set(held)
+        assert {s.label for s in learnt} == set("abc")
+        if way.kind != "frozen":
+            time.sleep(seconds)
+        return [worth[way.kind][n % 2] for n in range(len(held))]
+
+    return trial
+
+
+def test_folds_spread_classes_and_keep_groups_whole() -> None:
+    folds = folds_of(SUPPORT, 5, seed=0)
+    assert sorted(s.path for fold in folds for s in fold) == sorted(s.path for s in SUPPORT)
+    assert all({s.label for s in fold} == set("abc") for fold in folds)
+    grouped = [Sample(Path(f"{n}"), label="a", group=str(n // 2)) for n in range(6)]
+    assert all(len({s.group for s in fold}) == len(fold) / 2 for fold in folds_of(grouped, 3, seed=0))
+    assert folds_of([Sample(Path("1"), label="a")], 3, seed=0) == []
+
+
+def test_a_clear_winner_is_taken() -> None:
+    config = Auto(ways=(Linear(), Full()))
+    found = choose(config, SUPPORT, trial_of({"frozen": (0.5, 0.6), "linear": (0.7, 0.8), "full": (0.6, 0.7)}), seed=0)  # type: ignore[arg-type]
+    assert found.way == Linear()
+    assert [round(one.score or 0, 2) for one in found.tried] == [0.53, 0.73, 0.63]
+
+
+def test_a_gain_within_the_noise_is_not() -> None:
+    found = choose(Auto(ways=(Linear(),)), SUPPORT, trial_of({"frozen": (0.5, 0.5), "linear": (0.9, 0.0)}), seed=0)  # type: ignore[arg-type]
+    assert found.tried[1].score > found.tried[0].score  # type: ignore[operator]
+    assert found.way.kind == "frozen"
+
+
+def test_time_is_kept_and_what_was_not_tried_is_said() -> None:
+    config = Auto(ways=(Linear(), Full()), seconds=0.25)
+    worth = {"frozen": (0.5, 0.5), "linear": (0.6, 0.6), "full": (0.6, 0.6)}
+    began = time.monotonic()
+    found = choose(config, SUPPORT, trial_of(worth, seconds=0.1), seed=0)  # type: ignore[arg-type]
+    assert time.monotonic() - began < 0.6
+    assert len(found.tried[0].worth) == 5
+    assert len(found.tried[1].worth) < 5
+
+
+def test_a_run_says_what_it_tried(tmp_path: Path) -> None:
+    settings = ("task.backbone.name=test_vit", "task.backbone.levels=[1,3,4]", "few_shot.shots=3", "train.steps=2")
+    settings += ("train.batch=3", "train.workers=0", "adapt={kind: auto, folds: 2, ways: [{kind: linear}]}")
+    result = finetune(recipe("classify", class_folders(tmp_path / "data"), tmp_path / "run", *settings))
+    draw = result.metrics["draws"][0]
+    assert [one["way"]["kind"] for one in draw["tried"]] == ["frozen", "linear"]
+    assert draw["way"]["kind"] in ("frozen", "linear")
+    assert "What was tried" in result.report.read_text()
+
+
+def test_auto_is_for_classify(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"auto is for task\.kind=classify"):
+        finetune(recipe("segment", masked(tmp_path / "data"), tmp_path / "run", "adapt.kind=auto", "few_shot.shots=2"))

@@ -1,0 +1,100 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from pangu_cv.deploy import export
+from pangu_cv.errors import SettingsError
+from pangu_cv.finetune import finetune
+from pangu_cv.models.adapt import Partial, Prompt
+from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.tasks.saved import load_model
+from pangu_runtime.images import list_images
+from tests.finetune.tiny import class_folders, recipe
+
+VIT = ("task.backbone.name=test_vit", "task.backbone.levels=[1,3,4]", "task.preprocess.image_px=64")
+QUICK = (*VIT, "few_shot.shots=3", "train.steps=6", "train.batch=3", "train.workers=0", "train.backbone_lr=1e-3")
+
+
+@pytest.mark.parametrize("kind", ["linear", "partial", "full", "lora", "prompt"])
+def test_every_way_ends_in_a_model_that_exports(tmp_path: Path, kind: str) -> None:
+    if kind == "lora":
+        pytest.importorskip("peft")
+    data = class_folders(tmp_path / "data")
+    result = finetune(recipe("classify", data, tmp_path / "run", *QUICK, f"adapt.kind={kind}"))
+    draw = result.metrics["draws"][0]
+    assert draw["balanced_accuracy"] > 0.9  # two colours
+    assert draw["learning"] > 0
+    saved = load_model(result.model)
+    assert not any(p.requires_grad for p in saved.model.backbone.parameters())
+    if kind == "prompt":
+        assert saved.model.config.backbone.arguments == {"reg_tokens": 16}
+    made = export(result.model, tmp_path / "bundle", list_images(data / "test"))
+    assert made.certificate.difference.flips == 0
+
+
+@pytest.mark.parametrize(("kind", "moves"), [("linear", False), ("partial", True), ("full", True)])
+def test_the_backbone_moves_where_it_should(tmp_path: Path, kind: str, moves: bool) -> None:
+    data = class_folders(tmp_path / "data")
+    torch.manual_seed(0)
+    weights = tmp_path / "start.pth"
+    before = BackboneConfig(name="test_vit", weights="random", levels=(1, 3, 4)).build().network.state_dict()
+    torch.save(before, weights)
+    ways = [f"task.backbone.weights={weights}", f"adapt.kind={kind}"]
+    ways += ["adapt.blocks=2"] if kind == "partial" else []
+    result = finetune(recipe("classify", data, tmp_path / "run", *QUICK, *ways))
+    after = load_model(result.model).model.backbone.network.state_dict()
+    blocks = [name for name in before if name.startswith("blocks")]
+    moved = {name.split(".")[1] for name in blocks if not torch.equal(before[name], after[name])}
+    if not moves:
+        assert not moved
+    elif kind == "partial":
+        assert moved == {str(n) for n in sorted({int(name.split(".")[1]) for name in blocks})[-2:]}
+    else:
+        assert "0" in moved
+
+
+def test_prompts_change_nothing_but_what_they_say() -> None:
+    """With prompts of zero attention the network would be the same; here: shapes, and all old weights are kept."""
+    backbone = BackboneConfig(name="test_vit", weights="random", levels=(1, 3, 4)).build()
+    before = {name: value.clone() for name, value in backbone.network.state_dict().items()}
+    grids = backbone.grids(torch.randn(1, 3, 64, 64))
+    [group] = Prompt(tokens=5).prepare(backbone)
+    assert [tuple(p.shape) for p in group.parameters] == [(1, 5, before["pos_embed"].shape[2])]
+    after = backbone.network.state_dict()
+    for name, value in before.items():
+        if name != "pos_embed":
+            assert torch.equal(after[name], value), name
+    assert [g.shape for g in backbone.grids(torch.randn(1, 3, 64, 64))] == [g.shape for g in grids]
+
+
+def test_prompts_want_a_vit() -> None:
+    backbone = BackboneConfig(name="test_efficientnet", weights="random").build()
+    with pytest.raises(SettingsError, match=r"adapt\.kind: prompt needs a ViT"):
+        Prompt().prepare(backbone)
+
+
+def test_settled_blocks_are_frozen_and_the_saving_is_told(tmp_path: Path) -> None:
+    more = ("adapt.kind=partial", "adapt.blocks=3", "adapt.settled=0.95", "train.steps=40", "train.lr=1e-3")
+    result = finetune(recipe("classify", class_folders(tmp_path / "data"), tmp_path / "run", *QUICK, *more))
+    assert 0 < result.metrics["draws"][0]["saved_by_freezing"] < 1
+
+
+def test_rare_classes_are_kept_by_the_loss(tmp_path: Path) -> None:
+    """Twelve images of one class and one of another: all images are taken, and the trained head is kept."""
+    data = class_folders(tmp_path / "data", train=12)
+    for number in range(1, 12):
+        (data / "train" / "red" / f"{number}.png").unlink()
+    ways = ("few_shot.shots=null", "adapt.kind=linear", "train.steps=30")
+    result = finetune(recipe("classify", data, tmp_path / "run", *QUICK, *ways))
+    model = load_model(result.model).model
+    assert float(model.head.temperature) == 1.0
+    assert result.metrics["balanced_accuracy"]["mean"] > 0.9
+
+
+def test_partial_takes_the_last_blocks_deepest_first() -> None:
+    backbone = BackboneConfig(name="test_vit", weights="random", levels=(1, 3, 4)).build()
+    groups = Partial(blocks=2, layer_decay=0.5).prepare(backbone)
+    assert [group.scale for group in groups] == [1.0, 0.5]
+    last = backbone.network.blocks[-1]
+    assert groups[0].parameters[0] is next(last.parameters())
