@@ -13,6 +13,7 @@ from typing import Any, Literal, cast
 
 from pangu_runtime.decode import DecodeSpec
 from pangu_runtime.errors import BundleError, DataError
+from pangu_runtime.tiles import Tiling
 
 FORMAT = "pangu-cv-bundle"
 VERSION = 1
@@ -68,6 +69,7 @@ class Bundle:
     classes: tuple[str, ...]
     decode: DecodeSpec
     threshold: Threshold | None
+    tiling: Tiling | None
     manifest: Mapping[str, Any]
 
     @property
@@ -116,12 +118,14 @@ def _parsed(folder: Path, manifest: dict[str, Any]) -> Bundle:
         spec = DecodeSpec.from_json(manifest["decode"])
         raw = manifest["thresholds"].get("threshold")
         rate = None if raw is None else raw["false_alarm_rate"]
+        tile = manifest["tile"]
+        tiling = None if tile is None else Tiling.from_json(tile)
         threshold = None if raw is None else Threshold(float(raw["value"]), None if rate is None else float(rate))
     except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
         raise BundleError(f"{where}: malformed ({type(error).__name__}: {error})") from None
     if ("threshold_applied" in CONTRACT[task]) != (threshold is not None):
         raise BundleError(f"{where}: task '{task}' with thresholds {manifest['thresholds']!r}")
-    return Bundle(folder, cast(Task, task), classes, spec, threshold, manifest)
+    return Bundle(folder, cast(Task, task), classes, spec, threshold, tiling, manifest)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pangu_runtime.bundle import CONTRACT, Bundle, open_bundle
 from pangu_runtime.decode import decode
 from pangu_runtime.errors import BundleError, ImageError, RuntimeLimitError
+from pangu_runtime.tiles import run_tiled
 
 log = logging.getLogger("pangu_runtime")
 
@@ -128,7 +129,12 @@ class Predictor:
         self.moved_threshold = threshold
 
     def run(self, images_NHW3: Pixels) -> dict[str, NDArray[Any]]:
-        """The graph's outputs, by name, for images of one size."""
+        """The outputs by name for images of one size; a bundle with tiles takes one image a call."""
+        if self.bundle.tiling is None:
+            return self._run_graph(images_NHW3)
+        return run_tiled(self._run_graph, images_NHW3, self.bundle.tiling)
+
+    def _run_graph(self, images_NHW3: Pixels) -> dict[str, NDArray[Any]]:
         feed: dict[str, NDArray[Any]] = {"image": images_NHW3}
         if self.moved_threshold is not None:
             feed["threshold"] = np.array([self.moved_threshold], np.float32)
@@ -152,7 +158,10 @@ class Predictor:
                 yield from (error for _, error in run if isinstance(error, ImageError))
                 continue
             for shape, same_size in groupby(run, key=lambda item: item[1].shape):  # type: ignore[union-attr]
-                yield from self._batches(same_size, max(1, BATCH_PIXELS // (shape[0] * shape[1])))
+                yield from self._batches(same_size, self._batch(shape))
+
+    def _batch(self, shape: tuple[int, ...]) -> int:
+        return 1 if self.bundle.tiling is not None else max(1, BATCH_PIXELS // (shape[0] * shape[1]))
 
     def _batches(self, items: Iterable[tuple[Path, Any]], size: int) -> Iterator[Prediction]:
         iterator = iter(items)

@@ -14,6 +14,7 @@ from pangu_cv.errors import CertificateError
 from pangu_cv.features import Progress
 from pangu_cv.runs import environment
 from pangu_cv.staging import staged_folder, write_json
+from pangu_cv.tasks import tiling_of
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.detect import SET_BY_HAND, DetectModel
 from pangu_cv.tasks.saved import SavedModel, load_model
@@ -104,7 +105,7 @@ def _manifest(saved: SavedModel, classes: tuple[str, ...]) -> dict[str, Any]:
         "classes": list(classes),
         "thresholds": thresholds,
         "decode": provenance.decode.to_json(),
-        "tile": None,
+        "tile": None if (tiling := tiling_of(model)) is None else tiling.to_json(),
         "fingerprints": {
             "recipe": provenance.recipe_hash,
             "data": provenance.data_hash,

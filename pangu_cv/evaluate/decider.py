@@ -13,9 +13,10 @@ from pangu_cv.data.masks import read_class_mask, read_mask
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import Skipped, read_ahead
-from pangu_cv.tasks import TaskModel
+from pangu_cv.tasks import TaskModel, tiling_of
 from pangu_runtime.bundle import CONTRACT
 from pangu_runtime.decode import DecodeSpec, decode
+from pangu_runtime.tiles import run_tiled
 
 Outputs = dict[str, NDArray[Any]]
 Outcome = TypeVar("Outcome")
@@ -37,6 +38,10 @@ class TorchDecider:
 
     def run(self, images_NHW3: NDArray[np.uint8]) -> Outputs:
         """Outputs by name."""
+        tiling = tiling_of(self.model)
+        return self._run(images_NHW3) if tiling is None else run_tiled(self._run, images_NHW3, tiling)
+
+    def _run(self, images_NHW3: NDArray[np.uint8]) -> Outputs:
         model, images = self.model, torch.from_numpy(images_NHW3)
         with torch.inference_mode():
             outputs = model(images, model.threshold) if hasattr(model, "threshold") else model(images)

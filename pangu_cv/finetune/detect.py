@@ -130,7 +130,7 @@ def fit_boxes(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.build(classes)
-    augment = recipe.augment.build()
+    augment = recipe.augment.build(tile_px=task.tile.px if task.tile else None)
     start(model, (load(sample) for sample in support), augment, seed=seed)
 
     def make(place: int, item_seed: int) -> Example:
@@ -152,7 +152,8 @@ def start(model: DetectModel, support: Iterable[Labelled], augment: Augment, *, 
     seen = []
     for place, one in enumerate(support):
         for variant in range(_PRIOR_VARIANTS):
-            shown = one if variant == 0 else augment(one, seed=seed * 7919 + place * _PRIOR_VARIANTS + variant)
+            is_whole = variant == 0 and augment.tile_px is None
+            shown = one if is_whole else augment(one, seed=seed * 7919 + place * _PRIOR_VARIANTS + variant)
             made = example(shown, model.preprocess)
             boxes, label = made.truth
             seen.append(boxes)

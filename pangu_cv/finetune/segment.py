@@ -104,7 +104,7 @@ def fit_draw(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.build(classes)
-    augment, spec = recipe.augment.build(), recipe.data.decode_spec
+    augment, spec = recipe.augment.build(tile_px=task.tile.px if task.tile else None), recipe.data.decode_spec
     load = Kept(lambda s: labelled(s, classes=len(classes), spec=spec), lambda one: one.image.nbytes)
 
     def make(place: int, item_seed: int) -> Example:

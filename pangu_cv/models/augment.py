@@ -22,6 +22,7 @@ import cv2
 Share = Annotated[float, Field(ge=0, le=1)]
 Pixels = NDArray[np.uint8]
 _TRIES = 5
+_AIMED = 0.8  # share of tiles that are looked for where something is
 _LEAST_BOX = 0.3  # of its area: a box of which less is left in a crop is no longer labelled
 
 
@@ -47,9 +48,9 @@ class AugmentConfig(Settings):
     keep: Share = 0.5
     """Least share of the labelled defect (pixels of a mask, number of boxes) that a crop must leave."""
 
-    def build(self) -> "Augment":
-        """The maker of variants."""
-        return Augment(self)
+    def build(self, *, tile_px: int | None = None) -> "Augment":
+        """The maker of variants, of a tile of larger images where a side is given."""
+        return Augment(self, tile_px=tile_px)
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,8 @@ class Labelled:
 class Augment:
     """Draws variants; the same seed gives the same one everywhere."""
 
-    def __init__(self, config: AugmentConfig) -> None:
-        self.config = config
+    def __init__(self, config: AugmentConfig, *, tile_px: int | None = None) -> None:
+        self.config, self.tile_px = config, tile_px
         steps: list[Any] = []
         if config.flip_lr:
             steps.append(A.HorizontalFlip(p=0.5))
@@ -86,6 +87,7 @@ class Augment:
         """A variant; ``seed`` decides all that is random."""
         cv2.setNumThreads(0)  # worker processes share the cores already
         random = np.random.default_rng(seed)
+        labelled = labelled if self.tile_px is None else self._tile(labelled, random)
         cropped = self._cropped(labelled, random)
         self._compose.set_random_seed(int(random.integers(2**31)))
         parts: dict[str, Any] = {"image": cropped.image, "bboxes": cropped.boxes_K4, "labels": cropped.label_K}
@@ -95,6 +97,23 @@ class Augment:
         boxes = np.asarray(made["bboxes"], np.float32).reshape(-1, 4)
         labels = np.asarray(made["labels"], np.int64).reshape(-1)
         return Labelled(np.ascontiguousarray(made["image"]), made.get("mask"), boxes, labels)
+
+    def _tile(self, labelled: Labelled, random: np.random.Generator) -> Labelled:
+        """A tile at random; most of the time one with something in it, where there is anything."""
+        assert self.tile_px is not None
+        height, width = labelled.image.shape[:2]
+        h, w = min(self.tile_px, height), min(self.tile_px, width)
+        found = labelled
+        for _ in range(_TRIES):
+            y, x = int(random.integers(height - h + 1)), int(random.integers(width - w + 1))
+            if len(labelled.boxes_K4) and random.random() < _AIMED:
+                x0, y0, x1, y1 = labelled.boxes_K4[random.integers(len(labelled.boxes_K4))]
+                x = int(np.clip(random.uniform(x1 - w, x0) if x1 - x0 < w else x0, 0, width - w))
+                y = int(np.clip(random.uniform(y1 - h, y0) if y1 - y0 < h else y0, 0, height - h))
+            found = crop(labelled, x, y, x + w, y + h)
+            if len(found.boxes_K4) or (found.mask is not None and found.mask.any()) or random.random() > _AIMED:
+                break
+        return found
 
     def _cropped(self, labelled: Labelled, random: np.random.Generator) -> Labelled:
         if self.config.scale[0] >= 1:

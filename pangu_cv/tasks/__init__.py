@@ -8,6 +8,14 @@ from pangu_cv.tasks.anomaly import AnomalyConfig, AnomalyModel
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
 from pangu_cv.tasks.detect import DetectConfig, DetectModel
 from pangu_cv.tasks.segment import SegmentConfig, SegmentModel
+from pangu_cv.tasks.tile import TileConfig
+from pangu_runtime.tiles import Tiling
 
 TaskConfig = Annotated[ClassifyConfig | AnomalyConfig | SegmentConfig | DetectConfig, Field(discriminator="kind")]
 TaskModel = ClassifyModel | AnomalyModel | SegmentModel | DetectModel
+
+
+def tiling_of(model: TaskModel) -> Tiling | None:
+    """How a model wants large images cut, None where it takes them whole."""
+    tile: TileConfig | None = getattr(model.config, "tile", None)
+    return None if tile is None else Tiling(tile.px, tile.overlap)

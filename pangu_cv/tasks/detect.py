@@ -18,6 +18,7 @@ from pangu_cv.models.box_loss import losses as box_losses
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.pyramid import STRIDES
 from pangu_cv.settings import Settings
+from pangu_cv.tasks.tile import TileConfig
 
 SET_BY_HAND = "set in the recipe (task.threshold); no rate of false alarms is certified for it"
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -40,6 +41,9 @@ class DetectConfig(Settings):
     """IoU above which the better of two boxes of a class suppresses the other."""
     threshold: Share = 0.3
     """Score from which a box counts as found; the others stay in the output, for those who want another balance."""
+
+    tile: TileConfig | None = None
+    """Cut images larger than a tile into tiles; null shows every image whole."""
 
     def build(self, classes: Sequence[str]) -> "DetectModel":
         """An unfitted model; labels are places in ``classes``."""

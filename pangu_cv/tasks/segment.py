@@ -13,6 +13,7 @@ from pangu_cv.models.backbone import Backbone, BackboneConfig
 from pangu_cv.models.pixel_head import PixelHeadConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.settings import Settings
+from pangu_cv.tasks.tile import TileConfig
 
 
 class SegmentConfig(Settings):
@@ -26,6 +27,9 @@ class SegmentConfig(Settings):
     """The resize inside the graph; thin defects want it large."""
     head: PixelHeadConfig = PixelHeadConfig()
     """The head."""
+
+    tile: TileConfig | None = None
+    """Cut images larger than a tile into tiles; null shows every image whole."""
 
     def build(self, classes: Sequence[str]) -> "SegmentModel":
         """An unfitted model; class numbers are places in ``classes``, the first is the background."""

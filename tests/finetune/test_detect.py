@@ -6,12 +6,14 @@ import pytest
 import torch
 
 from pangu_cv.data.readers import read_dataset
+from pangu_cv.deploy import export
 from pangu_cv.errors import DataError
 from pangu_cv.evaluate import TorchDecider, evaluate_detect
 from pangu_cv.finetune import finetune
 from pangu_cv.tasks.saved import load_model
 from pangu_runtime.compare import compare
 from pangu_runtime.decode import DEFAULT_SPEC, decode
+from pangu_runtime.images import list_images
 from pangu_runtime.predictor import BoxPrediction, Predictor
 from tests.finetune.tiny import QUICK, Made, boxed, recipe, save
 
@@ -98,3 +100,23 @@ def test_same_recipe_gives_the_same_model(tmp_path: Path) -> None:
     runs = [finetune(recipe("detect", data, tmp_path / name, *QUICK, "train.steps=3")) for name in "ab"]
     first, second = (load_model(run.model).model.state_dict() for run in runs)
     assert all(torch.equal(first[name], second[name]) for name in first if not name.startswith("backbone"))
+
+
+def test_large_images_are_cut_into_tiles_by_model_and_bundle_alike(tmp_path: Path) -> None:
+    data = boxed(tmp_path / "data")
+    made = recipe("detect", data, tmp_path / "run", *QUICK, "task.tile={px: 80, overlap: 0.3}")
+    result = finetune(made)
+    small = [decode(path) for path in sorted((data / "JPEGImages").glob("train*.png"))[:4]]
+    mosaic = np.concatenate([np.concatenate(small[:2], 1), np.concatenate(small[2:], 1)])
+    save(tmp_path / "large" / "mosaic.png", mosaic)
+    images = [*list_images(data / "JPEGImages"), tmp_path / "large" / "mosaic.png"]
+    bundle = export(result.model, tmp_path / "bundle", images)
+    assert bundle.certificate.holds
+    predictor = Predictor(bundle.bundle)
+    assert predictor.bundle.tiling is not None
+    [found] = predictor.predict([tmp_path / "large" / "mosaic.png"])
+    assert isinstance(found, BoxPrediction)
+    shown = ("train0", "train1", "train2", "train3")
+    truth = sum(len(s.boxes or ()) for s in read_dataset(data) if s.path.stem in shown)
+    assert truth / 2 <= len(found.labels) <= 2 * truth
+    assert found.boxes_xyxy[:, 2].max() > 90  # beyond the first tile

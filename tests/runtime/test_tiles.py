@@ -1,0 +1,100 @@
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from pangu_runtime.errors import DataError
+from pangu_runtime.tiles import Tiling, run_tiled
+
+TILING = Tiling(64, 0.25)
+OBJECTS = [(10, 10, 30, 30), (50, 12, 80, 34), (100, 90, 130, 120), (60, 60, 68, 68), (150, 3, 158, 140)]
+
+
+def scene(height: int = 150, width: int = 170) -> np.ndarray:
+    """White rectangles on black."""
+    image = np.zeros((height, width, 3), np.uint8)
+    for x0, y0, x1, y1 in OBJECTS:
+        image[y0:y1, x0:x1] = 255
+    return image
+
+
+def finds_rectangles(images: np.ndarray) -> dict[str, np.ndarray]:
+    """A perfect detector: the bounding box of every connected white rectangle, in room for eight."""
+    import cv2
+
+    _, _, stats, _ = cv2.connectedComponentsWithStats((images[0, ..., 0] > 0).astype(np.uint8))
+    found = [(x, y, x + w, y + h) for x, y, w, h, _ in stats[1:]]
+    boxes, scores = np.zeros((1, 8, 4), np.float32), np.zeros((1, 8), np.float32)
+    for number, box in enumerate(found):
+        boxes[0, number], scores[0, number] = box, 0.9
+    return {
+        "boxes_xyxy": boxes,
+        "scores": scores,
+        "labels": np.zeros((1, 8), np.int64),
+        "count": np.array([len(found)]),
+        "threshold_applied": np.array([0.5], np.float32),
+    }
+
+
+def says_white(images: np.ndarray) -> dict[str, np.ndarray]:
+    mask = (images[..., 0] > 0).astype(np.uint8)
+    return {"mask": mask, "confidence": np.full(mask.shape, 0.8, np.float32)}
+
+
+@pytest.mark.parametrize(("height", "width"), [(64, 64), (65, 64), (150, 170), (1000, 333), (20, 500)])
+def test_tiles_cover_everything_and_overlap_enough(height: int, width: int) -> None:
+    seen = np.zeros((height, width), int)
+    windows = TILING.windows(height, width)
+    for x0, y0, x1, y1 in windows:
+        assert (x1 - x0, y1 - y0) == (min(64, width), min(64, height))
+        seen[y0:y1, x0:x1] += 1
+    assert seen.min() >= 1
+    starts = sorted({x0 for x0, *_ in windows})
+    assert all(b - a <= 48 for a, b in pairwise(starts))
+
+
+def test_a_small_image_is_one_call() -> None:
+    calls = []
+    run_tiled(lambda image: calls.append(image.shape) or says_white(image), np.zeros((1, 60, 50, 3), np.uint8), TILING)
+    assert calls == [(1, 60, 50, 3)]
+
+
+def test_boxes_of_all_tiles_become_those_of_the_image() -> None:
+    found = run_tiled(finds_rectangles, scene()[None], TILING)
+    count = int(found["count"][0])
+    boxes = sorted(tuple(int(v) for v in box) for box in found["boxes_xyxy"][0, :count])
+    whole = sorted(OBJECTS[:4])
+    assert [box for box in boxes if box in whole] == whole  # what fits into a tile is found once and whole
+    rest = [box for box in boxes if box not in whole]
+    assert all(box[0] == 150 and box[2] == 158 for box in rest)  # what is longer than a tile stays in pieces
+    assert len(rest) >= 2
+
+
+def test_masks_of_all_tiles_become_that_of_the_image() -> None:
+    image = scene()
+    found = run_tiled(says_white, image[None], TILING)
+    assert np.array_equal(found["mask"][0], (image[..., 0] > 0).astype(np.uint8))
+    assert found["confidence"].min() == np.float32(0.8)
+
+
+def test_in_overlaps_the_nearer_middle_decides() -> None:
+    calls = iter(range(100))
+
+    def numbered(images: np.ndarray) -> dict[str, np.ndarray]:
+        value = next(calls)
+        return {"mask": np.full(images.shape[:3], value, np.uint8), "confidence": np.ones(images.shape[:3], np.float32)}
+
+    mask = run_tiled(numbered, np.zeros((1, 64, 112, 3), np.uint8), TILING)["mask"][0]
+    assert set(np.unique(mask)) == {0, 1}
+    assert (np.diff(mask[32].astype(int)) >= 0).all()
+    assert abs(int((mask[32] == 0).sum()) - 56) <= 1
+
+
+@pytest.mark.parametrize("values", [(16, 0.2), (640, 0.6), (640, -0.1)])
+def test_values_that_make_no_tiling_are_told(values: tuple[int, float]) -> None:
+    with pytest.raises(DataError, match="tile: px"):
+        Tiling(*values)
+
+
+def test_json_round_trip() -> None:
+    assert Tiling.from_json(TILING.to_json()) == TILING
