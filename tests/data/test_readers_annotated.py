@@ -9,6 +9,7 @@ from PIL import Image
 from pangu_cv.data.readers import read_dataset
 from pangu_cv.data.sample import Box, Dataset
 from pangu_cv.errors import DataError
+from pangu_cv.verbs.convert import convert
 
 WIDTH, HEIGHT = 40, 20
 
@@ -278,3 +279,22 @@ def test_names_of_masks_must_differ(tmp_path: Path, names: str) -> None:
     (masks(tmp_path) / "classes.txt").write_text(names)
     with pytest.raises(DataError, match="2 to 255 different names"):
         read_dataset(tmp_path)
+
+
+def test_what_is_written_as_coco_is_read_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    voc(tmp_path / "voc")
+    (tmp_path / "voc" / "Annotations" / "b.xml").write_text("<annotation></annotation>")
+    convert(tmp_path / "voc", tmp_path / "coco")
+    assert "wrote 2 images with 1 boxes" in capsys.readouterr().out
+    first, second = read_dataset(tmp_path / "voc"), read_dataset(tmp_path / "coco")
+    assert second.layout == "coco"
+    assert boxes_of(second) == boxes_of(first)
+    assert {s.path.name: s.split for s in second} == {"a.jpg": "train", "b.jpg": "test"}
+    assert not second.notes
+
+
+def test_a_dataset_without_boxes_is_not_written(tmp_path: Path) -> None:
+    image(tmp_path / "data" / "a" / "1.jpg")
+    with pytest.raises(DataError, match="no image has boxes"):
+        convert(tmp_path / "data", tmp_path / "coco")
+    assert not (tmp_path / "coco").exists()
