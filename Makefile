@@ -27,7 +27,7 @@ endif
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench-first bench-pretrain lock clean
+.PHONY: help demo test check format bench-first bench-pretrain bench-few-shot lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +53,9 @@ bench-first: $(VENV)/.bench  ## measure the first claims (FULL=1 for every cell:
 
 bench-pretrain: $(VENV)/.dev  ## measure pretraining (FULL=1 for every cell: many hours)
 	FULL='$(FULL)' $(BIN)/python benchmarks/pretrain.py
+
+bench-few-shot: $(VENV)/.dev  ## measure few labels, all tasks (FULL=1 for every cell: many hours)
+	FULL='$(FULL)' $(BIN)/python benchmarks/few_shot.py
 
 lock: $(BIN)/pip  ## write requirements/*.lock from pyproject.toml's bounds
 	$(PIP) install --quiet packaging

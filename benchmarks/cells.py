@@ -21,7 +21,7 @@ from pangu_cv.staging import write_json
 MODEL_CODE = (
     "pangu_cv/data/few_shot.py",
     "pangu_cv/deploy",
-    "pangu_cv/evaluate.py",
+    "pangu_cv/evaluate",
     "pangu_cv/features.py",
     "pangu_cv/finetune",
     "pangu_cv/metrics",

@@ -8,10 +8,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from benchmarks import page_ablation, page_anomalib, page_anomaly, page_classification, page_parity, page_pretrain
+from benchmarks import (
+    page_ablation,
+    page_anomalib,
+    page_anomaly,
+    page_classification,
+    page_few_shot,
+    page_parity,
+    page_pretrain,
+)
 from benchmarks.cells import Cell
 from benchmarks.markdown import Results, table
 from benchmarks.plan import first_cells
+from benchmarks.plan_few_shot import few_shot_cells
 from benchmarks.plan_pretrain import pretrain_cells
 from pangu_cv.staging import write_text
 
@@ -39,6 +48,7 @@ class Chapter:
 CHAPTERS = (
     Chapter("first", "The first loop", (page_classification, page_anomaly, page_anomalib, page_parity), first_cells),
     Chapter("pretrain", "Pretraining", (page_pretrain, page_ablation), pretrain_cells),
+    Chapter("few_shot", "Few labels", (page_few_shot,), few_shot_cells),
 )
 
 
@@ -57,7 +67,7 @@ def page(records: dict[str, Records]) -> str:
         results: Results = {name: record["result"] for name, record in found.items()}
         promises = [promise for part in chapter.pages for promise in part.promises(results)]
         lines += [
-            f"## {chapter.title} (`make bench-{chapter.name}`)",
+            f"## {chapter.title} (`make bench-{chapter.name.replace('_', '-')}`)",
             "",
             *table(["promise", "target", "measured", ""], [promise.row for promise in promises]),
             *_machines(found),

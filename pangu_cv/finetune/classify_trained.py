@@ -8,6 +8,7 @@ them.
 Shapes: B images, D features, C classes, S pixels a side.
 """
 
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class Adapted:
     history: History
     skipped: tuple[Skipped, ...]
     choice: Choice | None = None
+    measuring_seconds: float = 0.0
 
 
 class _Head(nn.Module):
@@ -119,7 +121,7 @@ def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[s
         choice = choose(recipe.adapt, draw.support, _trial(task, recipe, classes), seed=draw.seed)
         recipe = recipe.model_copy(update={"adapt": choice.way})
     model, history, lost = adapt(task, recipe, classes, draw.support, seed=draw.seed)
-    spec = recipe.data.decode_spec
+    spec, start = recipe.data.decode_spec, time.perf_counter()
     with bar("measuring") as progress:
         paths = [s.path for s in draw.test]
         test = extract(
@@ -132,7 +134,8 @@ def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[s
         )
     outcome = _decided(model, draw, test)
     result = DrawResult(draw, len(draw.support) - len(lost), outcome)
-    return Adapted(model, result, history, (*lost, *test.skipped), choice)
+    skipped = (*lost, *test.skipped)
+    return Adapted(model, result, history, skipped, choice, time.perf_counter() - start)
 
 
 def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str]) -> Trial:

@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import render
 from benchmarks.plan import TABLES, first_cells
+from benchmarks.plan_few_shot import few_shot_cells
 from benchmarks.plan_pretrain import pretrain_cells
 
 INTERVAL = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 20}
@@ -71,6 +72,21 @@ def _result(name: str, ours: float) -> dict[str, Any]:
     return made[kind]()
 
 
+def _few_shot(name: str) -> dict[str, Any]:
+    """Ways gain three points over frozen, ours is ahead, the plain loss finds no rare class."""
+    kind, _, rest = name.partition("-")
+    if kind == "ways":
+        accuracy = 0.8 if rest.endswith("frozen") else 0.83
+        return {"accuracy": [accuracy, accuracy + 0.01], "fit_seconds": [20.0, 30.0]}
+    if kind == "tail":
+        recall = {"a": 0.9, "b": 0.2 if rest.startswith("cross-entropy-flips") else 0.5}
+        return {"images": {"a": 90, "b": 2}, "recall": recall, "balanced": 0.6}
+    if kind == "segment":
+        methods = {"ours": {"f1": 0.6}, "linear head": {"f1": 0.5}, "U-Net": {"f1": 0.4}}
+        return {"methods": methods, "seconds": 60.0}
+    return {"ours": {"ap": 0.3, "ap50": 0.5}, "fcos": {"ap": 0.1, "ap50": 0.2}, "seconds": 60.0}
+
+
 def _pretrain(name: str, *, gain: float = 0.05) -> dict[str, Any]:
     kind = name.partition("-")[0]
     scores = [{table: {"mean": mean, "knn": mean} for table in TABLES} for mean in (0.8, 0.8 + gain)]
@@ -96,10 +112,11 @@ def _pretrain(name: str, *, gain: float = 0.05) -> dict[str, Any]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Results of every cell of the first benchmark; those of pretraining lie beside it."""
-    first, second = tmp_path / "first", tmp_path / "pretrain"
+    first, second, third = (tmp_path / name for name in ("first", "pretrain", "few_shot"))
     for cells, folder, made in (
         (first_cells(is_full=True), first, lambda name: _result(name, 0.9)),
         (pretrain_cells(is_full=True), second, _pretrain),
+        (few_shot_cells(is_full=True), third, _few_shot),
     ):
         folder.mkdir()
         for cell in cells:
@@ -184,6 +201,19 @@ def test_figures_of_earlier_code_are_named(folder: Path) -> None:
         (second / f"{cell.name}.json").write_text(json.dumps(record | {"code": code}))
     chapter = _page(folder).split("## Pretraining")[1].split("## A.")[0]
     assert "**1 of these cells were measured by earlier code**, the next run measures them again: start." in chapter
+
+
+@pytest.mark.parametrize(
+    "kept", ["ways-neu_det-*", "ways-*-frozen", "detect-deeppcb-10-0", "segment-*-5-1", "tail-*-2"]
+)
+def test_any_subset_of_few_labels_renders(folder: Path, kept: str) -> None:
+    third = folder.parent / "few_shot"
+    names = {path.name for path in third.glob(f"{kept}.json")}
+    assert names
+    for path in third.glob("*.json"):
+        if path.name not in names:
+            path.unlink()
+    assert "not run" in _page(folder).lower()
 
 
 @pytest.mark.parametrize("kept", ["start", "gain-*-0", "repair-both*", "labels-start*", "text-neu*", "ablation-mae*"])

@@ -1,0 +1,45 @@
+"""Five labels a class: every way of adapting and ``auto`` against the closed form on frozen features, same draws."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks import subjects
+from pangu_cv import recipes
+from pangu_cv.finetune.classify_trained import adapt_draw
+from pangu_cv.finetune.recipe import FinetuneRecipe
+
+BACKBONE = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
+WAYS: dict[str, dict[str, Any]] = {
+    "frozen": {"kind": "frozen"},
+    "linear": {"kind": "linear"},
+    "partial 2": {"kind": "partial", "blocks": 2},
+    "partial 6": {"kind": "partial", "blocks": 6},
+    "partial 6, settling": {"kind": "partial", "blocks": 6, "settled": 0.5},
+    "lora": {"kind": "lora"},
+    "prompt": {"kind": "prompt"},
+    "full": {"kind": "full"},
+    "auto": {"kind": "auto"},
+}
+
+
+def measure(*, data: str, is_quick: bool, table: str, way: str, shots: int, draws: int) -> dict[str, Any]:
+    """Balanced accuracy and seconds, draw by draw."""
+    plain = subjects.classify_recipe(Path(data), table, backbone=BACKBONE)
+    shipped = FinetuneRecipe.load(recipes.find("finetune", "classify_adapt"), ["data.path=unused"])
+    train = shipped.train.model_copy(update={"steps": 2} if is_quick else {})
+    tree = plain.model_dump(mode="json") | {"adapt": WAYS[way], "train": train.model_dump(mode="json")}
+    recipe = FinetuneRecipe.parse(tree, origin="benchmark")
+    task = subjects.classify_task(recipe)
+    _, chosen = subjects.classify_draws(recipe, shots=shots, seeds=range(2 if is_quick else draws), is_quick=is_quick)
+    classes = tuple(sorted({str(s.label) for s in chosen[0].support}))
+    found: dict[str, list[Any]] = {"accuracy": [], "fit_seconds": [], "learning": [], "saved": [], "taken": []}
+    for draw in chosen:
+        start = time.perf_counter()
+        adapted = adapt_draw(task, recipe, classes, draw)
+        found["accuracy"].append(adapted.result.outcome.balanced_accuracy)
+        found["fit_seconds"].append(time.perf_counter() - start - adapted.measuring_seconds)
+        found["learning"].append(adapted.history.learning)
+        found["saved"].append(adapted.history.saved)
+        found["taken"].append(adapted.choice.way.model_dump(mode="json") if adapted.choice else None)
+    return {"table": table, "way": way, "shots": shots, **found}

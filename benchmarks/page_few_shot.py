@@ -1,0 +1,204 @@
+"""RESULTS.md, part G: what a few labels give, task by task."""
+
+from typing import Any
+
+import numpy as np
+
+from benchmarks.few_shot_classification import WAYS
+from benchmarks.few_shot_long_tail import ARMS, HEAD, TAIL
+from benchmarks.few_shot_segmentation import METHODS
+from benchmarks.markdown import NOT_RUN, Promise, Results, points, table
+from benchmarks.plan import TABLES
+from benchmarks.plan_few_shot import (
+    DETECTION,
+    SEEDS,
+    SEGMENTATION,
+    TAIL_SEEDS,
+    detect_name,
+    segment_name,
+    tail_name,
+    way_name,
+)
+from pangu_cv.metrics import Interval, mean_interval, paired_gain
+
+_PLAIN = "cross-entropy, flips"
+_SECONDS = 60.0
+_RUNS = 2 * len(SEEDS)
+
+
+def promises(results: Results) -> list[Promise]:
+    """Ways, detection, segmentation, long tail."""
+    return [*_way_promises(results), *_detect_promises(results), *_segment_promises(results), *_tail_promises(results)]
+
+
+def _way_values(results: Results, way: str) -> list[float] | None:
+    """Mean over the six tables, draw by draw; None where one of them is not run."""
+    found = [results.get(way_name(name, way)) for name in TABLES]
+    if any(one is None for one in found):
+        return None
+    return [float(value) for value in np.mean([one["accuracy"] for one in found if one], axis=0)]
+
+
+def _way_promises(results: Results) -> list[Promise]:
+    gain_text = "Classification, 5 shots, six tables: best way against the closed form on frozen features, mean"
+    auto_text = "The same: `auto` against the best single way"
+    time_text = "The same: longest fit of the best way, a draw"
+    plain = _way_values(results, "frozen")
+    singles = {way: values for way in WAYS if way != "auto" and (values := _way_values(results, way)) is not None}
+    auto = _way_values(results, "auto")
+    found = [Promise(gain_text, "≥ 2 points"), Promise(auto_text, "≥ -1 point"), Promise(time_text, "≤ 60 s")]
+    if plain is None or len(singles) < 2:
+        return found
+    best = max((way for way in singles if way != "frozen"), key=lambda way: float(np.mean(singles[way])))
+    gain = paired_gain(singles[best], plain)
+    found[0] = Promise(gain_text, "≥ 2 points", f"{points(gain, sign=True)} ({best})", gain.mean >= 0.02)
+    seconds = max(max(results[way_name(name, best)]["fit_seconds"]) for name in TABLES)
+    found[2] = Promise(time_text, "≤ 60 s", f"{seconds:.0f} s ({best})", seconds <= _SECONDS)
+    if auto is not None:
+        top = max(singles, key=lambda way: float(np.mean(singles[way])))
+        loss = paired_gain(auto, singles[top])
+        found[1] = Promise(auto_text, "≥ -1 point", f"{points(loss, sign=True)} ({top})", loss.mean >= -0.01)
+    return found
+
+
+def _detect_promises(results: Results) -> list[Promise]:
+    promised = []
+    for name in DETECTION:
+        text = f"Detection, {name}: AP50 and AP ahead of FCOS in the same time, 10 and 30 images a class"
+        found = [one for shots in (10, 30) for seed in SEEDS if (one := results.get(detect_name(name, shots, seed)))]
+        if not found:
+            promised.append(Promise(text, "ahead at both"))
+            continue
+        gains = {key: float(np.mean([one["ours"][key] - one["fcos"][key] for one in found])) for key in ("ap50", "ap")}
+        told = ", ".join(f"{key.upper()} {100 * gain:+.1f}" for key, gain in gains.items())
+        promised.append(Promise(text, "ahead at both", told + _of(found), min(gains.values()) > 0))
+    return promised
+
+
+def _segment_promises(results: Results) -> list[Promise]:
+    promised = []
+    for name in SEGMENTATION:
+        text = f"Segmentation, {name}: F1 ahead of a linear head and of a U-Net in the same time, 5 masks and all"
+        found = [one for shots in (5, None) for seed in SEEDS if (one := results.get(segment_name(name, shots, seed)))]
+        if not found:
+            promised.append(Promise(text, "ahead of both"))
+            continue
+        gains = {
+            other: float(np.mean([one["methods"]["ours"]["f1"] - one["methods"][other]["f1"] for one in found]))
+            for other in METHODS[1:]
+        }
+        told = ", ".join(f"{other} {100 * gain:+.1f}" for other, gain in gains.items())
+        promised.append(Promise(text, "ahead of both", told + _of(found), min(gains.values()) > 0))
+    return promised
+
+
+def _of(found: list[Any]) -> str:
+    return "" if len(found) == _RUNS else f" ({len(found)} of {_RUNS} runs)"
+
+
+def _tail_promises(results: Results) -> list[Promise]:
+    tail_text = "Long tail of 100 to 1: best combination over cross-entropy with flips, classes of 10 images or fewer"
+    head_text = "The same: classes of 40 images or more"
+    gains = {arm: _tail_gains(results, arm) for arm in ARMS if arm != _PLAIN}
+    known = {arm: gain for arm, gain in gains.items() if gain is not None}
+    if not known:
+        return [Promise(tail_text, "≥ 6 points"), Promise(head_text, "≥ -1 point")]
+    best = max(known, key=lambda arm: known[arm]["tail"].mean)
+    tail, head = known[best]["tail"], known[best]["head"]
+    return [
+        Promise(tail_text, "≥ 6 points", f"{points(tail, sign=True)} ({best})", tail.mean >= 0.06),
+        Promise(head_text, "≥ -1 point", points(head, sign=True), head.mean >= -0.01),
+    ]
+
+
+def _tail_gains(results: Results, arm: str) -> dict[str, Interval] | None:
+    """Paired gains over the plain arm of tail and head classes, seed by seed."""
+    pairs = [(results.get(tail_name(arm, seed)), results.get(tail_name(_PLAIN, seed))) for seed in TAIL_SEEDS]
+    both = [(one, plain) for one, plain in pairs if one and plain]
+    if not both:
+        return None
+    return {
+        part: mean_interval([_recall(one, part) - _recall(plain, part) for one, plain in both])
+        for part in ("tail", "head")
+    }
+
+
+def _recall(found: Any, part: str) -> float:
+    """Mean recall of the classes of the tail or of the head."""
+    counts = found["images"].items()
+    names = [name for name, count in counts if (count <= TAIL if part == "tail" else count >= HEAD)]
+    return float(np.mean([found["recall"][name] for name in names]))
+
+
+def section(results: Results) -> list[str]:
+    """The whole part."""
+    return ["## G. Few labels", "", *_ways(results), *_detection(results), *_segmentation(results), *_tails(results)]
+
+
+def _ways(results: Results) -> list[str]:
+    rows = []
+    for way in WAYS:
+        found = {name: results.get(way_name(name, way)) for name in TABLES}
+        cells = [NOT_RUN if one is None else f"{100 * np.mean(one['accuracy']):.1f}" for one in found.values()]
+        mean = _way_values(results, way)
+        runs = [one for one in found.values() if one]
+        seconds = f"{np.median([s for one in runs for s in one['fit_seconds']]):.0f}" if runs else NOT_RUN
+        rows.append([way, *cells, points(mean_interval(mean)) if mean else NOT_RUN, seconds])
+    note = (
+        "ViT-Tiny, 5 labels a class, 5 draws: balanced accuracy on the test images in %, the mean with its interval "
+        "over draws, and the median seconds of a fit (two cores):"
+    )
+    return [note, "", *table(["way", *TABLES, "mean of 6", "s"], rows)]
+
+
+def _detection(results: Results) -> list[str]:
+    rows = []
+    for name, shots in [*((name, shots) for name in DETECTION for shots in (10, 30)), ("cplid", None)]:
+        found = [one for seed in SEEDS if (one := results.get(detect_name(name, shots, seed)))]
+        label = f"{name}, {'all images' if shots is None else f'{shots} images a class'}"
+        if not found:
+            rows.append([label, "0", *[NOT_RUN] * 5])
+            continue
+        figures = [
+            points(mean_interval([one[who][key] for one in found]))
+            for key in ("ap50", "ap")
+            for who in ("ours", "fcos")
+        ]
+        rows.append([label, str(len(found)), *figures, f"{np.mean([one['seconds'] for one in found]):.0f}"])
+    note = "Detection, test images evenly spread, AP in %; FCOS trained for as many seconds on the same images:"
+    return [note, "", *table(["set", "draws", "AP50 ours", "AP50 FCOS", "AP ours", "AP FCOS", "s"], rows)]
+
+
+def _segmentation(results: Results) -> list[str]:
+    rows = []
+    for name in SEGMENTATION:
+        for shots in (5, None):
+            found = [one for seed in SEEDS if (one := results.get(segment_name(name, shots, seed)))]
+            label = f"{name}, {shots or 'all'} masks"
+            if not found:
+                rows.append([label, "0", *[NOT_RUN] * 4])
+                continue
+            figures = [points(mean_interval([one["methods"][m]["f1"] for one in found])) for m in METHODS]
+            rows.append([label, str(len(found)), *figures, f"{np.mean([one['seconds'] for one in found]):.0f}"])
+    note = "Segmentation, F1 of crack pixels in %; the others trained for as many seconds on the same masks:"
+    return [note, "", *table(["set", "draws", *METHODS, "s"], rows)]
+
+
+def _tails(results: Results) -> list[str]:
+    rows = []
+    for arm in ARMS:
+        found = [one for seed in TAIL_SEEDS if (one := results.get(tail_name(arm, seed)))]
+        if not found:
+            rows.append([arm, "0", *[NOT_RUN] * 5])
+            continue
+        figures = [points(mean_interval([_recall(one, part) for one in found])) for part in ("tail", "head")]
+        balanced = points(mean_interval([one["balanced"] for one in found]))
+        gains = _tail_gains(results, arm)
+        told = [points(gains[part], sign=True) if gains else "–" for part in ("tail", "head")]
+        rows.append([arm, str(len(found)), *figures, balanced, *told])
+    note = (
+        f"Long tail: 13 classes of xsdd and neu_det, 100 images to 1; recall in % of classes with at most {TAIL} "
+        f"images (tail) and at least {HEAD} (head), and the gain over plain cross-entropy with flips in points:"
+    )
+    heads = ["arm", "seeds", "tail", "head", "all classes", "gain, tail", "gain, head"]
+    return [note, "", *table(heads, rows)]
