@@ -13,9 +13,14 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 ARGUMENTS = {
     "few_shot_classify.py": ["--images", "2", "--shots", "2"],
     "anomaly_threshold.py": ["--normals", "18"],
+    "pretrain_then_finetune.py": [
+        *("--images", "8", "--shots", "2", "--steps", "2"),
+        *("--backbone", "test_vit", "--weights", "random", "--image-px", "64"),
+    ],
 }
 TOLD = {
     "few_shot_classify.py": ["balanced accuracy", "certified on 12 images", "flips=0"],
+    "pretrain_then_finetune.py": ["pretraining: ", "balanced accuracy"],
     "anomaly_threshold.py": [
         "18 normal images: 18 normal images cannot certify 5.00% false alarms",
         "19 normal images: at most 5.00% false alarms, certified by 19 normal images",
