@@ -18,7 +18,7 @@ from pangu_cv.models.box_loss import losses as box_losses
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.pyramid import STRIDES
 from pangu_cv.settings import Settings
-from pangu_cv.tasks.tile import TileConfig
+from pangu_cv.tasks.tile import TileConfig, require_multiple
 
 SET_BY_HAND = "set in the recipe (task.threshold); no rate of false alarms is certified for it"
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -62,6 +62,7 @@ class DetectModel(nn.Module):
         self.backbone: Backbone = config.backbone.build()
         self.preprocess = config.preprocess.build(mean=self.backbone.mean, std=self.backbone.std)
         side = config.preprocess.image_px
+        require_multiple(side, of=STRIDES[-1])
         grids = self.backbone.probe(side).grids_BDhw
         self.head = config.head.build(channels=[grid.shape[1] for grid in grids], classes=len(self.classes))
         self.register_buffer("threshold", torch.tensor([config.threshold]))

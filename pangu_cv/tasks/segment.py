@@ -13,7 +13,7 @@ from pangu_cv.models.backbone import Backbone, BackboneConfig
 from pangu_cv.models.pixel_head import PixelHeadConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.settings import Settings
-from pangu_cv.tasks.tile import TileConfig
+from pangu_cv.tasks.tile import TileConfig, require_multiple
 
 
 class SegmentConfig(Settings):
@@ -45,6 +45,7 @@ class SegmentModel(nn.Module):
         self.classes = tuple(classes)
         self.backbone: Backbone = config.backbone.build()
         self.preprocess = config.preprocess.build(mean=self.backbone.mean, std=self.backbone.std)
+        require_multiple(config.preprocess.image_px, of=8)
         grids = self.backbone.probe(config.preprocess.image_px).grids_BDhw
         self.head = config.head.build(channels=[grid.shape[1] for grid in grids], classes=len(self.classes))
         self.eval()

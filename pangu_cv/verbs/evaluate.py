@@ -38,6 +38,7 @@ from pangu_runtime.predictor import Predictor
 _SHOWN = (
     "balanced_accuracy",
     "accuracy",
+    "f1",
     "mean_iou",
     "ap50",
     "ap",

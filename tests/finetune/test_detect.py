@@ -7,7 +7,7 @@ import torch
 
 from pangu_cv.data.readers import read_dataset
 from pangu_cv.deploy import export
-from pangu_cv.errors import DataError
+from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider, evaluate_detect
 from pangu_cv.finetune import finetune
 from pangu_cv.tasks.saved import load_model
@@ -15,7 +15,7 @@ from pangu_runtime.compare import compare
 from pangu_runtime.decode import DEFAULT_SPEC, decode
 from pangu_runtime.images import list_images
 from pangu_runtime.predictor import BoxPrediction, Predictor
-from tests.finetune.tiny import QUICK, Made, boxed, recipe, save
+from tests.finetune.tiny import QUICK, Made, boxed, masked, recipe, save
 
 
 def test_squares_are_found_and_the_bundle_says_the_same(detect: Made) -> None:
@@ -93,6 +93,13 @@ def save_folder(root: Path) -> Path:
     for label in "ab":
         save(root / label / "1.png", np.zeros((20, 20, 3), np.uint8))
     return root
+
+
+@pytest.mark.parametrize(("kind", "side", "told"), [("detect", 72, "of 32.*take 64"), ("segment", 70, "of 8.*take 72")])
+def test_sides_that_do_not_fit_are_told(tmp_path: Path, kind: str, side: int, told: str) -> None:
+    data = (boxed if kind == "detect" else masked)(tmp_path / "data")
+    with pytest.raises(SettingsError, match=f"{side} is no multiple {told}"):
+        finetune(recipe(kind, data, tmp_path / "run", *QUICK, f"task.preprocess.image_px={side}"))
 
 
 def test_same_recipe_gives_the_same_model(tmp_path: Path) -> None:
