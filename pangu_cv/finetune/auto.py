@@ -72,7 +72,7 @@ def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int) 
         learnt = [s for s in support if s not in held]
         for one in tried:
             spent = time.monotonic() - start
-            if spent + _expected(one) > config.seconds and one.way.kind != "frozen":
+            if one.way.kind != "frozen" and spent + _expected(one, tried) > config.seconds:
                 continue
             began = time.monotonic()
             one.worth.append(list(trial(one.way, learnt, fold, seed)))
@@ -96,8 +96,10 @@ def folds_of(support: Sequence[Sample], count: int, *, seed: int) -> list[list[S
     return [fold for fold in folds if fold]
 
 
-def _expected(one: Tried) -> float:
-    return one.seconds / len(one.worth) if one.worth else 0.0
+def _expected(one: Tried, tried: Sequence[Tried]) -> float:
+    """Seconds of its next trial: as its own so far, else as the longest of the others."""
+    known = [one] if one.worth else [other for other in tried if other.worth]
+    return max((other.seconds / len(other.worth) for other in known), default=0.0)
 
 
 def _best(tried: Sequence[Tried]) -> Adapt:
