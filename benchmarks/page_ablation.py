@@ -29,8 +29,9 @@ def section(results: Results) -> list[str]:
         "last state, whatever the verdict), gain over the start in points; mean over seeds, with an "
         "interval where there are more than two:"
     )
-    rows = [_row(arm, runs) for arm, runs in sorted(found.items(), key=lambda item: -_mean(item[1]))]
     names = next(([*run["rounds"][0]] for runs in found.values() for run in runs), [])
+    order = sorted(found.items(), key=lambda item: -_mean(item[1]))
+    rows = [_row(arm, runs) if runs else [arm, "0", *[NOT_RUN] * (3 + len(names))] for arm, runs in order]
     return [
         "## F. What each term brings",
         "",
@@ -50,8 +51,6 @@ def _gains(run: Any, figure: str) -> dict[str, float]:
 
 
 def _row(arm: str, runs: list[Any]) -> list[str]:
-    if not runs:
-        return [arm, "0", NOT_RUN, NOT_RUN, NOT_RUN]
     means = [float(np.mean(list(_gains(run, "mean").values()))) for run in runs]
     knn = float(np.mean([np.mean(list(_gains(run, "knn").values())) for run in runs]))
     mean = points(mean_interval(means), sign=True) if len(means) > 2 else f"{100 * np.mean(means):+.1f}"
