@@ -4,10 +4,10 @@ from collections.abc import Callable
 from pathlib import PurePath
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
 from pangu_cv.metrics.detection import DetectionOutcome, Found, matched
 from pangu_cv.report import plots
+from pangu_cv.report.boxes import Drawn, draw_boxes
 from pangu_cv.report.page import Page, Plot, Tile
 from pangu_cv.report.picture import ImageArray, Picture
 from pangu_cv.report.text import percent, shortened
@@ -91,25 +91,12 @@ def compared(
     image_HW3: ImageArray, truth: Found, found: Found, *, classes: tuple[str, ...], threshold: float
 ) -> ImageArray:
     """The image, at most 420 pixels a side, with true boxes that were missed and found ones, right and wrong."""
-    picture = Image.fromarray(image_HW3)
-    scale = min(1.0, _SIDE_PX / max(picture.size))
-    picture = picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))))
-    draw, font = ImageDraw.Draw(picture), ImageFont.load_default(12)
     counts = found.score_K >= threshold
     hit = matched(found, truth, counts)
-    reached = matched(
-        truth, Found(found.boxes_K4[hit], found.label_K[hit], found.score_K[hit]), np.ones(len(truth.label_K), bool)
-    )
-    for box, label, is_reached in zip(truth.boxes_K4, truth.label_K, reached, strict=True):
-        if not is_reached:
-            _draw(draw, box * scale, _MISSED, classes[int(label)], font)
+    right = Found(found.boxes_K4[hit], found.label_K[hit], found.score_K[hit])
+    is_reached = matched(truth, right, np.ones(len(truth.label_K), bool))
+    boxes = [Drawn(truth.boxes_K4[at], classes[int(truth.label_K[at])], _MISSED) for at in np.flatnonzero(~is_reached)]
     for at in np.flatnonzero(counts):
         text = f"{classes[int(found.label_K[at])]} {found.score_K[at]:.0%}"
-        _draw(draw, found.boxes_K4[at] * scale, _HIT if hit[at] else _IMAGINED, text, font)
-    return np.asarray(picture, np.uint8)
-
-
-def _draw(draw: ImageDraw.ImageDraw, box: ImageArray, colour: tuple[int, int, int], text: str, font: object) -> None:
-    x0, y0, x1, y1 = (float(value) for value in box)
-    draw.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=colour, width=2)
-    draw.text((x0 + 3, y0 + 1), text, fill=colour, font=font, stroke_width=1, stroke_fill=(0, 0, 0))  # type: ignore[arg-type]
+        boxes.append(Drawn(found.boxes_K4[at], text, _HIT if hit[at] else _IMAGINED))
+    return draw_boxes(image_HW3, boxes, most_px=_SIDE_PX)

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.progress import bar
+from pangu_cv.report.boxes import Drawn, draw_boxes
 from pangu_cv.report.heat_map import overlay
 from pangu_cv.staging import staged_folder, write_json
 from pangu_runtime.images import list_images
@@ -37,9 +38,11 @@ def predict(
     as_json
         Print one JSON object per image.
     out
-        A new folder for predictions.json and, beside it, heat maps of anomalies or masks of class numbers (PNG).
+        A new folder for predictions.json and, beside it, heat maps of anomalies, masks of class numbers (PNG) or
+        images with their boxes.
     threshold
-        Move the threshold of an anomaly bundle for this run; the move is logged and stands in every prediction.
+        Move the threshold of an anomaly or detect bundle for this run; the move is logged and stands in every
+        prediction.
     threads
         Threads of the runtime; default all cores.
     """
@@ -68,6 +71,8 @@ def _run(predictor: Predictor, paths: tuple[Path, ...], *, as_json: bool, maps: 
                 records.append(result.to_json())
                 if maps is not None and isinstance(result, AnomalyPrediction):
                     records[-1]["heat_map"] = _write_map(predictor, path, result, maps, done)
+                if maps is not None and isinstance(result, BoxPrediction):
+                    records[-1]["picture"] = _write_boxes(predictor, path, result, maps, done)
                 if maps is not None and isinstance(result, MaskPrediction):
                     records[-1]["mask"] = _write_mask(path, result, maps, done)
                 if not as_json:
@@ -104,6 +109,14 @@ def _write_map(predictor: Predictor, path: Path, result: AnomalyPrediction, fold
     name = f"{number:05d}_{path.stem}.jpg"
     picture = overlay(predictor.decode(path), result.map_HW.astype(np.float64), threshold=result.threshold)
     Image.fromarray(picture).save(folder / name, quality=90)
+    return name
+
+
+def _write_boxes(predictor: Predictor, path: Path, result: BoxPrediction, folder: Path, number: int) -> str:
+    name = f"{number:05d}_{path.stem}.jpg"
+    found = zip(result.boxes_xyxy, result.labels, result.scores_K, strict=True)
+    boxes = [Drawn(box.tolist(), f"{label} {score:.0%}") for box, label, score in found]
+    Image.fromarray(draw_boxes(predictor.decode(path), boxes)).save(folder / name, quality=90)
     return name
 
 

@@ -17,7 +17,7 @@ QUICK = (*VIT, "few_shot.shots=3", "train.steps=6", "train.batch=3", "train.work
 
 
 @pytest.mark.parametrize("kind", ["linear", "partial", "full", "lora", "prompt"])
-def test_every_way_ends_in_a_model_that_exports(tmp_path: Path, kind: str) -> None:
+def test_every_way_ends_in_a_plain_network(tmp_path: Path, kind: str) -> None:
     if kind == "lora":
         pytest.importorskip("peft")
     data = class_folders(tmp_path / "data")
@@ -27,10 +27,10 @@ def test_every_way_ends_in_a_model_that_exports(tmp_path: Path, kind: str) -> No
     assert draw["learning"] > 0
     saved = load_model(result.model)
     assert not any(p.requires_grad for p in saved.model.backbone.parameters())
-    if kind == "prompt":
+    if kind == "prompt":  # the one whose network is another one afterwards; an export takes seconds
         assert saved.model.config.backbone.arguments == {"reg_tokens": 16}
-    made = export(result.model, tmp_path / "bundle", list_images(data / "test"))
-    assert made.certificate.difference.flips == 0
+        made = export(result.model, tmp_path / "bundle", list_images(data / "test"))
+        assert made.certificate.difference.flips == 0
 
 
 @pytest.mark.parametrize(("kind", "moves"), [("linear", False), ("partial", True), ("full", True)])
