@@ -4,7 +4,6 @@ Shapes: H×W pixels of an image, S×S as the network sees it, K boxes of an imag
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import TorchDecider, evaluate_detect
-from pangu_cv.features import Skipped, digest
-from pangu_cv.finetune.classify import add_skipped
+from pangu_cv.features import Skipped
 from pangu_cv.finetune.draws import Kept, draw_support, parts_of
+from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.fitting import Example, fit
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts
 from pangu_cv.finetune.training import History
 from pangu_cv.metrics.detection import DetectionOutcome
 from pangu_cv.metrics.interval import mean_interval
@@ -29,25 +28,11 @@ from pangu_cv.models.box_prior import PriorFit, level_sizes
 from pangu_cv.progress import bar
 from pangu_cv.report.detection import detection_report
 from pangu_cv.report.page import Page
-from pangu_cv.report.training import training_curves
 from pangu_cv.runs import Run
 from pangu_cv.tasks.detect import DetectConfig, DetectModel
-from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
 from pangu_runtime.decode import DecodeSpec, decode
 
 _PRIOR_VARIANTS = 4
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A fitted model, how training went, and what it does on the test images."""
-
-    seed: int
-    model: DetectModel
-    support: tuple[Sample, ...]
-    history: History
-    outcome: DetectionOutcome
-    skipped: tuple[Skipped, ...]
 
 
 def finetune_detect(recipe: FinetuneRecipe, task: DetectConfig) -> FinetuneResult:
@@ -61,18 +46,12 @@ def finetune_detect(recipe: FinetuneRecipe, task: DetectConfig) -> FinetuneResul
     if not classes:
         raise DataError(f"{dataset.root}: no image of the training part has a box")
     run = Run.start(recipe.output, name="detect", recipe=recipe)
-    fitted: list[Fitted] = []
+    fitted: list[Fitted[DetectionOutcome]] = []
     for seed in recipe.few_shot.seeds:
         support, measured = draw_support(pool, test, contents, shots=recipe.few_shot.shots, seed=seed)
         fitted.append(fit_draw(task, recipe, classes, support, measured, seed=seed))
         if len(fitted) == 1:
-            provenance = Provenance(
-                decode=recipe.data.decode_spec,
-                recipe_hash=digest(recipe.model_dump(mode="json")),
-                data_hash=data_hash([s.path for s in fitted[0].support], dataset.root),
-                data_licence=recipe.data.licence,
-            )
-            save_model(SavedModel(fitted[0].model, provenance, parent_of(fitted[0].model)), run.model)
+            save_first(fitted[0], recipe, dataset, run)
     metrics = _metrics(fitted) | {
         "doubts": doubts(fitted[0].model.backbone.source, recipe.data),
         "notes": list(dataset.notes),
@@ -90,7 +69,7 @@ def fit_draw(
     test: Sequence[Sample],
     *,
     seed: int,
-) -> Fitted:
+) -> Fitted[DetectionOutcome]:
     """Train on a draw and measure."""
     readable, lost = _readable(support, recipe.data.decode_spec)
     model, history = fit_boxes(task, recipe, classes, readable, seed=seed)
@@ -171,39 +150,22 @@ def example(labelled: Labelled, preprocess: nn.Module) -> Example:
     return Example(prepared, (torch.from_numpy(labelled.boxes_K4) * scale, torch.from_numpy(labelled.label_K)))
 
 
-def _metrics(fitted: Sequence[Fitted]) -> dict[str, Any]:
-    skipped = tuple({s.path: s for one in fitted for s in one.skipped}.values())
+def _metrics(fitted: Sequence[Fitted[DetectionOutcome]]) -> dict[str, Any]:
     return {
         "task": "detect",
         "ap": mean_interval([one.outcome.ap for one in fitted]).as_json(),
         "ap50": mean_interval([one.outcome.ap50 for one in fitted]).as_json(),
-        "draws": [
-            {
-                "seed": one.seed,
-                "labelled": len(one.support),
-                "seconds": one.history.seconds,
-                "learning": one.history.learning,
-                **one.outcome.summary(),
-            }
-            for one in fitted
-        ],
-        "skipped": skipped_json(skipped),
+        **figures_of(fitted),
     }
 
 
-def _report(run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted], notes: Sequence[str]) -> None:
+def _report(run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted[DetectionOutcome]], notes: Sequence[str]) -> None:
     first, spec = fitted[0], recipe.data.decode_spec
     classes = first.outcome.classes
     subtitle = f"{len(classes)} classes from {len(first.support)} images, measured on {len(first.outcome.paths)} images"
     page = Page(f"Detection in {dataset_title(recipe.data.path)}", subtitle)
     detection_report(page, first.outcome, load_image=lambda path: decode(Path(path), spec=spec))
-    training_curves(page, first.history.losses, seconds=first.history.seconds)
-    if len(fitted) > 1:
-        rows = [(one.seed, f"{one.outcome.ap50:.1%}", f"{one.outcome.ap:.1%}") for one in fitted]
-        page.section("All draws", "The same recipe on other images. The pictures above are of the first draw.")
-        page.table(["seed", "AP50", "AP"], rows)
     for note in notes:
         page.note(note)
-    add_skipped(page, first.skipped)
-    page.details("The recipe", recipe.to_yaml())
-    page.write(run.report)
+    rows = [(f"{one.outcome.ap50:.1%}", f"{one.outcome.ap:.1%}") for one in fitted]
+    finish_report(page, run, recipe, fitted, columns=["AP50", "AP"], rows=rows, skipped=first.skipped)

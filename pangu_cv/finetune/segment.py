@@ -4,7 +4,6 @@ Shapes: H×W pixels of an image, S×S as the network sees it, C classes, B image
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,41 +12,26 @@ from torch import Tensor, nn
 
 from pangu_cv.data.config import dataset_title
 from pangu_cv.data.masks import IGNORE
-from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import Loaders, TorchDecider, class_mask, evaluate_segment
-from pangu_cv.features import Skipped, digest
-from pangu_cv.finetune.classify import add_skipped
+from pangu_cv.features import Skipped
 from pangu_cv.finetune.draws import Kept, draw_support, parts_of
+from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.fitting import Example, fit
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
-from pangu_cv.finetune.training import History
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.metrics.segmentation import SegmentationOutcome
 from pangu_cv.models.augment import Labelled
 from pangu_cv.progress import bar
 from pangu_cv.report.page import Page
 from pangu_cv.report.segmentation import segmentation_report
-from pangu_cv.report.training import training_curves
 from pangu_cv.runs import Run
-from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
-from pangu_cv.tasks.segment import SegmentConfig, SegmentModel
+from pangu_cv.tasks.segment import SegmentConfig
 from pangu_runtime.decode import DecodeSpec, decode, peek
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_LABELS = np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True)
-class Fitted:
-    """A fitted model, how training went, and what it does on the test images."""
-
-    seed: int
-    model: SegmentModel
-    support: tuple[Sample, ...]
-    history: History
-    outcome: SegmentationOutcome
-    skipped: tuple[Skipped, ...]
 
 
 def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneResult:
@@ -59,12 +43,12 @@ def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneRes
     pool, test = parts_of(dataset, lambda s: s.mask is not None, needs="a mask")
     contents, lost = survey(pool, classes=classes, spec=recipe.data.decode_spec)
     run = Run.start(recipe.output, name="segment", recipe=recipe)
-    fitted: list[Fitted] = []
+    fitted: list[Fitted[SegmentationOutcome]] = []
     for seed in recipe.few_shot.seeds:
         support, measured = draw_support(list(contents), test, contents, shots=recipe.few_shot.shots, seed=seed)
         fitted.append(fit_draw(task, recipe, classes, support, measured, seed=seed))
         if len(fitted) == 1:
-            _save(fitted[0], recipe, dataset, run)
+            save_first(fitted[0], recipe, dataset, run)
     metrics = _metrics(fitted, lost) | {"doubts": doubts(fitted[0].model.backbone.source, recipe.data)}
     run.write_metrics(metrics)
     _report(run, recipe, fitted, lost)
@@ -99,7 +83,7 @@ def fit_draw(
     test: Sequence[Sample],
     *,
     seed: int,
-) -> Fitted:
+) -> Fitted[SegmentationOutcome]:
     """Train on a draw and measure."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -141,48 +125,24 @@ def example(shown: Labelled, preprocess: nn.Module, *, classes: int) -> Example:
     return Example(prepared, (share / counts.clamp(min=1e-6)[:, None], (counts > 0.5).float()))
 
 
-def _save(fitted: Fitted, recipe: FinetuneRecipe, dataset: Dataset, run: Run) -> None:
-    provenance = Provenance(
-        decode=recipe.data.decode_spec,
-        recipe_hash=digest(recipe.model_dump(mode="json")),
-        data_hash=data_hash([s.path for s in fitted.support], dataset.root),
-        data_licence=recipe.data.licence,
-    )
-    save_model(SavedModel(fitted.model, provenance, parent_of(fitted.model)), run.model)
-
-
-def _metrics(fitted: Sequence[Fitted], lost: Sequence[Skipped]) -> dict[str, Any]:
-    skipped = tuple({s.path: s for s in (*lost, *(s for one in fitted for s in one.skipped))}.values())
+def _metrics(fitted: Sequence[Fitted[SegmentationOutcome]], lost: Sequence[Skipped]) -> dict[str, Any]:
     return {
         "task": "segment",
         "f1": mean_interval([one.outcome.f1 for one in fitted]).as_json(),
         "mean_iou": mean_interval([one.outcome.mean_iou for one in fitted]).as_json(),
-        "draws": [
-            {
-                "seed": one.seed,
-                "labelled": len(one.support),
-                "seconds": one.history.seconds,
-                "learning": one.history.learning,
-                **one.outcome.summary(),
-            }
-            for one in fitted
-        ],
-        "skipped": skipped_json(skipped),
+        **figures_of(fitted, lost),
     }
 
 
-def _report(run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted], lost: Sequence[Skipped]) -> None:
+def _report(
+    run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted[SegmentationOutcome]], lost: Sequence[Skipped]
+) -> None:
     first = fitted[0]
     spec, classes = recipe.data.decode_spec, first.outcome.classes
     subtitle = f"{len(classes)} classes from {len(first.support)} masks, measured on {len(first.outcome.paths)} images"
     page = Page(f"Segmentation of {dataset_title(recipe.data.path)}", subtitle)
     loaders = Loaders(TorchDecider(first.model), spec, recipe.data.read().samples)
     segmentation_report(page, first.outcome, load_masks=lambda path: loaders.masks(path, len(classes)))
-    training_curves(page, first.history.losses, seconds=first.history.seconds)
-    if len(fitted) > 1:
-        rows = [(one.seed, f"{one.outcome.f1:.1%}", f"{one.outcome.mean_iou:.1%}") for one in fitted]
-        page.section("All draws", "The same recipe on other masks. The pictures above are of the first draw.")
-        page.table(["seed", "F1", "mean IoU"], rows)
-    add_skipped(page, (*lost, *first.skipped))
-    page.details("The recipe", recipe.to_yaml())
-    page.write(run.report)
+    rows = [(f"{one.outcome.f1:.1%}", f"{one.outcome.mean_iou:.1%}") for one in fitted]
+    skipped = (*lost, *first.skipped)
+    finish_report(page, run, recipe, fitted, columns=["F1", "mean IoU"], rows=rows, skipped=skipped)

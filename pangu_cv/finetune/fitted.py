@@ -1,0 +1,76 @@
+"""What detect and segment keep of a fitted draw: its checkpoint, its figures, its part of the report."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.features import Skipped, digest
+from pangu_cv.finetune.classify import add_skipped
+from pangu_cv.finetune.recipe import FinetuneRecipe, skipped_json
+from pangu_cv.finetune.training import History
+from pangu_cv.report.page import Page
+from pangu_cv.report.training import training_curves
+from pangu_cv.runs import Run
+from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
+
+Outcome = TypeVar("Outcome")
+
+
+@dataclass(frozen=True)
+class Fitted(Generic[Outcome]):
+    """A fitted model, how training went, and what it does on the test images."""
+
+    seed: int
+    model: Any
+    support: tuple[Sample, ...]
+    history: History
+    outcome: Outcome
+    skipped: tuple[Skipped, ...]
+
+
+def save_first(fitted: Fitted[Any], recipe: FinetuneRecipe, dataset: Dataset, run: Run) -> None:
+    """Write the run's model."""
+    provenance = Provenance(
+        decode=recipe.data.decode_spec,
+        recipe_hash=digest(recipe.model_dump(mode="json")),
+        data_hash=data_hash([s.path for s in fitted.support], dataset.root),
+        data_licence=recipe.data.licence,
+    )
+    save_model(SavedModel(fitted.model, provenance, parent_of(fitted.model)), run.model)
+
+
+def figures_of(fitted: Sequence[Fitted[Any]], lost: Sequence[Skipped] = ()) -> dict[str, Any]:
+    """Every draw's figures, and the images left out in any of them."""
+    skipped = tuple({s.path: s for s in (*lost, *(s for one in fitted for s in one.skipped))}.values())
+    draws = [
+        {
+            "seed": one.seed,
+            "labelled": len(one.support),
+            "seconds": one.history.seconds,
+            "learning": one.history.learning,
+            **one.outcome.summary(),
+        }
+        for one in fitted
+    ]
+    return {"draws": draws, "skipped": skipped_json(skipped)}
+
+
+def finish_report(
+    page: Page,
+    run: Run,
+    recipe: FinetuneRecipe,
+    fitted: Sequence[Fitted[Any]],
+    *,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    skipped: Sequence[Skipped],
+) -> None:
+    """Curves, a row per draw where there are several, what was left out, the recipe."""
+    training_curves(page, fitted[0].history.losses, seconds=fitted[0].history.seconds)
+    if len(fitted) > 1:
+        page.section("All draws", "The same recipe on other labelled images. The pictures above are of the first draw.")
+        page.table(["seed", *columns], [(one.seed, *row) for one, row in zip(fitted, rows, strict=True)])
+    add_skipped(page, tuple(skipped))
+    page.details("The recipe", recipe.to_yaml())
+    page.write(run.report)
