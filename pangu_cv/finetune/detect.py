@@ -3,6 +3,7 @@
 Shapes: H×W pixels of an image, S×S as the network sees it, K boxes of an image, C classes.
 """
 
+import copy
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -109,11 +110,12 @@ def fit_boxes(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.build(classes)
+    preprocess = copy.deepcopy(model.preprocess)  # stays with the images when the model moves to a GPU
     augment = recipe.augment.build(tile_px=task.tile.px if task.tile else None)
     start(model, (load(sample) for sample in support), augment, seed=seed)
 
     def make(place: int, item_seed: int) -> Example:
-        return example(augment(load(support[place]), seed=item_seed), model.preprocess)
+        return example(augment(load(support[place]), seed=item_seed), preprocess)
 
     def losses_of(prepared: Tensor, grids: Sequence[Tensor], truths: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         dense = model.head(prepared, grids)

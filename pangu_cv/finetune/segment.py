@@ -3,6 +3,7 @@
 Shapes: H×W pixels of an image, S×S as the network sees it, C classes, B images of a step.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -88,11 +89,12 @@ def fit_draw(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.build(classes)
+    preprocess = copy.deepcopy(model.preprocess)  # stays with the images when the model moves to a GPU
     augment, spec = recipe.augment.build(tile_px=task.tile.px if task.tile else None), recipe.data.decode_spec
     load = Kept(lambda s: labelled(s, classes=len(classes), spec=spec), lambda one: one.image.nbytes)
 
     def make(place: int, item_seed: int) -> Example:
-        return example(augment(load(support[place]), seed=item_seed), model.preprocess, classes=len(classes))
+        return example(augment(load(support[place]), seed=item_seed), preprocess, classes=len(classes))
 
     def losses_of(prepared: Tensor, grids: Sequence[Tensor], truths: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         share, counts = (torch.cat(parts).to(prepared.device) for parts in zip(*truths, strict=True))

@@ -12,6 +12,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from pangu_cv.models.pyramid import block, resized
 from pangu_cv.settings import Settings
 
 _SKIPS = (16, 24, 32)  # channels of the pixels' own features at 1/2, 1/4 and 1/8 of the side
@@ -45,10 +46,10 @@ class PixelHead(nn.Module):
         skips = _SKIPS if config.skip else (0, 0, 0)
         self.stem = nn.ModuleList()
         if config.skip:
-            self.stem = nn.ModuleList([_block(a, b, stride=2) for a, b in zip((3, *skips), skips, strict=False)])
-        self.eighth = _block(width + skips[2], width)
-        self.quarter = _block(width + skips[1], width // 2)
-        self.fine = _block(width // 2 + skips[0], width // 4)
+            self.stem = nn.ModuleList([block(a, b, stride=2) for a, b in zip((3, *skips), skips, strict=False)])
+        self.eighth = block(width + skips[2], width)
+        self.quarter = block(width + skips[1], width // 2)
+        self.fine = block(width // 2 + skips[0], width // 4)
         self.classify = nn.Conv2d(width // 4, classes, 1)
         nn.init.zeros_(self.classify.weight)
         self.to(memory_format=torch.channels_last)  # a third faster on a CPU
@@ -61,22 +62,10 @@ class PixelHead(nn.Module):
             x = layer(x)
             skips.append(x)
         side = images_B3SS.shape[-1]
-        mixed = [_resized(layer(grid), side // 8) for layer, grid in zip(self.project, grids_BDhw, strict=True)]
+        mixed = [resized(layer(grid), side // 8) for layer, grid in zip(self.project, grids_BDhw, strict=True)]
         x = self.drop(torch.stack(mixed).sum(0))
         x = self.eighth(torch.cat([x, *skips[2:]], 1))
-        x = self.quarter(torch.cat([_resized(x, side // 4), *skips[1:2]], 1))
-        x = self.fine(torch.cat([_resized(x, side // 2), *skips[:1]], 1))
+        x = self.quarter(torch.cat([resized(x, side // 4), *skips[1:2]], 1))
+        x = self.fine(torch.cat([resized(x, side // 2), *skips[:1]], 1))
         logits: Tensor = self.classify(x)
         return logits
-
-
-def _resized(grid: Tensor, side: int) -> Tensor:
-    return nn.functional.interpolate(grid, size=(side, side), mode="bilinear", align_corners=False)
-
-
-def _block(inputs: int, outputs: int, *, stride: int = 1) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False),
-        nn.GroupNorm(max(1, outputs // 8), outputs),
-        nn.GELU(),
-    )

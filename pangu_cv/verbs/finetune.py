@@ -34,24 +34,22 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
 
 
 def _detect(metrics: dict[str, Any]) -> list[str]:
-    first, loose, strict = metrics["draws"][0], metrics["ap50"], metrics["ap"]
-    band = f" [{loose['low']:.1%}, {loose['high']:.1%}]" if loose["low"] is not None else ""
-    return [
-        f"labelled images   {first['labelled']}",
-        f"AP50              {loose['mean']:.1%}{band} on {first['images']} images, {len(metrics['draws'])} draw(s)",
-        f"AP                {strict['mean']:.1%}",
-        f"training          {first['seconds']:.0f} s, {first['learning']:,} numbers learnt",
-        *(f"! {note}" for note in metrics["notes"]),
-    ]
+    second = f"AP                {metrics['ap']['mean']:.1%}"
+    return [*_trained(metrics, "AP50", metrics["ap50"], second), *(f"! {note}" for note in metrics["notes"])]
 
 
 def _segment(metrics: dict[str, Any]) -> list[str]:
-    first, interval = metrics["draws"][0], metrics["f1"]
+    return _trained(metrics, "F1", metrics["f1"], f"mean IoU          {metrics['mean_iou']['mean']:.1%}")
+
+
+def _trained(metrics: dict[str, Any], name: str, interval: dict[str, Any], second: str) -> list[str]:
+    """What detect and segment say alike: labels, the first figure with its interval, a second one, training."""
+    first, draws = metrics["draws"][0], len(metrics["draws"])
     band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval["low"] is not None else ""
     return [
-        f"labelled masks    {first['labelled']}",
-        f"F1                {interval['mean']:.1%}{band} on {first['images']} images, {len(metrics['draws'])} draw(s)",
-        f"mean IoU          {metrics['mean_iou']['mean']:.1%}",
+        f"labelled images   {first['labelled']}",
+        f"{name:17} {interval['mean']:.1%}{band} on {first['images']} images, {draws} draw(s)",
+        second,
         f"training          {first['seconds']:.0f} s, {first['learning']:,} numbers learnt",
     ]
 
