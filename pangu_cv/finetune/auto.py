@@ -15,6 +15,7 @@ from pydantic import Field
 
 from pangu_cv.data.sample import Sample
 from pangu_cv.models.adapt import Adapt, Frozen, Linear, Partial
+from pangu_cv.report.page import Page
 from pangu_cv.settings import Settings
 
 Trial = Callable[[Adapt, Sequence[Sample], Sequence[Sample], int], Sequence[float]]
@@ -30,8 +31,9 @@ class Auto(Settings):
     """What is tried beside closed form on frozen features."""
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     """Parts the labelled images are cut into; a class with fewer images is cut into as many as it has."""
-    seconds: Annotated[float, Field(gt=0)] = 40.0
-    """For the trials; the way that is chosen is trained after that."""
+    seconds: Annotated[float, Field(gt=0)] | None = None
+    """For the trials; the way that is chosen is trained after that. null is 40 for classify, and 900 for detect and
+    segment, where every trial gets its equal share of them."""
 
 
 @dataclass
@@ -62,8 +64,8 @@ class Choice:
     tried: tuple[Tried, ...]
 
 
-def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int) -> Choice:
-    """Try the ways on folds of the labelled images until all are done or the time is up."""
+def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int, seconds: float) -> Choice:
+    """Try the ways on folds of the labelled images until all are done or ``seconds`` have gone."""
     folds = folds_of(support, config.folds, seed=seed)
     tried = (Tried(Frozen()), *(Tried(way) for way in config.ways if way.kind != "frozen"))
     start = time.monotonic()
@@ -72,7 +74,7 @@ def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int) 
         learnt = [s for s in support if s not in held]
         for one in tried:
             spent = time.monotonic() - start
-            if one.way.kind != "frozen" and spent + _expected(one, tried) > config.seconds:
+            if one.way.kind != "frozen" and spent + _expected(one, tried) > seconds:
                 continue
             began = time.monotonic()
             one.worth.append(list(trial(one.way, learnt, fold, seed)))
@@ -114,3 +116,23 @@ def _best(tried: Sequence[Tried]) -> Adapt:
         if mean > max(gain, error):
             best, gain = one.way, mean
     return best
+
+
+def tried_ways(page: Page, choice: Choice, *, measure: str) -> None:
+    """A table of what was tried, and what was taken."""
+    page.section(
+        "What was tried",
+        f"Each way on folds of the labelled images, measured on those left out: {measure}. Another than frozen is "
+        "taken only where it wins by more than a standard error.",
+    )
+    rows = [
+        (
+            ", ".join(f"{name} {value}" for name, value in one.way.model_dump().items()),
+            "no time" if one.score is None else f"{one.score:.3f}",
+            str(len(one.worth)),
+            f"{one.seconds:.0f}",
+            "taken" if one.way == choice.way else "",
+        )
+        for one in choice.tried
+    ]
+    page.table(["way", "worth", "folds", "seconds", ""], rows)

@@ -23,7 +23,7 @@ from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import Extraction, FeatureStore, Skipped, digest, extract
-from pangu_cv.finetune.auto import Choice, Trial, choose
+from pangu_cv.finetune.auto import Choice, Trial, choose, tried_ways
 from pangu_cv.finetune.classify import Draw, DrawResult, add_skipped, draws_of
 from pangu_cv.finetune.draws import Kept
 from pangu_cv.finetune.fitting import Example, fit
@@ -32,15 +32,18 @@ from pangu_cv.finetune.training import History
 from pangu_cv.metrics import ClassificationOutcome
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
-from pangu_cv.models.augment import Labelled
+from pangu_cv.models.labelled import Labelled
 from pangu_cv.progress import bar
 from pangu_cv.report.classification import classification_report
 from pangu_cv.report.page import Page
 from pangu_cv.report.training import training_curves
+from pangu_cv.report.variants import training_variants
 from pangu_cv.runs import Run
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel, pooled
 from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
 from pangu_runtime.decode import DecodeSpec, decode
+
+_AUTO_SECONDS = 40.0
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,9 @@ def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[s
     """Adapt to a draw, fit the head, measure on the draw's test images."""
     choice = None
     if recipe.adapt.kind == "auto":
-        choice = choose(recipe.adapt, draw.support, _trial(task, recipe, classes), seed=draw.seed)
+        trial = _trial(task, recipe, classes)
+        seconds = recipe.adapt.seconds or _AUTO_SECONDS
+        choice = choose(recipe.adapt, draw.support, trial, seed=draw.seed, seconds=seconds)
         recipe = recipe.model_copy(update={"adapt": choice.way})
     model, history, lost = adapt(task, recipe, classes, draw.support, seed=draw.seed)
     spec, start = recipe.data.decode_spec, time.perf_counter()
@@ -251,26 +256,6 @@ def _metrics(adapted: Sequence[Adapted]) -> dict[str, Any]:
     }
 
 
-def tried_ways(page: Page, choice: Choice) -> None:
-    """A table of what was tried, and what was taken."""
-    page.section(
-        "What was tried",
-        "Each way on folds of the labelled images, measured on those left out: half for being right, half for the "
-        "probability of the truth. Another than frozen is taken only where it wins by more than a standard error.",
-    )
-    rows = [
-        (
-            ", ".join(f"{name} {value}" for name, value in one.way.model_dump().items()),
-            "no time" if one.score is None else f"{one.score:.3f}",
-            str(len(one.worth)),
-            f"{one.seconds:.0f}",
-            "taken" if one.way == choice.way else "",
-        )
-        for one in choice.tried
-    ]
-    page.table(["way", "worth", "folds", "seconds", ""], rows)
-
-
 def _report(run: Run, recipe: FinetuneRecipe, adapted: Sequence[Adapted]) -> None:
     first, spec = adapted[0], recipe.data.decode_spec
     outcome = first.result.outcome
@@ -281,7 +266,9 @@ def _report(run: Run, recipe: FinetuneRecipe, adapted: Sequence[Adapted]) -> Non
     page = Page(f"Classification of {dataset_title(recipe.data.path)}", subtitle)
     classification_report(page, outcome, load_image=lambda path: decode(Path(path), spec=spec))
     if first.choice:
-        tried_ways(page, first.choice)
+        tried_ways(page, first.choice, measure="half for being right, half for the probability of the truth")
+    if first.history.losses:
+        training_variants(page, recipe.augment, _labelled(first.result.draw.support[0], spec))
     training_curves(page, first.history.losses, seconds=first.history.seconds)
     if len(adapted) > 1:
         rows = [

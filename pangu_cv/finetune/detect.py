@@ -17,15 +17,18 @@ from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import TorchDecider, evaluate_detect
 from pangu_cv.features import Skipped
-from pangu_cv.finetune.draws import Kept, draw_support, parts_of
+from pangu_cv.finetune.auto import Trial, tried_ways
+from pangu_cv.finetune.draws import Kept, donor, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
-from pangu_cv.finetune.fitting import Example, fit
+from pangu_cv.finetune.fitting import Example, chosen_way, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts
 from pangu_cv.finetune.training import History
 from pangu_cv.metrics.detection import DetectionOutcome
 from pangu_cv.metrics.interval import mean_interval
-from pangu_cv.models.augment import Augment, Labelled
+from pangu_cv.models.adapt import Adapt
+from pangu_cv.models.augment import Augment
 from pangu_cv.models.box_prior import PriorFit, level_sizes
+from pangu_cv.models.labelled import Labelled
 from pangu_cv.progress import bar
 from pangu_cv.report.detection import detection_report
 from pangu_cv.report.page import Page
@@ -72,13 +75,31 @@ def fit_draw(
     seed: int,
 ) -> Fitted[DetectionOutcome]:
     """Train on a draw and measure."""
-    readable, lost = _readable(support, recipe.data.decode_spec)
+    spec = recipe.data.decode_spec
+    readable, lost = _readable(support, spec)
+    recipe, choice = chosen_way(recipe, readable, lambda brief: _trial(task, brief, classes), seed=seed)
     model, history = fit_boxes(task, recipe, classes, readable, seed=seed)
     with bar("measuring") as progress:
-        found = evaluate_detect(
-            TorchDecider(model), test, classes=classes, decode_spec=recipe.data.decode_spec, progress=progress
-        )
-    return Fitted(seed, model, tuple(readable), history, found.outcome, (*lost, *found.skipped))
+        found = evaluate_detect(TorchDecider(model), test, classes=classes, decode_spec=spec, progress=progress)
+    shown = tuple(labelled(decode(s.path, spec=spec), s, classes) for s in readable if s.boxes)[:2]
+    return Fitted(seed, model, tuple(readable), history, found.outcome, (*lost, *found.skipped), shown, choice)
+
+
+def _trial(task: DetectConfig, recipe: FinetuneRecipe, classes: Sequence[str]) -> Trial:
+    """An image left out is worth its own AP50; without boxes 1, less the score of the best box imagined."""
+
+    def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
+        tried = recipe.model_copy(update={"adapt": way})
+        model, _ = fit_boxes(task, tried, classes, learnt, seed=seed)
+        decider, spec = TorchDecider(model), recipe.data.decode_spec
+        found = [evaluate_detect(decider, [one], classes=classes, decode_spec=spec).outcome for one in held]
+        return [one.ap50 if len(one.truth[0].label_K) else 1 - _most(one.found[0].score_K) for one in found]
+
+    return trial
+
+
+def _most(score_K: np.ndarray[Any, Any]) -> float:
+    return float(score_K.max(initial=0.0))
 
 
 def _readable(support: Sequence[Sample], spec: DecodeSpec) -> tuple[list[Sample], list[Skipped]]:
@@ -115,7 +136,8 @@ def fit_boxes(
     start(model, (load(sample) for sample in support), augment, seed=seed)
 
     def make(place: int, item_seed: int) -> Example:
-        return example(augment(load(support[place]), seed=item_seed), preprocess)
+        other = donor(support, load, chance=recipe.augment.paste, seed=item_seed)
+        return example(augment(load(support[place]), seed=item_seed, donor=other), preprocess)
 
     def losses_of(prepared: Tensor, grids: Sequence[Tensor], truths: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         dense = model.head(prepared, grids)
@@ -169,5 +191,7 @@ def _report(run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted[DetectionO
     detection_report(page, first.outcome, load_image=lambda path: decode(Path(path), spec=spec))
     for note in notes:
         page.note(note)
+    if first.choice:
+        tried_ways(page, first.choice, measure="AP50 of each")
     rows = [(f"{one.outcome.ap50:.1%}", f"{one.outcome.ap:.1%}") for one in fitted]
     finish_report(page, run, recipe, fitted, columns=["AP50", "AP"], rows=rows, skipped=first.skipped)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
+import numpy as np
+
 from pangu_cv.data.few_shot import holdout
 from pangu_cv.data.few_shot_contents import draw_containing
 from pangu_cv.data.sample import Dataset, Sample
@@ -54,6 +56,13 @@ def draw_support(
     if not measured:
         raise DataError("no image is left to measure on; lower few_shot.shots or add a test split")
     return support, measured
+
+
+def donor(support: Sequence[Sample], load: Callable[[Sample], Item], *, chance: float, seed: int) -> Item | None:
+    """Another labelled image, whose defect may be pasted in; None where none is wanted."""
+    if not chance or len(support) < 2:
+        return None
+    return load(support[int(np.random.default_rng([seed, 3]).integers(len(support)))])
 
 
 class Kept(Generic[Item]):

@@ -6,11 +6,14 @@ from typing import Any, Generic, TypeVar
 
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.features import Skipped, digest
+from pangu_cv.finetune.auto import Choice
 from pangu_cv.finetune.classify import add_skipped
 from pangu_cv.finetune.recipe import FinetuneRecipe, skipped_json
 from pangu_cv.finetune.training import History
+from pangu_cv.models.labelled import Labelled
 from pangu_cv.report.page import Page
 from pangu_cv.report.training import training_curves
+from pangu_cv.report.variants import training_variants
 from pangu_cv.runs import Run
 from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
 
@@ -27,6 +30,9 @@ class Fitted(Generic[Outcome]):
     history: History
     outcome: Outcome
     skipped: tuple[Skipped, ...]
+    shown: tuple[Labelled, ...] = ()
+    """The first labelled images, as training reads them."""
+    choice: Choice | None = None
 
 
 def save_first(fitted: Fitted[Any], recipe: FinetuneRecipe, dataset: Dataset, run: Run) -> None:
@@ -49,6 +55,9 @@ def figures_of(fitted: Sequence[Fitted[Any]], lost: Sequence[Skipped] = ()) -> d
             "labelled": len(one.support),
             "seconds": one.history.seconds,
             "learning": one.history.learning,
+            "saved_by_freezing": one.history.saved,
+            "tried": [tried.as_json() for tried in one.choice.tried] if one.choice else [],
+            "way": one.choice.way.model_dump(mode="json") if one.choice else None,
             **one.outcome.summary(),
         }
         for one in fitted
@@ -67,6 +76,10 @@ def finish_report(
     skipped: Sequence[Skipped],
 ) -> None:
     """Curves, a row per draw where there are several, what was left out, the recipe."""
+    if shown := fitted[0].shown:
+        tile = getattr(fitted[0].model.config, "tile", None)
+        donor = shown[-1] if recipe.augment.paste else None
+        training_variants(page, recipe.augment, shown[0], donor=donor, tile_px=tile.px if tile else None)
     training_curves(page, fitted[0].history.losses, seconds=fitted[0].history.seconds)
     if len(fitted) > 1:
         page.section("All draws", "The same recipe on other labelled images. The pictures above are of the first draw.")

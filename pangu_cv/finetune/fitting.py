@@ -10,14 +10,17 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from pangu_cv.errors import SettingsError
+from pangu_cv.data.sample import Sample
+from pangu_cv.finetune.auto import Choice, Trial, choose
 from pangu_cv.finetune.recipe import FinetuneRecipe
+from pangu_cv.finetune.staying_near import Start, require_start
 from pangu_cv.finetune.training import History, Pool, TrainConfig, train
 from pangu_cv.models.adapt import learning, settle
 from pangu_cv.models.arithmetic import best_precision
 from pangu_cv.models.backbone import Backbone
 
 Losses = dict[str, Tensor]
+_AUTO_SECONDS = 900.0
 
 
 @dataclass(frozen=True)
@@ -34,6 +37,25 @@ class Trained(Protocol):
 
     backbone: Backbone
     head: nn.Module
+
+
+def chosen_way(
+    recipe: FinetuneRecipe, support: Sequence[Sample], trial: Callable[[FinetuneRecipe], Trial], *, seed: int
+) -> tuple[FinetuneRecipe, Choice | None]:
+    """The recipe with the way that ``auto`` takes for a dense task; as it is where the recipe names a way.
+
+    ``trial(recipe)`` tries ways by a recipe whose trainings end in time for all of them.
+    """
+    auto = recipe.adapt
+    if auto.kind != "auto":
+        return recipe, None
+    ways = tuple(way for way in auto.ways if way.kind not in ("frozen", "linear"))  # a dense head is trained anyway
+    seconds = auto.seconds or _AUTO_SECONDS
+    share = seconds / ((len(ways) + 1) * auto.folds)
+    brief = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_seconds": share})})
+    # Trials are bounded one by one: measuring beyond that must not take the last way its turn.
+    choice = choose(auto.model_copy(update={"ways": ways}), support, trial(brief), seed=seed, seconds=2 * seconds)
+    return recipe.model_copy(update={"adapt": choice.way}), choice
 
 
 def fit(
@@ -53,8 +75,11 @@ def fit(
     """
     trained: Trained = model
     if recipe.adapt.kind == "auto":
-        raise SettingsError("adapt.kind: auto is for task.kind=classify; name a way: frozen, partial, full, lora")
+        raise AssertionError("auto is resolved before training")
+    config = recipe.train
+    require_start(way=recipe.adapt.kind, l2_sp=config.l2_sp, interpolate=config.interpolate)
     groups = recipe.adapt.prepare(trained.backbone)
+    start = Start(groups) if config.l2_sp or config.interpolate < 1 else None
     trained.head.requires_grad_(True)
 
     def device() -> torch.device:
@@ -78,11 +103,14 @@ def fit(
             grids: Sequence[Tensor] = seen(prepared)
         else:
             grids = [torch.cat(level).to(device()) for level in zip(*(one.grids or () for one in batch), strict=True)]
-        return losses_of(prepared, grids, [one.truth for one in batch])
+        found = losses_of(prepared, grids, [one.truth for one in batch])
+        return found | {"l2_sp": config.l2_sp * start.penalty()} if start and config.l2_sp else found
 
     maker = make if groups else Pool(with_grids, count=count, size=recipe.train.pool)
     settled = recipe.adapt.settled if recipe.adapt.kind == "partial" else 0.0
-    history = train(model, groups, maker, losses, count=count, config=recipe.train, seed=seed, settled=settled)
+    history = train(model, groups, maker, losses, count=count, config=config, seed=seed, settled=settled)
+    if start and config.interpolate < 1:
+        start.interpolate(config.interpolate)
     history.learning = learning(groups) + sum(p.numel() for p in trained.head.parameters())
     settle(trained.backbone)
     return history

@@ -17,18 +17,21 @@ from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import Loaders, TorchDecider, class_mask, evaluate_segment
 from pangu_cv.features import Skipped
-from pangu_cv.finetune.draws import Kept, draw_support, parts_of
+from pangu_cv.finetune.auto import Trial, tried_ways
+from pangu_cv.finetune.draws import Kept, donor, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
-from pangu_cv.finetune.fitting import Example, fit
+from pangu_cv.finetune.fitting import Example, chosen_way, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts
+from pangu_cv.finetune.training import History
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.metrics.segmentation import SegmentationOutcome
-from pangu_cv.models.augment import Labelled
+from pangu_cv.models.adapt import Adapt
+from pangu_cv.models.labelled import Labelled
 from pangu_cv.progress import bar
 from pangu_cv.report.page import Page
 from pangu_cv.report.segmentation import segmentation_report
 from pangu_cv.runs import Run
-from pangu_cv.tasks.segment import SegmentConfig
+from pangu_cv.tasks.segment import SegmentConfig, SegmentModel
 from pangu_runtime.decode import DecodeSpec, decode, peek
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
@@ -86,6 +89,30 @@ def fit_draw(
     seed: int,
 ) -> Fitted[SegmentationOutcome]:
     """Train on a draw and measure."""
+    spec = recipe.data.decode_spec
+    recipe, choice = chosen_way(recipe, support, lambda brief: _trial(task, brief, classes), seed=seed)
+    model, history = fit_masks(task, recipe, classes, support, seed=seed)
+    with bar("measuring") as progress:
+        found = evaluate_segment(TorchDecider(model), test, classes=classes, decode_spec=spec, progress=progress)
+    shown = tuple(labelled(s, classes=len(classes), spec=spec) for s in support[:2])
+    return Fitted(seed, model, tuple(support), history, found.outcome, found.skipped, shown, choice)
+
+
+def _trial(task: SegmentConfig, recipe: FinetuneRecipe, classes: Sequence[str]) -> Trial:
+    """An image left out is worth its F1."""
+
+    def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
+        model, _ = fit_masks(task, recipe.model_copy(update={"adapt": way}), classes, learnt, seed=seed)
+        found = evaluate_segment(TorchDecider(model), held, classes=classes, decode_spec=recipe.data.decode_spec)
+        return [float(worth) for worth in found.outcome.f1_per_image_N]
+
+    return trial
+
+
+def fit_masks(
+    task: SegmentConfig, recipe: FinetuneRecipe, classes: Sequence[str], support: Sequence[Sample], *, seed: int
+) -> tuple[SegmentModel, History]:
+    """A model trained on readable images with masks."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.build(classes)
@@ -94,18 +121,15 @@ def fit_draw(
     load = Kept(lambda s: labelled(s, classes=len(classes), spec=spec), lambda one: one.image.nbytes)
 
     def make(place: int, item_seed: int) -> Example:
-        return example(augment(load(support[place]), seed=item_seed), preprocess, classes=len(classes))
+        other = donor(support, load, chance=recipe.augment.paste, seed=item_seed)
+        shown = augment(load(support[place]), seed=item_seed, donor=other)
+        return example(shown, preprocess, classes=len(classes))
 
     def losses_of(prepared: Tensor, grids: Sequence[Tensor], truths: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         share, counts = (torch.cat(parts).to(prepared.device) for parts in zip(*truths, strict=True))
         return model.losses(model.logits_from_grids(prepared, grids), share, counts)
 
-    history = fit(model, recipe, make, losses_of, count=len(support), seed=seed)
-    with bar("measuring") as progress:
-        found = evaluate_segment(
-            TorchDecider(model), test, classes=classes, decode_spec=recipe.data.decode_spec, progress=progress
-        )
-    return Fitted(seed, model, tuple(support), history, found.outcome, found.skipped)
+    return model, fit(model, recipe, make, losses_of, count=len(support), seed=seed)
 
 
 def labelled(sample: Sample, *, classes: int, spec: DecodeSpec) -> Labelled:
@@ -145,6 +169,8 @@ def _report(
     page = Page(f"Segmentation of {dataset_title(recipe.data.path)}", subtitle)
     loaders = Loaders(TorchDecider(first.model), spec, recipe.data.read().samples)
     segmentation_report(page, first.outcome, load_masks=lambda path: loaders.masks(path, len(classes)))
+    if first.choice:
+        tried_ways(page, first.choice, measure="F1 of each")
     rows = [(f"{one.outcome.f1:.1%}", f"{one.outcome.mean_iou:.1%}") for one in fitted]
     skipped = (*lost, *first.skipped)
     finish_report(page, run, recipe, fitted, columns=["F1", "mean IoU"], rows=rows, skipped=skipped)

@@ -49,6 +49,10 @@ class TrainConfig(Settings):
     """Largest norm of the gradient."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """The model kept is a moving mean of the weights with this memory; 0 keeps the last ones."""
+    l2_sp: Annotated[float, Field(ge=0)] = 0.0
+    """Strength of the pull of the backbone's weights towards their start (L2-SP), for adapt.kind partial and full."""
+    interpolate: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """How far the backbone goes from its start to what was trained (WiSE-FT), for partial and full; 1: all the way."""
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     """End after so long, whatever ``steps`` says."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"

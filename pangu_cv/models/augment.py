@@ -5,13 +5,14 @@ a one is drawn again, and given up after a few tries. Shapes: H×W pixels, K box
 """
 
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
+from pangu_cv.models.copy_paste import cut, paste
+from pangu_cv.models.labelled import Labelled, crop
 from pangu_cv.settings import Settings
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network at import otherwise
@@ -20,10 +21,8 @@ import albumentations as A
 import cv2
 
 Share = Annotated[float, Field(ge=0, le=1)]
-Pixels = NDArray[np.uint8]
 _TRIES = 5
 _AIMED = 0.8  # share of tiles that are looked for where something is
-_LEAST_BOX = 0.3  # of its area: a box of which less is left in a crop is no longer labelled
 
 
 class AugmentConfig(Settings):
@@ -45,6 +44,8 @@ class AugmentConfig(Settings):
     """Chance of a mild blur (deviation up to 1 pixel)."""
     noise: Share = 0.1
     """Chance of mild noise (deviation up to 5 % of white)."""
+    paste: Share = 0.0
+    """Chance that a labelled defect of another image is pasted in (boxes and masks)."""
     keep: Share = 0.5
     """Least share of the labelled defect (pixels of a mask, number of boxes) that a crop must leave."""
 
@@ -53,14 +54,22 @@ class AugmentConfig(Settings):
         return Augment(self, tile_px=tile_px)
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """An image uint8[H,W,3], its mask uint8[H,W] or None, boxes float32[K,4] (xyxy in pixels) and their classes."""
-
-    image: Pixels
-    mask: Pixels | None
-    boxes_K4: NDArray[np.float32]
-    label_K: NDArray[np.int64]
+def policies(config: AugmentConfig) -> dict[str, AugmentConfig]:
+    """Every policy that is on, alone; blur, noise and paste then always."""
+    still = AugmentConfig(
+        scale=(1, 1), flip_lr=False, flip_ud=False, rot90=False, light=0, blur=0, noise=0, paste=0, keep=config.keep
+    )
+    mirrors = {"flip_lr": config.flip_lr, "flip_ud": config.flip_ud}
+    found: dict[str, Mapping[str, object]] = {
+        "crop": {"scale": config.scale, "ratio": config.ratio} if config.scale[0] < 1 else {},
+        "mirror": mirrors if any(mirrors.values()) else {},
+        "quarter turn": {"rot90": True} if config.rot90 else {},
+        "light": {"light": config.light} if config.light else {},
+        "blur": {"blur": 1.0} if config.blur else {},
+        "noise": {"noise": 1.0} if config.noise else {},
+        "paste": {"paste": 1.0} if config.paste else {},
+    }
+    return {name: still.model_copy(update=changes) for name, changes in found.items() if changes}
 
 
 class Augment:
@@ -75,27 +84,32 @@ class Augment:
             steps.append(A.VerticalFlip(p=0.5))
         if config.rot90:
             steps.append(A.RandomRotate90(p=0.75))
+        self._moves = bool(steps)
         light = config.light
         if light:
             steps.append(A.ColorJitter(light, light, light / 2, min(0.02, light), p=0.8))
         steps.append(A.GaussianBlur(sigma_limit=(0.1, 1.0), blur_limit=0, p=config.blur))
         steps.append(A.GaussNoise(std_range=(0.01, 0.05), p=config.noise))
         boxes = A.BboxParams(format="pascal_voc", label_fields=["labels"], clip=True)
-        self._compose = A.Compose(steps, bbox_params=boxes)
+        self._compose = A.Compose(steps, bbox_params=boxes if self._moves else None)
 
-    def __call__(self, labelled: Labelled, *, seed: int) -> Labelled:
-        """A variant; ``seed`` decides all that is random."""
+    def __call__(self, labelled: Labelled, *, seed: int, donor: Labelled | None = None) -> Labelled:
+        """A variant; ``seed`` decides all that is random. ``donor`` may give a defect to paste in."""
         cv2.setNumThreads(0)  # worker processes share the cores already
         random = np.random.default_rng(seed)
         labelled = labelled if self.tile_px is None else self._tile(labelled, random)
         cropped = self._cropped(labelled, random)
+        if donor is not None and random.random() < self.config.paste and (piece := cut(donor, random)):
+            cropped = paste(cropped, piece, random)
         self._compose.set_random_seed(int(random.integers(2**31)))
-        parts: dict[str, Any] = {"image": cropped.image, "bboxes": cropped.boxes_K4, "labels": cropped.label_K}
+        parts: dict[str, Any] = {"image": cropped.image}
+        if self._moves:  # albumentations warns of boxes that nothing moves
+            parts |= {"bboxes": cropped.boxes_K4, "labels": cropped.label_K}
         if cropped.mask is not None:
             parts["mask"] = cropped.mask
         made = self._compose(**parts)
-        boxes = np.asarray(made["bboxes"], np.float32).reshape(-1, 4)
-        labels = np.asarray(made["labels"], np.int64).reshape(-1)
+        boxes = np.asarray(made.get("bboxes", cropped.boxes_K4), np.float32).reshape(-1, 4)
+        labels = np.asarray(made.get("labels", cropped.label_K), np.int64).reshape(-1)
         return Labelled(np.ascontiguousarray(made["image"]), made.get("mask"), boxes, labels)
 
     def _tile(self, labelled: Labelled, random: np.random.Generator) -> Labelled:
@@ -134,19 +148,6 @@ class Augment:
         return x, y, x + w, y + h
 
 
-def crop(labelled: Labelled, x0: int, y0: int, x1: int, y1: int) -> Labelled:
-    """The window's part; boxes are cut at its edges, and left out where little of them is left."""
-    boxes = labelled.boxes_K4
-    shift = np.array([x0, y0, x0, y0], np.float32)
-    cut = np.stack(
-        [boxes[:, 0].clip(x0, x1), boxes[:, 1].clip(y0, y1), boxes[:, 2].clip(x0, x1), boxes[:, 3].clip(y0, y1)], 1
-    )
-    stays = _area(cut) >= _LEAST_BOX * np.maximum(_area(boxes), 1e-9)
-    mask = None if labelled.mask is None else np.ascontiguousarray(labelled.mask[y0:y1, x0:x1])
-    image = np.ascontiguousarray(labelled.image[y0:y1, x0:x1])
-    return Labelled(image, mask, (cut - shift)[stays], labelled.label_K[stays])
-
-
 def _left(before: Labelled, after: Labelled) -> float:
     """Share of the labels that are left; 1 where there were none."""
     shares = []
@@ -156,7 +157,3 @@ def _left(before: Labelled, after: Labelled) -> float:
         assert after.mask is not None
         shares.append(float((after.mask > 0).sum() / (before.mask > 0).sum()))
     return min(shares, default=1.0)
-
-
-def _area(boxes_K4: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.asarray((boxes_K4[:, 2] - boxes_K4[:, 0]) * (boxes_K4[:, 3] - boxes_K4[:, 1]), np.float32)

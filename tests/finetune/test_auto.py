@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import SettingsError
-from pangu_cv.finetune import finetune
-from pangu_cv.finetune.auto import Auto, choose, folds_of
+from pangu_cv.finetune import FinetuneRecipe, finetune
+from pangu_cv.finetune.auto import Auto, Trial, choose, folds_of
+from pangu_cv.finetune.fitting import chosen_way
 from pangu_cv.models.adapt import Adapt, Full, Linear
-from tests.finetune.tiny import class_folders, masked, recipe
+from tests.finetune.tiny import QUICK, boxed, class_folders, masked, recipe
 
 SUPPORT = [Sample(Path(f"{label}{n}.png"), label=label) for label in "abc" for n in range(5)]
 
 
-def trial_of(worth: dict[str, Sequence[float]], seconds: float = 0.0) -> object:
+def trial_of(worth: dict[str, Sequence[float]], seconds: float = 0.0) -> Trial:
     """A way is worth so much on every other image."""
 
     def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
@@ -38,22 +38,26 @@ def test_folds_spread_classes_and_keep_groups_whole() -> None:
 
 def test_a_clear_winner_is_taken() -> None:
     config = Auto(ways=(Linear(), Full()))
-    found = choose(config, SUPPORT, trial_of({"frozen": (0.5, 0.6), "linear": (0.7, 0.8), "full": (0.6, 0.7)}), seed=0)  # type: ignore[arg-type]
+    found = choose(
+        config, SUPPORT, trial_of({"frozen": (0.5, 0.6), "linear": (0.7, 0.8), "full": (0.6, 0.7)}), seed=0, seconds=9
+    )
     assert found.way == Linear()
     assert [round(one.score or 0, 2) for one in found.tried] == [0.53, 0.73, 0.63]
 
 
 def test_a_gain_within_the_noise_is_not() -> None:
-    found = choose(Auto(ways=(Linear(),)), SUPPORT, trial_of({"frozen": (0.5, 0.5), "linear": (0.9, 0.0)}), seed=0)  # type: ignore[arg-type]
+    found = choose(
+        Auto(ways=(Linear(),)), SUPPORT, trial_of({"frozen": (0.5, 0.5), "linear": (0.9, 0.0)}), seed=0, seconds=9
+    )
     assert found.tried[1].score > found.tried[0].score  # type: ignore[operator]
     assert found.way.kind == "frozen"
 
 
 def test_time_is_kept_and_what_was_not_tried_is_said() -> None:
-    config = Auto(ways=(Linear(), Full()), seconds=0.25)
+    config = Auto(ways=(Linear(), Full()))
     worth = {"frozen": (0.5, 0.5), "linear": (0.6, 0.6), "full": (0.6, 0.6)}
     began = time.monotonic()
-    found = choose(config, SUPPORT, trial_of(worth, seconds=0.1), seed=0)  # type: ignore[arg-type]
+    found = choose(config, SUPPORT, trial_of(worth, seconds=0.1), seed=0, seconds=0.25)
     assert time.monotonic() - began < 0.6
     assert len(found.tried[0].worth) == 5
     assert len(found.tried[1].worth) < 5
@@ -69,6 +73,28 @@ def test_a_run_says_what_it_tried(tmp_path: Path) -> None:
     assert "What was tried" in result.report.read_text()
 
 
-def test_auto_is_for_classify(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"auto is for task\.kind=classify"):
-        finetune(recipe("segment", masked(tmp_path / "data"), tmp_path / "run", "adapt.kind=auto", "few_shot.shots=2"))
+@pytest.mark.parametrize("kind", ["segment", "detect"])
+def test_dense_tasks_try_ways_that_move_the_backbone(tmp_path: Path, kind: str) -> None:
+    data = (masked if kind == "segment" else boxed)(tmp_path / "data")
+    auto = "adapt={kind: auto, folds: 2, ways: [{kind: linear}, {kind: partial, blocks: 1}]}"
+    result = finetune(recipe(kind, data, tmp_path / "run", *QUICK, "train.steps=2", auto))
+    [draw] = result.metrics["draws"]
+    assert [(one["way"]["kind"], one["folds"]) for one in draw["tried"]] == [("frozen", 2), ("partial", 2)]
+    assert all(0 <= one["score"] <= 1 for one in draw["tried"])
+    assert "What was tried" in result.report.read_text()
+
+
+def test_dense_trials_share_the_time_equally(tmp_path: Path) -> None:
+    auto = "adapt={kind: auto, folds: 5, seconds: 60, ways: [{kind: partial}, {kind: full}, {kind: linear}]}"
+    seen = []
+
+    def trial(brief: FinetuneRecipe) -> Trial:
+        seen.append(brief.train.max_seconds)
+        return trial_of({"frozen": (0.5, 0.5), "partial": (0.5, 0.5), "full": (0.7, 0.7)})
+
+    asked = recipe("segment", tmp_path, tmp_path / "run", auto)
+    found, choice = chosen_way(asked, SUPPORT, trial, seed=0)
+    assert seen == [60 / (3 * 5)]
+    assert choice is not None
+    assert found.adapt == Full()
+    assert found.train.max_seconds is None  # the way that is taken is trained as the recipe says

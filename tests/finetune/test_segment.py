@@ -10,7 +10,7 @@ from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.finetune import finetune
 from pangu_cv.finetune.segment import example
-from pangu_cv.models.augment import Labelled
+from pangu_cv.models.labelled import Labelled
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.tasks.saved import load_model
 from pangu_runtime.decode import decode

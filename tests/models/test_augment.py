@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pangu_cv.models.augment import AugmentConfig, Labelled, crop
+from pangu_cv.models.augment import AugmentConfig
+from pangu_cv.models.labelled import Labelled, crop
 
 
 def labelled(side: int = 60) -> Labelled:

@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from pangu_cv.errors import SettingsError
+from pangu_cv.finetune import finetune
+from pangu_cv.finetune.staying_near import Start
+from pangu_cv.models.adapt import Group
+from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.tasks.saved import load_model
+from tests.finetune.tiny import class_folders, recipe
+
+VIT = ("task.backbone.name=test_vit", "task.backbone.levels=[1,3,4]", "task.preprocess.image_px=64")
+QUICK = (*VIT, "few_shot.shots=3", "train.steps=8", "train.batch=3", "train.workers=0", "train.backbone_lr=1e-2")
+
+
+def _start() -> tuple[Start, torch.nn.Parameter]:
+    parameter = torch.nn.Parameter(torch.tensor([1.0, 2.0]))
+    start = Start([Group((parameter,), 1.0)])
+    with torch.no_grad():
+        parameter.copy_(torch.tensor([2.0, 4.0]))
+    return start, parameter
+
+
+def test_the_spring_pulls_by_the_distance() -> None:
+    start, parameter = _start()
+    penalty = start.penalty()
+    penalty.backward()
+    assert float(penalty.detach()) == pytest.approx(2.5)
+    assert parameter.grad is not None
+    assert parameter.grad.tolist() == [1.0, 2.0]
+
+
+def test_interpolation_ends_part_of_the_way() -> None:
+    start, parameter = _start()
+    start.interpolate(0.25)
+    assert parameter.tolist() == [1.25, 2.5]
+
+
+def test_both_keep_the_backbone_nearer(tmp_path: Path) -> None:
+    data, weights = class_folders(tmp_path / "data"), tmp_path / "start.pth"
+    torch.manual_seed(0)
+    before = BackboneConfig(name="test_vit", weights="random", levels=(1, 3, 4)).build().network.state_dict()
+    torch.save(before, weights)
+    ways = [f"task.backbone.weights={weights}", "adapt.kind=partial", "adapt.blocks=2"]
+    moved = {}
+    for name, more in (("free", []), ("spring", ["train.l2_sp=10"]), ("half", ["train.interpolate=0.5"])):
+        result = finetune(recipe("classify", data, tmp_path / name, *QUICK, *ways, *more))
+        after = load_model(result.model).model.backbone.network.state_dict()
+        moved[name] = sum(float((after[key] - before[key]).square().sum()) for key in before) ** 0.5
+    assert moved["spring"] < 0.8 * moved["free"]
+    assert moved["half"] == pytest.approx(0.5 * moved["free"], rel=1e-3)
+
+
+@pytest.mark.parametrize("setting", ["train.l2_sp=1", "train.interpolate=0.5"])
+def test_a_way_without_moving_weights_is_told(tmp_path: Path, setting: str) -> None:
+    data = class_folders(tmp_path / "data")
+    with pytest.raises(SettingsError, match=r"no pretrained weight moves"):
+        finetune(recipe("classify", data, tmp_path / "run", *QUICK, "adapt.kind=linear", setting))
