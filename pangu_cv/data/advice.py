@@ -57,12 +57,14 @@ def _duplicates(check: DataCheck) -> Iterator[str]:
 
 
 def _look_alikes(check: DataCheck) -> Iterator[str]:
-    leaks = [d for d in check.look_alikes if d.leaks]
-    if leaks:
-        yield (
-            f"{_count(len(leaks), 'group')} of pictures that look the same on both sides of a split: look at them, and "
-            f"keep each on one side (data check --groups); first {_equal(leaks[0])}"
-        )
+    kinds = (("that look the same", check.look_alikes), ("of one object", check.object_copies))
+    for told, found in kinds:
+        if leaks := [d for d in found if d.leaks]:
+            yield (
+                f"{_count(len(leaks), 'group')} of pictures {told} on both sides of a split: look at them, and keep "
+                "each on one side (data check --groups, then data.groups and data.split=anew); "
+                f"first {_equal(leaks[0])}"
+            )
 
 
 def _masks(check: DataCheck) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import median_low
 
 from pangu_cv.data.advice import advise
-from pangu_cv.data.duplicates import find_duplicates, find_look_alikes, relative
+from pangu_cv.data.duplicates import Duplicates, find_duplicates, find_look_alikes, find_object_copies, relative
 from pangu_cv.data.findings import DataCheck, Faulty, Range16Bit, Sizes
 from pangu_cv.data.inspection import Fault, ImageFacts, inspect
 from pangu_cv.data.readers import Layout, read_dataset, recognise
@@ -31,15 +31,22 @@ def check_dataset(
     root: Path | None = None,
     spec: DecodeSpec = DEFAULT_SPEC,
     workers: int | None = None,
+    with_objects: bool = False,
     progress: Progress | None = None,
 ) -> DataCheck:
     """Read every image and mask once and report; ``workers`` threads, as many as there are processors by default.
+
+    ``with_objects`` also looks for the same object in several pictures (slow: every pair is compared).
 
     A folder of images in no known layout is checked as unlabelled (layout ``images``). Raises DataError where the
     layout itself is broken (see ``read_dataset``) or there is no image; a broken image is reported, never raised.
     """
     dataset = _read(Path(path), layout, root)
-    return summarise(dataset, inspect_all(dataset, spec=spec, workers=workers, progress=progress), spec=spec)
+    facts = inspect_all(dataset, spec=spec, workers=workers, progress=progress)
+    copies = (
+        find_object_copies(dataset.samples, spec=spec, root=dataset.root, progress=progress) if with_objects else ()
+    )
+    return summarise(dataset, facts, spec=spec, object_copies=copies)
 
 
 def inspect_all(
@@ -59,7 +66,13 @@ def inspect_all(
     return tuple(facts)
 
 
-def summarise(dataset: Dataset, facts: Sequence[ImageFacts], *, spec: DecodeSpec) -> DataCheck:
+def summarise(
+    dataset: Dataset,
+    facts: Sequence[ImageFacts],
+    *,
+    spec: DecodeSpec,
+    object_copies: tuple[Duplicates, ...] = (),
+) -> DataCheck:
     """The report from a dataset and the facts of its samples."""
     base = dataset.root
     headers = [fact.header for fact in facts if fact.header is not None]
@@ -72,6 +85,7 @@ def summarise(dataset: Dataset, facts: Sequence[ImageFacts], *, spec: DecodeSpec
         kinds=dict(Counter(header.kind for header in headers).most_common()),
         duplicates=find_duplicates(dataset.samples, facts, root=base),
         look_alikes=find_look_alikes(dataset.samples, facts, root=base),
+        object_copies=object_copies,
         unreadable=_faulty(((s.path, f.fault) for s, f in zip(dataset, facts, strict=True)), base),
         mask_faults=_faulty(((s.mask, f.mask_fault) for s, f in zip(dataset, facts, strict=True)), base),
         range_16bit=_range_16bit([f.range_16bit for f in facts if f.range_16bit is not None], spec),

@@ -1,6 +1,8 @@
 """Which images, and how they are read."""
 
+import dataclasses
 from pathlib import Path
+from typing import Literal
 
 from pangu_cv.data.groups import with_groups
 from pangu_cv.data.readers import Layout, read_dataset
@@ -20,6 +22,9 @@ class DataConfig(Settings):
     """Folder that the files of a table are relative to; default: the table's folder or the one above."""
     groups: PathSetting | None = None
     """A table ``file,group`` of images that stay on one side of a split; 'pangu-cv data check --groups' makes one."""
+    split: Literal["own", "anew"] = "own"
+    """own: the parts that the layout names. anew: they are forgotten and a part to measure on is held out, whole groups
+    at a time, as where a layout names none."""
     range_16bit: tuple[int, int] = (0, 65535)
     """The 16-bit values that become black and white; 'pangu-cv data check' suggests a range."""
     max_pixels: int = 100_000_000
@@ -30,6 +35,8 @@ class DataConfig(Settings):
     def read(self) -> Dataset:
         """The dataset; raises DataError."""
         dataset = read_dataset(self.path, layout=self.layout, root=self.root)
+        if self.split == "anew":
+            dataset = dataclasses.replace(dataset, samples=tuple(dataclasses.replace(s, split=None) for s in dataset))
         return with_groups(dataset, self.groups) if self.groups else dataset
 
     @property

@@ -1,26 +1,29 @@
 """Images that occur more than once, and what that does to a dataset."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from pangu_cv.data.inspection import ImageFacts
 from pangu_cv.data.near_duplicates import groups_of, near_duplicates
+from pangu_cv.data.object_copies import object_copies
 from pangu_cv.data.sample import Sample, Split
+from pangu_runtime.decode import DecodeSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Duplicates:
-    """Images with the same ``bytes``, in different files the same ``pixels``, or others that only ``look`` the same.
+    """Images with the same ``bytes``, in different files the same ``pixels``, that only ``look`` the same, or that show
+    the same ``object`` elsewhere.
 
     They stand in the dataset's order.
 
     ``paths``, ``splits`` and ``labels`` run in parallel; paths start from the dataset's root.
     """
 
-    kind: Literal["bytes", "pixels", "look"]
+    kind: Literal["bytes", "pixels", "look", "object"]
     paths: tuple[str, ...]
     splits: tuple[Split | None, ...]
     labels: tuple[str | None, ...]
@@ -52,6 +55,14 @@ def find_look_alikes(samples: Sequence[Sample], facts: Sequence[ImageFacts], *, 
     return tuple(_told("look", group, samples, root) for group in groups_of(near_duplicates(thumbnails)))
 
 
+def find_object_copies(
+    samples: Sequence[Sample], *, spec: DecodeSpec, root: Path, progress: Callable[[int, int], None] | None = None
+) -> tuple[Duplicates, ...]:
+    """Groups of pictures that show the same object, on whatever background; slow, see ``object_copies``."""
+    found = object_copies(samples, spec=spec, progress=progress)
+    return tuple(_told("object", group, samples, root) for group in found)
+
+
 def _same_pictures(facts: Sequence[ImageFacts]) -> list[list[int]]:
     same: dict[str, list[int]] = defaultdict(list)
     for at, fact in enumerate(facts):
@@ -61,7 +72,7 @@ def _same_pictures(facts: Sequence[ImageFacts]) -> list[list[int]]:
 
 
 def _told(
-    kind: Literal["bytes", "pixels", "look"], group: Sequence[int], samples: Sequence[Sample], root: Path
+    kind: Literal["bytes", "pixels", "look", "object"], group: Sequence[int], samples: Sequence[Sample], root: Path
 ) -> Duplicates:
     return Duplicates(
         kind,

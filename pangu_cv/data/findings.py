@@ -53,6 +53,7 @@ class DataCheck:
     kinds: dict[str, int]
     duplicates: tuple[Duplicates, ...]
     look_alikes: tuple[Duplicates, ...]
+    object_copies: tuple[Duplicates, ...]
     unreadable: tuple[Faulty, ...]
     mask_faults: tuple[Faulty, ...]
     range_16bit: Range16Bit | None

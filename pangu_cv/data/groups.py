@@ -2,10 +2,11 @@
 
 import csv
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 from pangu_cv.data.duplicates import relative
-from pangu_cv.data.sample import Dataset
+from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 
 
@@ -24,7 +25,22 @@ def with_groups(dataset: Dataset, table: Path) -> Dataset:
     notes = dataset.notes
     if found < len(group_of):
         notes = (*notes, f"{len(group_of) - found} files of {table.name} are no images of the dataset")
+    torn = _on_both_sides(samples)
+    if torn:
+        notes = (
+            *notes,
+            f"{torn} {'group is' if torn == 1 else 'groups are'} on both sides of the set's own parts, which flatters "
+            "what is measured; data.split=anew draws the parts anew",
+        )
     return dataclasses.replace(dataset, samples=samples, notes=notes)
+
+
+def _on_both_sides(samples: Sequence[Sample]) -> int:
+    parts: dict[str, set[str | None]] = {}
+    for sample in samples:
+        if sample.group is not None:
+            parts.setdefault(sample.group, set()).add(sample.split)
+    return sum(len(found) > 1 for found in parts.values())
 
 
 def _read(table: Path) -> dict[str, str]:

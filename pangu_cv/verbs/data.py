@@ -12,6 +12,7 @@ from rich.table import Table
 
 from pangu_cv.data.check import DataCheck, check_dataset
 from pangu_cv.data.contact_sheet import class_rows
+from pangu_cv.data.near_duplicates import groups_of
 from pangu_cv.data.readers import read_dataset
 from pangu_cv.errors import DataError
 from pangu_cv.progress import bar
@@ -26,6 +27,7 @@ def check(
     root: Path | None = None,
     report: Path | None = None,
     groups: Path | None = None,
+    objects: bool = False,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Read every image once and say what was found: layout, sizes, classes, splits, duplicates, unreadable files.
@@ -42,11 +44,14 @@ def check(
         Also write an HTML page with pictures of every class.
     groups
         Also write a table of pictures that look the same, to give as data.groups, so that they stay on one side.
+    objects
+        Also look for the same object in several pictures, such as composites of one part on many backgrounds.
+        Compares every pair of images: minutes for hundreds.
     as_json
         Print JSON.
     """
     with bar("reading images") as progress:
-        found = check_dataset(path, root=root, progress=progress)
+        found = check_dataset(path, root=root, with_objects=objects, progress=progress)
     if report is not None:
         _write_report(found, path, root, report)
     if groups is not None:
@@ -64,9 +69,18 @@ def _write_groups(found: DataCheck, target: Path) -> None:
     rows = io.StringIO()
     table = csv.writer(rows, lineterminator="\n")
     table.writerow(["file", "group"])
-    for number, alike in enumerate((*found.duplicates, *found.look_alikes), start=1):
-        table.writerows([path, f"alike-{number}"] for path in alike.paths)
+    for number, paths in enumerate(_joined(found), start=1):
+        table.writerows([path, f"alike-{number}"] for path in paths)
     write_text(target, rows.getvalue())
+
+
+def _joined(found: DataCheck) -> list[list[str]]:
+    """Pictures that are alike in any way, those of overlapping findings in one group."""
+    groups = [d.paths for d in (*found.duplicates, *found.look_alikes, *found.object_copies)]
+    names = sorted({path for paths in groups for path in paths})
+    at = {name: number for number, name in enumerate(names)}
+    pairs = [(at[paths[0]], at[other]) for paths in groups for other in paths[1:]]
+    return [[names[number] for number in group] for group in groups_of(pairs)]
 
 
 def _print(found: DataCheck) -> None:
@@ -94,7 +108,8 @@ def _facts(found: DataCheck) -> list[str]:
     lines.append("kinds: " + ", ".join(f"{kind} ({count})" for kind, count in found.kinds.items()))
     lines.append(
         f"unreadable: {len(found.unreadable)}, duplicate groups: {len(found.duplicates)}, "
-        f"look-alike groups: {len(found.look_alikes)}, mask faults: {len(found.mask_faults)}"
+        f"look-alike groups: {len(found.look_alikes)}, groups of one object: {len(found.object_copies)}, "
+        f"mask faults: {len(found.mask_faults)}"
     )
     return lines
 
@@ -123,7 +138,11 @@ def _write_report(found: DataCheck, path: Path, root: Path | None, target: Path)
     if found.unreadable or found.mask_faults:
         page.section("Files that cannot be used")
         page.table(["file", "why"], [(f.path, f.message) for f in (*found.unreadable, *found.mask_faults)])
-    for title, pictures in (("Identical pictures", found.duplicates), ("Look-alikes", found.look_alikes)):
+    for title, pictures in (
+        ("Identical pictures", found.duplicates),
+        ("Look-alikes", found.look_alikes),
+        ("One object in several pictures", found.object_copies),
+    ):
         if pictures:
             page.section(title)
             told = [(d.kind, ", ".join(d.paths), ", ".join(map(str, d.splits))) for d in pictures]

@@ -6,6 +6,7 @@ from PIL import Image
 
 from pangu_cv.data.check import check_dataset
 from pangu_cv.data.config import DataConfig
+from pangu_cv.data.few_shot import holdout
 from pangu_cv.data.near_duplicates import groups_of, near_duplicates, thumbnail
 from pangu_cv.errors import DataError
 from pangu_cv.verbs.data import check
@@ -75,3 +76,17 @@ def test_groups_that_do_not_fit_are_told(tmp_path: Path, text: str, told: str) -
     (tmp_path / "groups.csv").write_text(text)
     with pytest.raises(DataError, match=told):
         DataConfig(path=folders(tmp_path / "data"), groups=tmp_path / "groups.csv").read()
+
+
+def test_with_the_parts_drawn_anew_a_group_stays_on_one_side(tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    check(folders(tmp_path / "data"), groups=table)
+    torn = DataConfig(path=tmp_path / "data", groups=table).read()
+    assert any("1 group is on both sides of the set's own parts" in note for note in torn.notes)
+    anew = DataConfig(path=tmp_path / "data", groups=table, split="anew").read()
+    assert {s.split for s in anew} == {None}
+    assert not any("both sides" in note for note in anew.notes)
+    for seed in range(8):
+        parts = holdout(anew, fraction=0.4, seed=seed)
+        sides = {"kept" if s in parts.kept else "held" for s in anew if s.group is not None}
+        assert len(sides) == 1
