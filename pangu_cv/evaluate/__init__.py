@@ -2,7 +2,16 @@
 
 from pangu_cv.evaluate.anomaly import evaluate_anomaly
 from pangu_cv.evaluate.classify import evaluate_classify
-from pangu_cv.evaluate.decider import Decider, Evaluated, Loaders, TorchDecider, class_mask, matching_mask, test_samples
+from pangu_cv.evaluate.decider import (
+    Decider,
+    Evaluated,
+    Loaders,
+    TorchDecider,
+    class_mask,
+    is_masked,
+    matching_mask,
+    test_samples,
+)
 from pangu_cv.evaluate.detect import evaluate_detect, found_boxes, true_boxes
 from pangu_cv.evaluate.segment import evaluate_segment
 
@@ -17,6 +26,7 @@ __all__ = [
     "evaluate_detect",
     "evaluate_segment",
     "found_boxes",
+    "is_masked",
     "matching_mask",
     "test_samples",
     "true_boxes",

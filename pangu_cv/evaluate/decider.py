@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from pangu_cv.data.masks import read_class_mask, read_mask
+from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import Skipped, read_ahead
@@ -74,9 +75,19 @@ def matching_mask(sample: Sample, shape: tuple[int, ...]) -> NDArray[np.bool_] |
     return mask
 
 
+def is_masked(sample: Sample) -> bool:
+    """Whether every pixel's class is known: there is a mask, or the image is normal and needs none."""
+    return sample.mask is not None or sample.label == NORMAL
+
+
 def class_mask(sample: Sample, shape: tuple[int, ...], *, classes: int) -> NDArray[np.uint8]:
-    """The sample's mask of class numbers; raises ImageError, reason ``size`` where it is not its image's."""
-    assert sample.mask is not None
+    """The sample's mask of class numbers, 0 all over where it is normal.
+
+    Raises ImageError, reason ``size`` where it is not its image's.
+    """
+    if sample.mask is None:
+        assert sample.label == NORMAL, "only normal images need no mask"
+        return np.zeros(shape, np.uint8)
     mask = read_class_mask(sample.mask, classes=classes)
     if mask.shape != shape:
         (height, width), (image_height, image_width) = mask.shape, shape

@@ -6,7 +6,7 @@ import numpy as np
 
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, ImageError
-from pangu_cv.evaluate.decider import Decider, Evaluated, class_mask, read_images
+from pangu_cv.evaluate.decider import Decider, Evaluated, class_mask, is_masked, read_images
 from pangu_cv.features import Progress, Skipped
 from pangu_cv.metrics.segmentation import SegmentationOutcome, confusion
 from pangu_runtime.decode import DecodeSpec
@@ -20,8 +20,8 @@ def evaluate_segment(
     decode_spec: DecodeSpec,
     progress: Progress | None = None,
 ) -> Evaluated[SegmentationOutcome]:
-    """Decide every image that has a mask and compare pixel by pixel; one image is in memory at a time."""
-    masked = [sample for sample in samples if sample.mask is not None]
+    """Decide every image that has a mask, or is normal, and compare pixel by pixel; one image at a time."""
+    masked = [sample for sample in samples if is_masked(sample)]
     paths, found, skipped = [], [], []
     for done, (sample, image) in enumerate(read_images(masked, decode_spec), start=1):
         try:

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from pangu_cv.data.config import dataset_title
+from pangu_cv.data.few_shot import draw
 from pangu_cv.data.masks import IGNORE
-from pangu_cv.data.sample import Sample
+from pangu_cv.data.readers.mvtec import NORMAL
+from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import Loaders, TorchDecider, class_mask, evaluate_segment
 from pangu_cv.features import Skipped
 from pangu_cv.finetune.auto import Trial, tried_ways
-from pangu_cv.finetune.draws import Kept, donor, draw_support, parts_of
+from pangu_cv.finetune.draws import Kept, Parts, donor, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.fitting import Example, chosen_way, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts
@@ -45,11 +47,16 @@ def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneRes
     dataset = recipe.data.read()
     classes = dataset.mask_classes or ("background", "defect")
     pool, test = parts_of(dataset, lambda s: s.mask is not None, needs="a mask")
-    contents, lost = survey(pool, classes=classes, spec=recipe.data.decode_spec)
+    normal, test_normal = normals(dataset)
+    contents, lost = survey((*pool, *normal), classes=classes, spec=recipe.data.decode_spec)
+    masked = {s: shown for s, shown in contents.items() if s.mask is not None}
+    normal = tuple(s for s in contents if s.mask is None)
     run = Run.start(recipe.output, name="segment", recipe=recipe)
     fitted: list[Fitted[SegmentationOutcome]] = []
     for seed in recipe.few_shot.seeds:
-        support, measured = draw_support(list(contents), test, contents, shots=recipe.few_shot.shots, seed=seed)
+        shots = recipe.few_shot.shots
+        support, measured = draw_support(list(masked), test, masked, shots=shots, seed=seed)
+        support, measured = (*support, *_some(normal, shots=shots, seed=seed)), (*measured, *test_normal)
         fitted.append(fit_draw(task, recipe, classes, support, measured, seed=seed))
         if len(fitted) == 1:
             save_first(fitted[0], recipe, dataset, run)
@@ -57,6 +64,20 @@ def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneRes
     run.write_metrics(metrics)
     _report(run, recipe, fitted, lost)
     return FinetuneResult(run.folder, run.model, run.report, metrics)
+
+
+def normals(dataset: Dataset) -> Parts:
+    """Normal images without a mask (the MVTec AD layout has them), which show nothing: to learn from and to measure on.
+
+    Where the layout keeps no part of them for measuring none is measured on.
+    """
+    found = [s for s in dataset if s.label == NORMAL and s.mask is None]
+    return tuple(s for s in found if s.split != "test"), tuple(s for s in found if s.split == "test")
+
+
+def _some(normal: Sequence[Sample], *, shots: int | None, seed: int) -> tuple[Sample, ...]:
+    """As many normal images as of any class, or all there are."""
+    return draw(normal, shots=shots and min(shots, len(normal)), seed=seed) if normal else ()
 
 
 def survey(

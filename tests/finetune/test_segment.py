@@ -95,7 +95,8 @@ def test_masks_of_the_anomaly_layout_serve_too(tmp_path: Path) -> None:
     data = mvtec(tmp_path / "data", defects=4)
     result = finetune(recipe("segment", data, tmp_path / "run", *QUICK, "few_shot.shots=2", "train.steps=2"))
     assert result.metrics["draws"][0]["classes"] == ["background", "defect"]
-    assert result.metrics["draws"][0]["images"] == 2
+    assert result.metrics["draws"][0]["labelled"] == 4  # two masks and two normal images
+    assert result.metrics["draws"][0]["images"] == 2 + 4  # the other masks, and the normal images kept for measuring
 
 
 def test_a_time_limit_ends_training(tmp_path: Path) -> None:
