@@ -3,6 +3,7 @@
 FCOS (arXiv 1904.01355) is trained as its authors train it, backbone included, for the seconds ours took.
 """
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmarks.machine import peak_memory_mb
+from benchmarks.mosaics import write_mosaics
 from pangu_cv import recipes
 from pangu_cv.data.few_shot_contents import draw_containing
 from pangu_cv.data.readers import read_dataset
@@ -23,9 +26,11 @@ from pangu_cv.metrics.detection import DetectionOutcome
 from pangu_cv.models.arithmetic import keep_freed_memory
 from pangu_cv.models.augment import AugmentConfig
 from pangu_cv.models.backbone import BackboneConfig
-from pangu_cv.tasks.detect import DetectConfig
+from pangu_cv.tasks.detect import DetectConfig, DetectModel
+from pangu_cv.tasks.tile import TileConfig
 from pangu_runtime.decode import DEFAULT_SPEC, decode
 
+MOSAICS = ("deeppcb",)
 SIDE_PX = {"neu_det": 320, "deeppcb": 640, "cplid": 640}
 _MEASURED = 300  # test images at most, evenly spread, unless FULL
 
@@ -41,6 +46,7 @@ def measure(*, data: str, is_quick: bool, name: str, shots: int | None, seed: in
     model, history = fit_boxes(task, recipe, dataset.classes, support, seed=seed)
     seconds = time.perf_counter() - start
     ours = _outcome(TorchDecider(model), test, dataset.classes)
+    tiled = _tiled(model, test, is_quick=is_quick) if name in MOSAICS else None
     fcos = Fcos(task.backbone, classes=len(dataset.classes), side_px=task.preprocess.image_px)
     fcos_steps = fcos.fit(support, dataset.classes, seconds=5 if is_quick else seconds, seed=seed)
     theirs = _outcome(fcos, test, dataset.classes)
@@ -54,7 +60,34 @@ def measure(*, data: str, is_quick: bool, name: str, shots: int | None, seed: in
         "steps": {"ours": len(history.losses["total"]), "fcos": fcos_steps},
         "ours": ours.summary(),
         "fcos": theirs.summary(),
+        "tiled": tiled,
     }
+
+
+def _tiled(model: DetectModel, test: list[Sample], *, is_quick: bool) -> dict[str, Any]:
+    """AP of the same images one by one and side by side in mosaics cut into tiles, and peak memory by image size."""
+    test = test[: len(test) // 16 * 16]
+    whole = _outcome(TorchDecider(model), test, model.classes)
+    side = decode(test[0].path).shape[1]
+    found: dict[str, Any] = {"images": len(test), "ap_whole": whole.ap, "ap50_whole": whole.ap50, "sizes": []}
+    plain, model.config = model.config, model.config.model_copy(update={"tile": TileConfig(px=side)})
+    with tempfile.TemporaryDirectory() as scratch:
+        for across in (2, 4) if is_quick else (2, 4, 8):
+            mosaics = write_mosaics(test, Path(scratch) / str(across), across=across)
+            before = peak_memory_mb()
+            outcome = _outcome(TorchDecider(model), mosaics, model.classes) if mosaics else None
+            found["sizes"].append(
+                {
+                    "across": across,
+                    "side_px": across * side,
+                    "images": across**2 * len(mosaics),
+                    "ap": outcome.ap if outcome else None,
+                    "ap50": outcome.ap50 if outcome else None,
+                    "peak_memory_mb": {"before": before, "after": peak_memory_mb()},
+                }
+            )
+    model.config = plain
+    return found
 
 
 def detect_recipe(name: str, *, steps: int) -> FinetuneRecipe:

@@ -37,6 +37,7 @@ from pangu_cv.tasks.detect import DetectConfig, DetectModel
 from pangu_runtime.decode import DecodeSpec, decode
 
 _PRIOR_VARIANTS = 4
+_PRIOR_PASSES = 240  # prototypes are means: more images make them no better, and each costs a pass of the network
 
 
 def finetune_detect(recipe: FinetuneRecipe, task: DetectConfig) -> FinetuneResult:
@@ -133,7 +134,8 @@ def fit_boxes(
         model = task.build(classes)
     preprocess = copy.deepcopy(model.preprocess)  # stays with the images when the model moves to a GPU
     augment = recipe.augment.build(tile_px=task.tile.px if task.tile else None)
-    start(model, (load(sample) for sample in support), augment, seed=seed)
+    several = [support[at] for at in np.linspace(0, len(support) - 1, min(len(support), _PRIOR_PASSES)).astype(int)]
+    start(model, (load(sample) for sample in several), augment, count=len(several), seed=seed)
 
     def make(place: int, item_seed: int) -> Example:
         other = donor(support, load, chance=recipe.augment.paste, seed=item_seed)
@@ -148,13 +150,14 @@ def fit_boxes(
 
 
 @torch.no_grad()
-def start(model: DetectModel, support: Iterable[Labelled], augment: Augment, *, seed: int) -> None:
-    """Prototypes and sizes from the labelled boxes, seen in a few variants each."""
+def start(model: DetectModel, support: Iterable[Labelled], augment: Augment, *, count: int, seed: int) -> None:
+    """Prototypes and sizes from the boxes of ``count`` labelled images, seen in a few variants each."""
+    variants = max(1, min(_PRIOR_VARIANTS, _PRIOR_PASSES // count))
     head = model.head
     prior = PriorFit(features=len(head.prior_mean), classes=len(model.classes))
     seen = []
     for place, one in enumerate(support):
-        for variant in range(_PRIOR_VARIANTS):
+        for variant in range(variants):
             is_whole = variant == 0 and augment.tile_px is None
             shown = one if is_whole else augment(one, seed=seed * 7919 + place * _PRIOR_VARIANTS + variant)
             made = example(shown, model.preprocess)
