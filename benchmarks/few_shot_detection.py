@@ -26,6 +26,7 @@ from pangu_cv.metrics.detection import DetectionOutcome
 from pangu_cv.models.arithmetic import keep_freed_memory
 from pangu_cv.models.augment import AugmentConfig
 from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.models.pyramid import STRIDES, resized
 from pangu_cv.tasks.detect import DetectConfig, DetectModel
 from pangu_cv.tasks.tile import TileConfig
 from pangu_runtime.decode import DEFAULT_SPEC, decode
@@ -199,7 +200,10 @@ class Fcos:
 
 
 class _Levels(nn.Module):
-    """A timm CNN's last three grids through torchvision's feature pyramid, as FCOS wants them."""
+    """The last three grids at strides 8, 16 and 32 through torchvision's feature pyramid, as FCOS wants them.
+
+    A CNN's grids have these strides; a plain ViT's are resized to them, as in ViTDet (arXiv 2203.16527).
+    """
 
     def __init__(self, backbone: Any) -> None:
         super().__init__()
@@ -217,7 +221,11 @@ class _Levels(nn.Module):
         return self.backbone.network  # type: ignore[no-any-return]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        grids = self.backbone.grids(images)[-3:]
+        side = images.shape[-1]
+        grids = [
+            resized(grid, side // stride)
+            for grid, stride in zip(self.backbone.grids(images)[-3:], STRIDES, strict=True)
+        ]
         return self.pyramid({str(n): grid for n, grid in enumerate(grids)})  # type: ignore[no-any-return]
 
 

@@ -4,6 +4,7 @@ Shapes: H×W pixels of an image, S×S as the network sees it, K boxes of an imag
 """
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from pangu_cv.metrics.detection import DetectionOutcome
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
 from pangu_cv.models.augment import Augment
+from pangu_cv.models.box_class_losses import BoxClassLoss
 from pangu_cv.models.box_prior import PriorFit, level_sizes
 from pangu_cv.models.labelled import Labelled
 from pangu_cv.progress import bar
@@ -132,6 +134,8 @@ def fit_boxes(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = task.build(classes)
+    shown = Counter(box.label for sample in support for box in sample.boxes or ())
+    class_loss = BoxClassLoss.build(recipe.loss, [shown[name] for name in classes])
     preprocess = copy.deepcopy(model.preprocess)  # stays with the images when the model moves to a GPU
     augment = recipe.augment.build(tile_px=task.tile.px if task.tile else None)
     several = [support[at] for at in np.linspace(0, len(support) - 1, min(len(support), _PRIOR_PASSES)).astype(int)]
@@ -143,7 +147,8 @@ def fit_boxes(
 
     def losses_of(prepared: Tensor, grids: Sequence[Tensor], truths: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
         dense = model.head(prepared, grids)
-        return model.losses(dense, [(boxes.to(prepared.device), label.to(prepared.device)) for boxes, label in truths])
+        truths = [(boxes.to(prepared.device), label.to(prepared.device)) for boxes, label in truths]
+        return model.losses(dense, truths, classes=class_loss)
 
     history = fit(model, recipe, make, losses_of, count=len(support), seed=seed)
     return model, history

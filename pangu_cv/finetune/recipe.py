@@ -41,7 +41,7 @@ class FinetuneRecipe(Settings):
     adapt: AdaptOrAuto = Frozen()
     """How much of the backbone learns. A frozen classifier is fitted in closed form, all else is trained."""
     loss: ClassLoss = LogitAdjusted()
-    """What a classifier learns by where it is trained."""
+    """How a trained classifier, or a detector, treats classes of different frequency."""
     train: TrainConfig = TrainConfig()
     """Training, where there is any."""
     augment: AugmentConfig = AugmentConfig()

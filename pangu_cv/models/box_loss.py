@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou, generalized_box_iou_loss
 
+from pangu_cv.models.box_class_losses import BoxClassLoss
+
 _BEST = 9  # places that may answer for a box
 _REACH = 0.7  # of half the box's size: how far from its middle a place may lie
 _SCORE_POWER, _FIT_POWER = 0.5, 4.0
@@ -55,16 +57,24 @@ def assign(logits_PC: Tensor, boxes_P4: Tensor, places_P2: Tensor, truth_K4: Ten
 
 
 def losses(
-    logits_PC: Tensor, boxes_P4: Tensor, assigned: Assigned, truth_K4: Tensor, label_K: Tensor
+    logits_PC: Tensor,
+    boxes_P4: Tensor,
+    assigned: Assigned,
+    truth_K4: Tensor,
+    label_K: Tensor,
+    *,
+    classes: BoxClassLoss,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sums over the places of one image: of the score's loss, of the boxes' loss, and of the targets (to divide by)."""
+    logits_PC = logits_PC + classes.offset_C.to(logits_PC.device)
     target_PC = torch.zeros_like(logits_PC)
     chosen = torch.nonzero(assigned.box_P >= 0).flatten()
     box = assigned.box_P[chosen]
     target_PC[chosen, label_K[box]] = assigned.target_P[chosen]
     probability = logits_PC.sigmoid()
     hardness = (target_PC - probability).abs().square()
-    score = (hardness * nn.functional.binary_cross_entropy_with_logits(logits_PC, target_PC, reduction="none")).sum()
+    each = nn.functional.binary_cross_entropy_with_logits(logits_PC, target_PC, reduction="none")
+    score = (hardness * classes.weigh(logits_PC, target_PC) * each).sum()
     weight = assigned.target_P[chosen].clamp(min=0.1)
     fit = (generalized_box_iou_loss(boxes_P4[chosen], truth_K4[box], reduction="none") * weight).sum()
     return score, fit, weight.sum()

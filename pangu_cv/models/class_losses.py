@@ -64,11 +64,15 @@ class ClassBalanced(Settings):
     smoothing: Smoothing = 0.05
     """As in cross_entropy."""
 
+    def weights(self, counts: Sequence[int]) -> Tensor:
+        """Of the classes, float32[C], with mean 1."""
+        number = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
+        weight: Tensor = (1 - self.beta) / (1 - self.beta**number)
+        return weight * len(counts) / weight.sum()
+
     def build(self, counts: Sequence[int]) -> Loss:
         """The loss."""
-        number = torch.tensor(counts, dtype=torch.float32).clamp(min=1)
-        weight = (1 - self.beta) / (1 - self.beta**number)
-        weight = weight * len(counts) / weight.sum()
+        weight = self.weights(counts)
         return lambda logits, labels: nn.functional.cross_entropy(
             logits, labels, weight=weight.to(logits.device), label_smoothing=self.smoothing
         )

@@ -11,6 +11,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pangu_cv.models.backbone import Backbone, BackboneConfig
+from pangu_cv.models.box_class_losses import BoxClassLoss
 from pangu_cv.models.box_decision import decide
 from pangu_cv.models.box_head import BoxHeadConfig, Dense, centres
 from pangu_cv.models.box_loss import assign
@@ -91,13 +92,16 @@ class DetectModel(nn.Module):
         found: Dense = self.head(prepared_B3SS, self.backbone.grids(prepared_B3SS))
         return found
 
-    def losses(self, dense: Dense, truth: Sequence[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    def losses(
+        self, dense: Dense, truth: Sequence[tuple[Tensor, Tensor]], *, classes: BoxClassLoss
+    ) -> dict[str, Tensor]:
         """Losses by name; ``truth`` are boxes float32[K,4] in pixels of the network's input and labels int64[K]."""
         side = self.config.preprocess.image_px
         places = torch.cat([centres(side // stride, stride, dense.logits_BPC.device) for stride in STRIDES])
         sums = []
         for logits, boxes, (truth_K4, label_K) in zip(*dense, truth, strict=True):
             assigned = assign(logits, boxes, places, truth_K4, label_K)
-            sums.append(torch.stack(box_losses(logits, boxes, assigned, truth_K4, label_K)))
+            found = box_losses(logits, boxes, assigned, truth_K4, label_K, classes=classes)
+            sums.append(torch.stack(found))
         score, fit, weight = torch.stack(sums).sum(0)
         return {"score": score / weight.clamp(min=1), "boxes": 2 * fit / weight.clamp(min=1)}
