@@ -142,6 +142,11 @@ class DetectionOutcome:
         return np.array(rows, np.int64)
 
     @property
+    def f1_per_image_N(self) -> NDArray[np.float64]:
+        """F1 at the threshold image by image; 1 where nothing is and nothing was found."""
+        return _f1(*self.hits_N3.T.astype(np.float64))
+
+    @property
     def recall(self) -> float | None:
         """Share of true boxes that were found, at the threshold."""
         return _share(self.hits_N3[:, 0].sum(), self.hits_N3[:, 1].sum())
