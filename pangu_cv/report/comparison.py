@@ -2,7 +2,6 @@
 
 from pangu_cv.metrics import Interval
 from pangu_cv.metrics.paired import Comparison, Disagreement
-from pangu_cv.report.disagreement import Side, disagreement_pictures
 from pangu_cv.report.page import Page
 from pangu_cv.report.palette import Tone
 from pangu_cv.report.text import counted, percent
@@ -36,27 +35,20 @@ def verdict(comparison: Comparison, name_a: str, name_b: str) -> str:
     return f"{better} of {_word(name)} {here}.{doubt}"
 
 
-def comparison_report(page: Page, comparison: Comparison, a: Side, b: Side) -> None:
-    """Append all of it; both outcomes are of one task. Images are loaded only where they are shown."""
+def comparison_report(page: Page, comparison: Comparison, name_a: str, name_b: str) -> None:
+    """Append the verdict, the figures of both with their differences, and how often only one is right."""
     tone: Tone = "neutral" if comparison.winner is None else "good" if comparison.winner == "a" else "warn"
-    page.section(
-        f"{a.name} against {b.name}", "The same images for both; intervals are of the difference, pair by pair."
-    )
-    page.verdict(verdict(comparison, a.name, b.name), tone)
+    text = "The same images for both; intervals are of the difference, pair by pair."
+    page.section(f"{name_a} against {name_b}", text)
+    page.verdict(verdict(comparison, name_a, name_b), tone)
     rows = [
-        (
-            _word(name),
-            percent(one.a),
-            percent(one.b),
-            _points(one.interval.mean),
-            f"{_points(one.interval.low)} to {_points(one.interval.high)}",
-        )
+        (_word(name), percent(one.a), percent(one.b), _points(one.interval.mean), _ends(one.interval))
         for name, one in comparison.differences.items()
     ]
-    page.table(["figure", a.name, b.name, "difference in points", "95 %"], rows)
+    if rows:
+        page.table(["figure", name_a, name_b, "difference in points", "95 %"], rows)
     if comparison.disagreement:
-        _disagreement(page, comparison.disagreement, a.name, b.name)
-    disagreement_pictures(page, comparison, a, b)
+        _disagreement(page, comparison.disagreement, name_a, name_b)
 
 
 def _disagreement(page: Page, found: Disagreement, a: str, b: str) -> None:

@@ -63,8 +63,8 @@ def _chosen(comparison: Comparison, a: Side, b: Side) -> list[tuple[str, NDArray
     if comparison.disagreement:
         right_a, right_b = a.outcome.is_correct_N[index_a], b.outcome.is_correct_N[index_b]
         return [
-            (f"Only {a.name} is right", np.flatnonzero(right_a & ~right_b)),
-            (f"Only {b.name} is right", np.flatnonzero(right_b & ~right_a)),
+            (f"Only {a.name} is right", _spread(np.flatnonzero(right_a & ~right_b))),
+            (f"Only {b.name} is right", _spread(np.flatnonzero(right_b & ~right_a))),
         ]
     gap = a.outcome.f1_per_image_N[index_a] - b.outcome.f1_per_image_N[index_b]
     order = np.argsort(-gap, kind="stable")
@@ -72,6 +72,12 @@ def _chosen(comparison: Comparison, a: Side, b: Side) -> list[tuple[str, NDArray
         (f"Where {a.name} does better", order[gap[order] > 0]),
         (f"Where {b.name} does better", order[::-1][gap[order[::-1]] < 0]),
     ]
+
+
+def _spread(places: NDArray[np.intp]) -> NDArray[np.intp]:
+    """The same with what is shown first taken from all over the set: neighbours are often of one class."""
+    first = np.unique(np.linspace(0, len(places) - 1, min(_SHOWN, len(places))).astype(int))
+    return np.concatenate([places[first], np.delete(places, first)])
 
 
 def _picture(a: Side, b: Side, at_a: int, at_b: int) -> Picture:

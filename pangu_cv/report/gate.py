@@ -8,7 +8,7 @@ from pangu_cv.report.page import Page, Plot
 from pangu_cv.report.text import band, counted, percent, percent_range
 
 _FITTED = "cross-fitted"
-_HEADERS = ["threshold chosen", "measured on", "threshold", "overkill", "95 %", "escapes", "95 %"]
+_HEADERS = ["threshold chosen", "measured on", "threshold", "overkill, 95 %", "escapes, 95 %"]
 
 
 def gate_headline(page: Page, gate: Gate | None) -> None:
@@ -68,18 +68,17 @@ def _rows(measured: Measured) -> list[tuple[object, ...]]:
         named.append((f"for least cost, {prices}", measured.at_least_cost))
     rows = [_row("by the model", "all images", measured.at_own, measured.costs)] if measured.at_own else []
     for name, choice in named:
-        rows.append(_row(name, "the images it was chosen on", choice.same_images, measured.costs))
+        rows.append(_row(name, "the same images", choice.same_images, measured.costs))
         if choice.cross_fitted:
             rows.append(_row(name, _FITTED, choice.cross_fitted, measured.costs))
         else:
-            rows.append((name, "too few images to cross-fit", *["–"] * (5 + bool(measured.costs))))
+            rows.append((name, "too few images to cross-fit", *["–"] * (3 + bool(measured.costs))))
     return rows
 
 
 def _row(name: str, measured_on: str, passage: Passage, costs: Costs | None) -> tuple[object, ...]:
     thresholds = " and ".join(f"{threshold:.4g}" for threshold in passage.thresholds)
-    shares = (passage.overkill, passage.escapes)
-    cells = [cell for one in shares for cell in (percent(one.mean), percent_range(one))]
+    cells = [f"{percent(one.mean)} ({percent_range(one)})" for one in (passage.overkill, passage.escapes)]
     return (name, measured_on, thresholds, *cells, *([f"{passage.cost_per_1000(costs):.4g}"] if costs else []))
 
 

@@ -35,7 +35,7 @@ from pangu_cv.report.anomaly import anomaly_report
 from pangu_cv.report.classification import classification_report
 from pangu_cv.report.comparison import comparison_report, verdict
 from pangu_cv.report.detection import detection_report
-from pangu_cv.report.disagreement import Side
+from pangu_cv.report.disagreement import Side, disagreement_pictures
 from pangu_cv.report.gate import gate_headline, gate_report
 from pangu_cv.report.page import Page
 from pangu_cv.report.segmentation import segmentation_report
@@ -86,6 +86,14 @@ class _Measured:
     loaders: Loaders
 
 
+@dataclass(frozen=True)
+class _Rival:
+    """Another model on the same images, and what separates the two."""
+
+    measured: _Measured
+    comparison: Comparison
+
+
 def evaluate(
     model: Path,
     data: Path,
@@ -131,28 +139,28 @@ def evaluate(
         require_comparable(opened, other)
     samples = test_samples(DataConfig(path=data, root=root).read())
     measured = _measure(opened, samples, model.name)
+    rival = None
+    if against and other:
+        second = _measure(other, samples, against.name if against.name != model.name else str(against))
+        rival = _Rival(second, paired(measured.outcome, second.outcome))
     inspection = as_inspection(measured.outcome, good=good)
     passed = None if inspection is None else gate(inspection, recall=recall, costs=costs)
     metrics = {"model": str(model), "data": str(data), **measured.outcome.summary()}
-    metrics |= {"gate": passed and passed.summary(), "skipped": [str(s.path) for s in measured.skipped]}
-    told = _told(metrics, passed)
+    metrics |= {"gate": passed.summary() if passed else None, "skipped": [str(s.path) for s in measured.skipped]}
+    if rival:
+        metrics["against"] = {"model": str(against), **rival.comparison.summary()}
     page = Page(f"{model.name} on {dataset_title(data)}", f"{len(samples)} images")
-    if against and other:
-        # Two runs may have folders of one name.
-        rival = _measure(other, samples, against.name if against.name != model.name else str(against))
-        comparison = _compare(page, measured, rival)
-        metrics["against"] = {"model": str(against), **comparison.summary()}
-        told += ["", verdict(comparison, measured.name, rival.name)]
-    gate_headline(page, passed)
-    _report(page, measured)
-    gate_report(page, passed)
-    add_skipped(page, measured.skipped)
+    _fill(page, measured, passed, rival)
     run = Run.start(out, name="evaluate")
     run.write_metrics(metrics)
     page.write(run.report)
-    print(json.dumps(metrics) if as_json else "\n".join([*told, "", f"metrics {run.folder / 'metrics.json'}"]))
-    if not as_json:
-        print(f"report  {run.report}")
+    if as_json:
+        print(json.dumps(metrics))
+        return
+    print("\n".join(_told(metrics, passed)))
+    if rival:
+        print(f"\n{verdict(rival.comparison, measured.name, rival.measured.name)}")
+    print(f"\nmetrics {run.folder / 'metrics.json'}\nreport  {run.report}")
 
 
 def _costs(recall: float, escape: float | None, overkill: float | None) -> Costs | None:
@@ -186,6 +194,19 @@ def _measure(opened: _Opened, samples: Sequence[Sample], name: str) -> _Measured
     return _Measured(name, opened.task, classes, result.outcome, result.skipped, Loaders(decider, spec, samples))
 
 
+def _fill(page: Page, measured: _Measured, passed: Gate | None, rival: _Rival | None) -> None:
+    """The page from the verdicts down to the pictures."""
+    if rival:
+        comparison_report(page, rival.comparison, measured.name, rival.measured.name)
+    gate_headline(page, passed)
+    _report(page, measured)
+    gate_report(page, passed)
+    if rival:
+        sides = (Side(one.name, one.outcome, one.loaders) for one in (measured, rival.measured))
+        disagreement_pictures(page, rival.comparison, *sides)
+    add_skipped(page, measured.skipped)
+
+
 def _report(page: Page, measured: _Measured) -> None:
     """The task's part of the page."""
     outcome, show = measured.outcome, measured.loaders
@@ -198,12 +219,6 @@ def _report(page: Page, measured: _Measured) -> None:
             detection_report(page, outcome, load_image=show.image)
         case _:
             anomaly_report(page, outcome, load_image=show.image, load_map=show.map, load_mask=show.mask)
-
-
-def _compare(page: Page, first: _Measured, second: _Measured) -> Comparison:
-    comparison = paired(first.outcome, second.outcome)
-    comparison_report(page, comparison, *(Side(one.name, one.outcome, one.loaders) for one in (first, second)))
-    return comparison
 
 
 def _told(metrics: dict[str, Any], passed: Gate | None) -> list[str]:
