@@ -226,15 +226,17 @@ def _told(metrics: dict[str, Any], passed: Gate | None) -> list[str]:
     lines = []
     for key in _SHOWN:
         if isinstance(metrics.get(key), float):
-            interval = metrics["intervals"].get(key) or {"low": None}
-            ends = "" if interval["low"] is None else f"  [{interval['low']:.4f}, {interval['high']:.4f}]"
+            found = metrics["intervals"].get(key) or {"low": None, "high": None}
+            # An interval of no width says that no case was seen, not that there is none.
+            is_told = found["low"] not in (None, found["high"])
+            ends = f"  [{found['low']:.4f}, {found['high']:.4f}]" if is_told else ""
             lines.append(f"{key.replace('_', ' '):18} {metrics[key]:.4f}{ends}")
     if passed and passed.measured:
         asked, choice = passed.measured.asked_recall, passed.measured.at_recall
-        for where, found in (("chosen on these images", choice.same_images), ("cross-fitted", choice.cross_fitted)):
-            if found:
-                overkill = f"overkill {percent(found.overkill.mean)} ({percent_range(found.overkill)})"
-                lines.append(f"recall {asked:g}, {where}: {overkill}, escapes {percent(found.escapes.mean)}")
+        for where, passage in (("chosen on these images", choice.same_images), ("cross-fitted", choice.cross_fitted)):
+            if passage:
+                overkill = f"overkill {percent(passage.overkill.mean)} ({percent_range(passage.overkill)})"
+                lines.append(f"recall {asked:g}, {where}: {overkill}, escapes {percent(passage.escapes.mean)}")
     return lines
 
 
