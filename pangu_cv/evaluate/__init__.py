@@ -2,6 +2,7 @@
 
 from pangu_cv.evaluate.anomaly import evaluate_anomaly
 from pangu_cv.evaluate.classify import evaluate_classify
+from pangu_cv.evaluate.comparable import require_comparable
 from pangu_cv.evaluate.decider import (
     Decider,
     Evaluated,
@@ -13,6 +14,7 @@ from pangu_cv.evaluate.decider import (
     test_samples,
 )
 from pangu_cv.evaluate.detect import evaluate_detect, found_boxes, true_boxes
+from pangu_cv.evaluate.inspection import as_inspection, good_class
 from pangu_cv.evaluate.segment import evaluate_segment
 
 __all__ = [
@@ -20,14 +22,17 @@ __all__ = [
     "Evaluated",
     "Loaders",
     "TorchDecider",
+    "as_inspection",
     "class_mask",
     "evaluate_anomaly",
     "evaluate_classify",
     "evaluate_detect",
     "evaluate_segment",
     "found_boxes",
+    "good_class",
     "is_masked",
     "matching_mask",
+    "require_comparable",
     "test_samples",
     "true_boxes",
 ]

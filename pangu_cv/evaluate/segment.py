@@ -22,7 +22,7 @@ def evaluate_segment(
 ) -> Evaluated[SegmentationOutcome]:
     """Decide every image that has a mask, or is normal, and compare pixel by pixel; one image at a time."""
     masked = [sample for sample in samples if is_masked(sample)]
-    paths, found, skipped = [], [], []
+    paths, found, confidences, skipped = [], [], [], []
     for done, (sample, image) in enumerate(read_images(masked, decode_spec), start=1):
         try:
             if isinstance(image, ImageError):
@@ -31,11 +31,14 @@ def evaluate_segment(
         except ImageError as error:
             skipped.append(Skipped(sample.path, error.reason, str(error)))
         else:
-            mask = decider.run(image[None])["mask"][0]
+            outputs = decider.run(image[None])
+            mask, confidence = outputs["mask"][0], outputs["confidence"][0]
             paths.append(str(sample.path))
             found.append(confusion(truth, mask, classes=len(classes)))
+            confidences.append(float(confidence[mask > 0].max(initial=0)))
         if progress:
             progress(done, len(masked))
     if not paths:
         raise DataError("none of the images to evaluate on can be read and has a mask")
-    return Evaluated(SegmentationOutcome(tuple(classes), tuple(paths), np.stack(found)), tuple(skipped))
+    outcome = SegmentationOutcome(tuple(classes), tuple(paths), np.stack(found), np.array(confidences))
+    return Evaluated(outcome, tuple(skipped))

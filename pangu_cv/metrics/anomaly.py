@@ -5,12 +5,15 @@ one does. Both are given, the second with intervals: a rate of 1 % cannot be tol
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pangu_cv.metrics.bootstrap import Figure, intervals, intervals_as_json
 from pangu_cv.metrics.interval import FloatArray, Interval, proportion_interval
 from pangu_cv.metrics.pixel_auroc import PixelScores
+from pangu_cv.metrics.ranking import Ranking
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,28 +48,40 @@ class AnomalyOutcome:
         if not (np.isfinite(self.scores_N).all() and np.isfinite(self.threshold)):
             raise ValueError("scores and threshold must be finite")
 
+    @cached_property
+    def ranking(self) -> Ranking:
+        """Defective images among normal ones, by score."""
+        return Ranking(self.scores_N, self.is_defect_N)
+
     @property
     def has_both_kinds(self) -> bool:
         """Whether normal and defective images both occur, which every ranking needs."""
-        return bool(self.is_defect_N.any() and not self.is_defect_N.all())
+        return self.ranking.has_both_kinds
 
     @property
     def image_auroc(self) -> float | None:
         """Chance that a defective image scores above a normal one."""
-        if not self.has_both_kinds:
-            return None
-        from sklearn.metrics import roc_auc_score
-
-        return float(roc_auc_score(self.is_defect_N, self.scores_N))
+        return self.ranking.auroc
 
     @property
     def average_precision(self) -> float | None:
         """Area under precision over recall, by steps; its floor is the share of defective images."""
-        if not self.has_both_kinds:
-            return None
-        from sklearn.metrics import average_precision_score
+        return self.ranking.average_precision
 
-        return float(average_precision_score(self.is_defect_N, self.scores_N))
+    @property
+    def is_correct_N(self) -> NDArray[np.bool_]:
+        """Whether decision and truth agree."""
+        return np.asarray(self.is_anomalous_N == self.is_defect_N)
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """The main figures for images that count several times, the first the one to compare models by."""
+        return {"image_auroc": self.ranking.auroc_R, "average_precision": self.ranking.average_precision_R}
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval | None]:
+        """``figures`` with 95 % by bootstrap over images."""
+        return intervals(self.figures, len(self.paths))
 
     @property
     def false_alarm_interval(self) -> Interval | None:
@@ -111,6 +126,7 @@ class AnomalyOutcome:
             "defective_images": int(self.is_defect_N.sum()),
             "image_auroc": self.image_auroc,
             "average_precision": self.average_precision,
+            "intervals": intervals_as_json(self.intervals),
             "pixel_auroc": self.pixels.auroc if self.pixels else None,
             "pixel_average_precision": self.pixels.average_precision if self.pixels else None,
             "threshold": float(self.threshold),

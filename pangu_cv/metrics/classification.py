@@ -4,23 +4,18 @@ Shapes: N images, C classes, B confidence bins.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.interval import FloatArray
+from pangu_cv.metrics.bootstrap import Figure, Floats, intervals, intervals_as_json, mean_of_defined, share
+from pangu_cv.metrics.calibration import Reliability, reliability
+from pangu_cv.metrics.interval import FloatArray, Interval
+from pangu_cv.metrics.ranking import Ranking
 
 IntArray = NDArray[np.integer]
 _SMALLEST_PROBABILITY = 1e-12  # keeps the log-likelihood of a probability rounded to 0 finite
-
-
-@dataclass(frozen=True, eq=False)
-class Reliability:
-    """Mean confidence, accuracy (both NaN in an empty bin) and count per bin of equal width over (0, 1]."""
-
-    confidence_B: NDArray[np.float64]
-    accuracy_B: NDArray[np.float64]
-    count_B: NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,9 +69,22 @@ class ClassificationOutcome:
     @property
     def recall_per_class_C(self) -> NDArray[np.float64]:
         """Share of each class's images that were found; NaN for a class that does not occur."""
+        return share(np.diag(self.confusion_CC), self.confusion_CC.sum(axis=1))
+
+    @property
+    def precision_per_class_C(self) -> NDArray[np.float64]:
+        """Share of the images called a class that are of it; NaN for a class that was never said."""
+        return share(np.diag(self.confusion_CC), self.confusion_CC.sum(axis=0))
+
+    @property
+    def f1_per_class_C(self) -> NDArray[np.float64]:
+        """Harmonic mean of recall and precision; NaN for a class that neither occurs nor was said."""
         confusion_CC = self.confusion_CC
-        count_C = confusion_CC.sum(axis=1)
-        return np.where(count_C > 0, np.diag(confusion_CC) / np.maximum(count_C, 1), np.nan)
+        return share(2 * np.diag(confusion_CC), confusion_CC.sum(axis=0) + confusion_CC.sum(axis=1))
+
+    def ranking(self, class_index: int) -> Ranking:
+        """One class against the rest, by its score."""
+        return Ranking(self.scores_NC[:, class_index], np.asarray(self.truth_N == class_index))
 
     @property
     def balanced_accuracy(self) -> float:
@@ -89,6 +97,33 @@ class ClassificationOutcome:
         return float(self.is_correct_N.mean())
 
     @property
+    def macro_f1(self) -> float:
+        """Mean F1 over the classes that occur or were said."""
+        return float(np.nanmean(self.f1_per_class_C))
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """The main figures for images that count several times, the first the one to compare models by."""
+        is_truth_NC, is_said_NC = (np.eye(len(self.classes))[index_N] for index_N in (self.truth_N, self.predicted_N))
+        is_hit_NC = is_truth_NC * is_said_NC
+
+        def balanced_accuracy(counts_RN: Floats) -> Floats:
+            return mean_of_defined(share(counts_RN @ is_hit_NC, counts_RN @ is_truth_NC))
+
+        def macro_f1(counts_RN: Floats) -> Floats:
+            return mean_of_defined(share(2 * counts_RN @ is_hit_NC, counts_RN @ (is_truth_NC + is_said_NC)))
+
+        def accuracy(counts_RN: Floats) -> Floats:
+            return share(counts_RN @ self.is_correct_N, counts_RN.sum(1))
+
+        return {"balanced_accuracy": balanced_accuracy, "accuracy": accuracy, "macro_f1": macro_f1}
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval | None]:
+        """``figures`` with 95 % by bootstrap over images."""
+        return intervals(self.figures, len(self.paths))
+
+    @property
     def negative_log_likelihood(self) -> float:
         """Mean of -ln(score of the true class)."""
         true_N = self.scores_NC[np.arange(len(self.paths)), self.truth_N].astype(np.float64)
@@ -96,20 +131,13 @@ class ClassificationOutcome:
 
     def reliability(self, bins: int = 15) -> Reliability:
         """Confidence against accuracy in ``bins`` bins of equal width, closed on the right."""
-        bin_N = np.digitize(self.confidence_N, np.linspace(0, 1, bins + 1)[1:-1], right=True)
-        count_B = np.bincount(bin_N, minlength=bins)
-        divisor_B = np.where(count_B > 0, count_B, np.nan)
-        return Reliability(
-            confidence_B=np.bincount(bin_N, weights=self.confidence_N, minlength=bins) / divisor_B,
-            accuracy_B=np.bincount(bin_N, weights=self.is_correct_N, minlength=bins) / divisor_B,
-            count_B=count_B,
-        )
+        return reliability(self.confidence_N, self.is_correct_N, bins=bins)
 
     def expected_calibration_error(self, bins: int = 15) -> float:
         """Mean gap between confidence and accuracy, weighted by bin (Guo et al. 2017, arXiv:1706.04599)."""
-        bin_stats = self.reliability(bins)
-        gap_B = np.nan_to_num(np.abs(bin_stats.confidence_B - bin_stats.accuracy_B))
-        return float((gap_B * bin_stats.count_B).sum() / len(self.paths))
+        error = self.reliability(bins).expected_error
+        assert error is not None  # there is an image
+        return error
 
     def worst_errors(self, k: int) -> NDArray[np.int64]:
         """Indices of at most ``k`` wrong images, the most confident mistake first."""
@@ -117,15 +145,25 @@ class ClassificationOutcome:
         return wrong_E[np.argsort(-self.confidence_N[wrong_E], kind="stable")][:k].astype(np.int64)
 
     def summary(self) -> dict[str, object]:
-        """Every figure, ready for ``json.dumps``; a class that does not occur has the recall None."""
-        recall_C = self.recall_per_class_C
+        """Every figure, ready for ``json.dumps``; None where it is undefined, such as the recall of an absent class."""
+        rankings = [self.ranking(c) for c in range(len(self.classes))]
         return {
             "images": len(self.paths),
             "classes": list(self.classes),
             "accuracy": self.accuracy,
             "balanced_accuracy": self.balanced_accuracy,
+            "macro_f1": self.macro_f1,
+            "intervals": intervals_as_json(self.intervals),
             "expected_calibration_error": self.expected_calibration_error(),
             "negative_log_likelihood": self.negative_log_likelihood,
-            "recall_per_class": [None if np.isnan(r) else float(r) for r in recall_C],
+            "recall_per_class": _plain(self.recall_per_class_C),
+            "precision_per_class": _plain(self.precision_per_class_C),
+            "f1_per_class": _plain(self.f1_per_class_C),
+            "average_precision_per_class": [ranking.average_precision for ranking in rankings],
+            "auroc_per_class": [ranking.auroc for ranking in rankings],
             "confusion": self.confusion_CC.tolist(),
         }
+
+
+def _plain(values_C: NDArray[np.float64]) -> list[float | None]:
+    return [None if np.isnan(value) else float(value) for value in values_C]

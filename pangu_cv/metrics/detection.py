@@ -1,5 +1,7 @@
 """What a detector did on a set with boxes: average precision as COCO defines it, and hits at the model's threshold.
 
+pycocotools matches the boxes once; intervals draw the images from those matches (``metrics.box_matches``).
+
 Shapes: N images, K found boxes of an image, G true ones, C classes.
 """
 
@@ -13,10 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pangu_cv.metrics.bootstrap import Figure, Floats, intervals, intervals_as_json, mean_of_defined, share
+from pangu_cv.metrics.box_matches import ClassMatches
+from pangu_cv.metrics.calibration import Reliability, reliability
 from pangu_cv.metrics.interval import Interval
 
 _HIT_IOU = 0.5
-_RESAMPLES = 1000
+_LEVELS = 10  # of IoU: 0.5 to 0.95
+_LEAST_SCORE = 0.05  # boxes below are no claim: they would drown all others in a picture of what scores are worth
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +51,18 @@ class DetectionOutcome:
         if n == 0 or not self.classes or not n == len(self.found) == len(self.truth) == len(self.sizes):
             raise ValueError(f"an outcome needs a class, and found and true boxes for each of its {n} images")
 
-    @cached_property
+    @property
     def precision_TRC(self) -> NDArray[np.float64]:
         """Precision by IoU (0.5 to 0.95), recall (0 to 1 in 101 steps) and class; -1 for a class that is nowhere."""
+        return self._coco_evaluation[0]
+
+    @property
+    def matches_C(self) -> tuple[ClassMatches, ...]:
+        """What the found boxes of each class hit, image by image."""
+        return self._coco_evaluation[1]
+
+    @cached_property
+    def _coco_evaluation(self) -> tuple[NDArray[np.float64], tuple[ClassMatches, ...]]:
         from pycocotools.coco import COCO
         from pycocotools.cocoeval import COCOeval
 
@@ -57,11 +72,26 @@ class DetectionOutcome:
             truth.createIndex()
             rows = self._rows()
             if not rows:
-                return np.where(self._counts[None, None] > 0, 0.0, -1.0) * np.ones((10, 101, 1))
+                nothing = np.where(self._counts[None, None] > 0, 0.0, -1.0) * np.ones((_LEVELS, 101, 1))
+                return nothing, tuple(self._class_matches(c, ()) for c in range(len(self.classes)))
             evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
+            evaluation.params.areaRng = evaluation.params.areaRng[:1]  # boxes of all sizes; the others are not told
             evaluation.evaluate()
             evaluation.accumulate()
-        return np.asarray(evaluation.eval["precision"][:, :, :, 0, -1], np.float64)
+        precision_TRC = np.asarray(evaluation.eval["precision"][:, :, :, 0, -1], np.float64)
+        n = len(self.paths)
+        of_class = (evaluation.evalImgs[c * n : (c + 1) * n] for c in range(len(self.classes)))
+        return precision_TRC, tuple(self._class_matches(c, images) for c, images in enumerate(of_class))
+
+    def _class_matches(self, label: int, images: Sequence[dict[str, Any] | None]) -> ClassMatches:
+        """From what pycocotools found for each image: ``image_id``, ``dtScores`` and ``dtMatches``, 0 for no hit."""
+        there = [one for one in images if one is not None]
+        image_D = np.repeat([one["image_id"] - 1 for one in there], [len(one["dtScores"]) for one in there]).astype(int)
+        score_D = np.concatenate([np.zeros(0), *(one["dtScores"] for one in there)])
+        is_hit_TD = np.concatenate([np.zeros((_LEVELS, 0)), *(one["dtMatches"] for one in there)], axis=1) > 0
+        order_D = np.argsort(-score_D, kind="stable")
+        truth_N = np.array([(one.label_K == label).sum() for one in self.truth])
+        return ClassMatches(image_D[order_D], score_D[order_D], is_hit_TD[:, order_D], truth_N)
 
     @property
     def _counts(self) -> NDArray[np.int64]:
@@ -112,6 +142,11 @@ class DetectionOutcome:
         return np.array(rows, np.int64)
 
     @property
+    def f1_per_image_N(self) -> NDArray[np.float64]:
+        """F1 at the threshold image by image; 1 where nothing is and nothing was found."""
+        return _f1(*self.hits_N3.T.astype(np.float64))
+
+    @property
     def recall(self) -> float | None:
         """Share of true boxes that were found, at the threshold."""
         return _share(self.hits_N3[:, 0].sum(), self.hits_N3[:, 1].sum())
@@ -122,13 +157,44 @@ class DetectionOutcome:
         return _share(self.hits_N3[:, 0].sum(), self.hits_N3[:, 2].sum())
 
     @property
+    def figures(self) -> dict[str, Figure]:
+        """The main figures for images that count several times, the first the one to compare models by."""
+        hits_N, truth_N, found_N = self.hits_N3.T
+
+        def ap(levels: slice) -> Figure:
+            return lambda counts_RN: mean_of_defined(
+                np.stack([one.ap_R(counts_RN, levels) for one in self.matches_C], axis=1)
+            )
+
+        def f1(counts_RN: Floats) -> Floats:
+            return _f1(counts_RN @ hits_N, counts_RN @ truth_N, counts_RN @ found_N)
+
+        return {
+            "ap50": ap(slice(1)),
+            "ap": ap(slice(None)),
+            "f1": f1,
+            "recall": lambda counts_RN: share(counts_RN @ hits_N, counts_RN @ truth_N),
+            "precision": lambda counts_RN: share(counts_RN @ hits_N, counts_RN @ found_N),
+        }
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval | None]:
+        """``figures`` with 95 % by bootstrap over images."""
+        return intervals(self.figures, len(self.paths))
+
+    @property
     def f1_interval(self) -> Interval:
         """F1 at the threshold, with 95 % by bootstrap over images."""
-        random = np.random.default_rng(0)
-        n = len(self.paths)
-        draws = [_f1(self.hits_N3[random.integers(n, size=n)]) for _ in range(_RESAMPLES)]
-        low, high = np.quantile(draws, [0.025, 0.975]) if n > 1 else (None, None)
-        return Interval(_f1(self.hits_N3), low, high, n)
+        found = self.intervals["f1"]
+        assert found is not None  # it is defined for every set
+        return found
+
+    def score_reliability(self, bins: int = 15) -> Reliability:
+        """Score of found boxes against the share that is true at IoU 0.5, from a score of 0.05 up."""
+        score_D = np.concatenate([one.score_D for one in self.matches_C])
+        is_true_D = np.concatenate([one.is_hit_TD[0] for one in self.matches_C])
+        counts_D = score_D >= _LEAST_SCORE
+        return reliability(score_D[counts_D], is_true_D[counts_D], bins=bins)
 
     def summary(self) -> dict[str, Any]:
         """Every figure, ready for ``json.dumps``; a class that is nowhere has None."""
@@ -145,6 +211,8 @@ class DetectionOutcome:
             "recall": self.recall,
             "precision": self.precision,
             "f1": self.f1_interval.as_json(),
+            "intervals": intervals_as_json(self.intervals),
+            "score_calibration_error": self.score_reliability().expected_error,
         }
 
 
@@ -183,9 +251,9 @@ def _share(part: np.int64, whole: np.int64) -> float | None:
     return float(part / whole) if whole else None
 
 
-def _f1(hits_N3: NDArray[np.int64]) -> float:
-    hits, truth, found = hits_N3.sum(0)
-    return float(2 * hits / (truth + found)) if truth + found else 1.0
+def _f1(hits_R: Floats, truth_R: Floats, found_R: Floats) -> Floats:
+    f1_R = share(2 * hits_R, truth_R + found_R)
+    return np.where(np.isnan(f1_R), 1.0, f1_R)  # nothing is there and nothing was found
 
 
 def _plain(values_C: NDArray[np.float64]) -> list[float | None]:

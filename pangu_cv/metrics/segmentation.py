@@ -4,14 +4,15 @@ Shapes: N images, C classes of which the first is the background.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.interval import Interval, mean_interval
+from pangu_cv.metrics.bootstrap import Figure, Floats, intervals, intervals_as_json, mean_of_defined, share
+from pangu_cv.metrics.interval import FloatArray, Interval, mean_interval
 
 Counts = NDArray[np.int64]
-_RESAMPLES = 1000
 
 
 def confusion(truth_HW: NDArray[np.uint8], found_HW: NDArray[np.uint8], *, classes: int) -> Counts:
@@ -23,11 +24,16 @@ def confusion(truth_HW: NDArray[np.uint8], found_HW: NDArray[np.uint8], *, class
 
 @dataclass(frozen=True, eq=False)
 class SegmentationOutcome:
-    """Confusion matrices int64[N,C,C] of N images."""
+    """Confusion matrices int64[N,C,C] of N images.
+
+    ``defect_confidence_N`` is the highest confidence of a pixel that was decided not to be background, 0 where there is
+    none; None where nobody asked for it.
+    """
 
     classes: tuple[str, ...]
     paths: tuple[str, ...]
     confusion_NCC: Counts
+    defect_confidence_N: FloatArray | None = None
 
     def __post_init__(self) -> None:
         n, c = len(self.paths), len(self.classes)
@@ -65,13 +71,36 @@ class SegmentationOutcome:
         return np.where(there.any(1), means, 1.0)
 
     @property
+    def is_defect_N(self) -> NDArray[np.bool_]:
+        """Whether the mask holds any pixel that is not background; those that do not count are left out."""
+        return np.asarray(self.confusion_NCC[:, 1:].sum((1, 2)) > 0)
+
+    @property
+    def figures(self) -> dict[str, Figure]:
+        """The main figures for images that count several times, the first the one to compare models by."""
+        hits_NC = np.diagonal(self.confusion_NCC, axis1=1, axis2=2)
+        sizes_NC = self.confusion_NCC.sum(1) + self.confusion_NCC.sum(2)
+
+        def f1(counts_RN: Floats) -> Floats:
+            mean_R = mean_of_defined(share(2 * counts_RN @ hits_NC[:, 1:], counts_RN @ sizes_NC[:, 1:]))
+            return np.where(np.isnan(mean_R), 1.0, mean_R)  # nothing is there and nothing was found
+
+        def mean_iou(counts_RN: Floats) -> Floats:
+            return mean_of_defined(share(counts_RN @ hits_NC, counts_RN @ (sizes_NC - hits_NC)))
+
+        return {"f1": f1, "mean_iou": mean_iou}
+
+    @cached_property
+    def intervals(self) -> dict[str, Interval | None]:
+        """``figures`` with 95 % by bootstrap over images."""
+        return intervals(self.figures, len(self.paths))
+
+    @property
     def f1_interval(self) -> Interval:
         """95 % of ``f1`` by bootstrap over images."""
-        random = np.random.default_rng(0)
-        n = len(self.paths)
-        draws = [_mean_f1(self.confusion_NCC[random.integers(n, size=n)].sum(0)) for _ in range(_RESAMPLES)]
-        low, high = np.nanquantile(draws, [0.025, 0.975]) if n > 1 else (None, None)
-        return Interval(self.f1, low, high, n)
+        found = self.intervals["f1"]
+        assert found is not None  # it is defined for every set
+        return found
 
     def summary(self) -> dict[str, object]:
         """Every figure, ready for ``json.dumps``; a class that is nowhere has None."""
@@ -83,25 +112,22 @@ class SegmentationOutcome:
             "f1_interval": self.f1_interval.as_json(),
             "f1_per_image": mean_interval(self.f1_per_image_N).as_json(),
             "mean_iou": self.mean_iou,
+            "intervals": intervals_as_json(self.intervals),
             "iou_per_class": _plain(self.iou_C),
             "f1_per_class": _plain(self.f1_C),
-            "precision_per_class": _plain(_share(np.diag(total), total.sum(0))),
-            "recall_per_class": _plain(_share(np.diag(total), total.sum(1))),
+            "precision_per_class": _plain(share(np.diag(total), total.sum(0))),
+            "recall_per_class": _plain(share(np.diag(total), total.sum(1))),
             "pixel_confusion": total.tolist(),
         }
 
 
-def _share(part: Counts, whole: Counts) -> NDArray[np.float64]:
-    return np.where(whole > 0, part / np.maximum(whole, 1), np.nan)
-
-
 def _iou(confusion_CC: Counts) -> NDArray[np.float64]:
     hits = np.diag(confusion_CC)
-    return _share(hits, confusion_CC.sum(0) + confusion_CC.sum(1) - hits)
+    return share(hits, confusion_CC.sum(0) + confusion_CC.sum(1) - hits)
 
 
 def _f1(confusion_CC: Counts) -> NDArray[np.float64]:
-    return _share(2 * np.diag(confusion_CC), confusion_CC.sum(0) + confusion_CC.sum(1))
+    return share(2 * np.diag(confusion_CC), confusion_CC.sum(0) + confusion_CC.sum(1))
 
 
 def _mean_f1(confusion_CC: Counts) -> float:

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from pangu_cv.metrics import AnomalyOutcome
 from pangu_cv.metrics.interval import FloatArray
-from pangu_cv.report import plots
+from pangu_cv.report import curves, plots
 from pangu_cv.report.heat_map import outline, overlay
 from pangu_cv.report.page import Page, Plot, Tile
 from pangu_cv.report.palette import Tone
 from pangu_cv.report.picture import ImageArray, Picture, Row
-from pangu_cv.report.text import counted, decimal, percent, percent_range
+from pangu_cv.report.text import counted, decimal, percent, percent_range, with_band
 
 _DETECTIONS_SHOWN = 4
 _ERRORS_SHOWN = 6
@@ -93,7 +93,16 @@ def _key_figures(page: Page, outcome: AnomalyOutcome) -> None:
             percent(outcome.false_alarm_rate),
             f"asked {_asked(outcome)}" + (f"; interval {percent_range(alarms)}" if alarms else ""),
         ),
-        Tile("Image AUROC", decimal(outcome.image_auroc), "chance that a defect outscores a normal image"),
+        Tile(
+            "Image AUROC",
+            decimal(outcome.image_auroc),
+            with_band("chance that a defect outscores a normal image", outcome.intervals["image_auroc"]),
+        ),
+        Tile(
+            "Average precision",
+            decimal(outcome.average_precision),
+            with_band("of images, over all thresholds", outcome.intervals["average_precision"]),
+        ),
     ]
     if pixels:
         tiles.append(Tile("Pixel AUROC", decimal(pixels.auroc), "the same, for every pixel against the masks"))
@@ -116,6 +125,8 @@ def _separation(page: Page, outcome: AnomalyOutcome) -> None:
     if outcome.has_both_kinds:
         caption = "What other thresholds would give: defects found against false alarms."
         drawings.append(Plot(plots.roc_curve(outcome), caption))
+        caption = "Precision against recall; the dotted line is what guessing gives at this share of defective images."
+        drawings.append(Plot(curves.precision_recall({"": outcome.ranking}), caption))
     page.plots(drawings)
 
 

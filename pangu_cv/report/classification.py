@@ -7,9 +7,10 @@ import numpy as np
 
 from pangu_cv.metrics import ClassificationOutcome
 from pangu_cv.report import plots
+from pangu_cv.report.one_vs_rest import one_vs_rest
 from pangu_cv.report.page import Page, Plot, Tile
 from pangu_cv.report.picture import ImageArray, Picture
-from pangu_cv.report.text import counted, percent, shortened
+from pangu_cv.report.text import counted, percent, shortened, with_band
 
 LoadImage = Callable[[str], ImageArray]
 _ERRORS_SHOWN = 18
@@ -26,19 +27,29 @@ def classification_report(page: Page, outcome: ClassificationOutcome, *, load_im
     """
     _key_figures(page, outcome)
     _confusions(page, outcome)
+    one_vs_rest(page, outcome)
     _calibration(page, outcome)
     _mistakes(page, outcome, load_image)
     _successes(page, outcome, load_image)
 
 
 def _key_figures(page: Page, outcome: ClassificationOutcome) -> None:
-    n, wrong = len(outcome.paths), int((~outcome.is_correct_N).sum())
+    n, wrong, found = len(outcome.paths), int((~outcome.is_correct_N).sum()), outcome.intervals
     weakest = int(np.nanargmin(outcome.recall_per_class_C))
     present = int((outcome.confusion_CC.sum(axis=1) > 0).sum())
     page.tiles(
         [
-            Tile("Balanced accuracy", percent(outcome.balanced_accuracy), "mean recall, every class counting alike"),
-            Tile("Accuracy", percent(outcome.accuracy), f"{counted(n - wrong, 'image')} of {n} right"),
+            Tile(
+                "Balanced accuracy",
+                percent(outcome.balanced_accuracy),
+                with_band("mean recall", found["balanced_accuracy"]),
+            ),
+            Tile(
+                "Accuracy",
+                percent(outcome.accuracy),
+                with_band(f"{counted(n - wrong, 'image')} of {n} right", found["accuracy"]),
+            ),
+            Tile("Macro F1", percent(outcome.macro_f1), with_band("mean over classes", found["macro_f1"])),
             Tile(
                 "Weakest class",
                 percent(float(outcome.recall_per_class_C[weakest]), 0),
@@ -87,7 +98,8 @@ def _calibration(page: Page, outcome: ClassificationOutcome) -> None:
         )
     page.section("Can its confidence be trusted", words)
     caption = (
-        "Each dot is a range of confidence, its area the share of images. On the dashed line, confidence is honest."
+        "Each dot is a range of confidence, its area the share of images. On the dashed line, confidence is honest. "
+        f"Expected calibration error: {percent(error)}."
     )
     page.plot(plots.reliability_diagram(outcome), caption)
 

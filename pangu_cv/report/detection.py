@@ -10,7 +10,7 @@ from pangu_cv.report import plots
 from pangu_cv.report.boxes import Drawn, draw_boxes
 from pangu_cv.report.page import Page, Plot, Tile
 from pangu_cv.report.picture import ImageArray, Picture
-from pangu_cv.report.text import percent, shortened
+from pangu_cv.report.text import percent, shortened, with_band
 
 LoadImage = Callable[[str], ImageArray]
 _SHOWN = 9
@@ -22,6 +22,7 @@ def detection_report(page: Page, outcome: DetectionOutcome, *, load_image: LoadI
     """Append figures, curves and pictures; ``load_image`` gives uint8 RGB of one of the outcome's paths."""
     _key_figures(page, outcome)
     _classes(page, outcome)
+    _calibration(page, outcome)
     hits, truth, found = outcome.hits_N3.T
     errors = truth + found - 2 * hits
     told = f"Green was found, yellow missed, red imagined, at a score of {outcome.threshold:g} or more and IoU 0.5."
@@ -35,17 +36,16 @@ def detection_report(page: Page, outcome: DetectionOutcome, *, load_image: LoadI
 
 
 def _key_figures(page: Page, outcome: DetectionOutcome) -> None:
-    interval = outcome.f1_interval
-    band = "" if interval.low is None else f"95 %: {percent(interval.low)} to {percent(interval.high or 0.0)}"
-    page.tiles(
-        [
-            Tile("AP50", percent(outcome.ap50), "average precision at IoU 0.5"),
-            Tile("AP", percent(outcome.ap), "mean over IoU 0.5 to 0.95, as COCO counts it"),
-            Tile("Recall", _share(outcome.recall), f"of boxes, at the threshold {outcome.threshold:g}"),
-            Tile("Precision", _share(outcome.precision), "of what was found there"),
-            Tile("F1", percent(interval.mean), band),
-        ]
+    found = outcome.intervals
+    at = f"at the threshold {outcome.threshold:.3g}"
+    tiles = (
+        ("AP50", "ap50", outcome.ap50, "average precision at IoU 0.5"),
+        ("AP", "ap", outcome.ap, "mean over IoU 0.5 to 0.95, as COCO counts it"),
+        ("Recall", "recall", outcome.recall, f"of boxes, {at}"),
+        ("Precision", "precision", outcome.precision, "of what was found there"),
+        ("F1", "f1", outcome.f1_interval.mean, ""),
     )
+    page.tiles([Tile(label, _share(value), with_band(note, found[name])) for label, name, value, note in tiles])
 
 
 def _classes(page: Page, outcome: DetectionOutcome) -> None:
@@ -66,6 +66,19 @@ def _classes(page: Page, outcome: DetectionOutcome) -> None:
         if counts[c] and precision.shape[1] > c
     }
     page.plots([Plot(plots.lines(curves, x_label="recall", y_label="precision"), "Precision against recall, IoU 0.5.")])
+
+
+def _calibration(page: Page, outcome: DetectionOutcome) -> None:
+    stats = outcome.score_reliability(10)
+    if stats.expected_error is None:
+        return
+    page.section("What a score is worth", "Of the boxes with a score like this one, the share that is true at IoU 0.5.")
+    drawing = plots.calibration(stats, x_label="score of the box", y_label="share that was true")
+    caption = (
+        "Each dot is a range of scores from 0.05 up, its area the share of boxes. On the dashed line a score is the "
+        f"chance to be true; the mean gap is {percent(outcome.score_reliability().expected_error)}."
+    )
+    page.plot(drawing, caption)
 
 
 def _share(value: float | None) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics import AnomalyOutcome, ClassificationOutcome, Interval
+from pangu_cv.metrics import AnomalyOutcome, ClassificationOutcome, Interval, Reliability
 from pangu_cv.metrics.interval import Values
 from pangu_cv.report.canvas import canvas
 from pangu_cv.report.palette import CURVES, LIGHT
@@ -46,7 +46,11 @@ def confusion_matrix(outcome: ClassificationOutcome) -> str:
 
 def reliability_diagram(outcome: ClassificationOutcome, *, bins: int = 10) -> str:
     """Accuracy against confidence; the area of a dot is the share of images, the diagonal is honesty."""
-    stats = outcome.reliability(bins)
+    return calibration(outcome.reliability(bins), x_label="confidence of the model", y_label="share that was right")
+
+
+def calibration(stats: Reliability, *, x_label: str, y_label: str) -> str:
+    """What share was right of the answers given with a confidence; the area of a dot is their share."""
     full_B = stats.count_B > 0
     with canvas(height_in=4.2) as board:
         axes = board.axes
@@ -55,8 +59,8 @@ def reliability_diagram(outcome: ClassificationOutcome, *, bins: int = 10) -> st
         axes.vlines(confidence, confidence, accuracy, color=LIGHT["accent"], alpha=0.35, linewidth=2)
         sizes = 18 + 600 * stats.count_B[full_B] / stats.count_B.sum()
         axes.scatter(confidence, accuracy, s=sizes, color=LIGHT["accent"], alpha=0.85, linewidths=0, zorder=3)
-        axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel="confidence of the model", ylabel="share that was right")
-        _as_percent(axes, x=True, y=True)
+        axes.set(xlim=(0, 1.03), ylim=(-0.03, 1.03), xlabel=x_label, ylabel=y_label)
+        as_percent(axes, x=True, y=True)
         axes.grid(True)
     return board.svg
 
@@ -120,7 +124,7 @@ def roc_curve(outcome: AnomalyOutcome) -> str:
         axes.plot(*at, "o", color=LIGHT["bad"], markersize=9, zorder=4)
         axes.text(at[0] + 0.035, at[1] - 0.03, "at the threshold", va="top", color=LIGHT["bad"])
         axes.set(xlim=(-0.02, 1), ylim=(0, 1.02), xlabel="normal images called anomalous", ylabel="defects found")
-        _as_percent(axes, x=True, y=True)
+        as_percent(axes, x=True, y=True)
         axes.grid(True)
     return board.svg
 
@@ -137,7 +141,7 @@ def intervals(labels: Sequence[str], intervals: Sequence[Interval], *, x_label: 
         _rows(axes, [shortened(label) for label in labels], x_label)
         if shares:
             axes.set_xlim(-0.01, 1.02)
-            _as_percent(axes, x=True)
+            as_percent(axes, x=True)
     return board.svg
 
 
@@ -189,7 +193,8 @@ def _rows(axes: "Axes", labels: Sequence[str], x_label: str) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _as_percent(axes: "Axes", *, x: bool = False, y: bool = False) -> None:
+def as_percent(axes: "Axes", *, x: bool = False, y: bool = False) -> None:
+    """Label an axis from 0 to 1 in per cent."""
     ticks = np.linspace(0, 1, 6)
     words = [f"{100 * t:.0f} %" for t in ticks]
     if x:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pangu_cv.metrics.segmentation import SegmentationOutcome
 from pangu_cv.report.page import Page, Tile
 from pangu_cv.report.picture import ImageArray, Picture, Row
-from pangu_cv.report.text import percent, shortened
+from pangu_cv.report.text import percent, shortened, with_band
 
 LoadMasks = Callable[[str], tuple[ImageArray, NDArray[np.uint8], NDArray[np.uint8]]]
 _SHOWN = 6
@@ -32,12 +32,11 @@ def segmentation_report(page: Page, outcome: SegmentationOutcome, *, load_masks:
 
 
 def _key_figures(page: Page, outcome: SegmentationOutcome) -> None:
-    interval = outcome.f1_interval
-    band = f"95 %: {percent(interval.low)} to {percent(interval.high)}" if interval.low and interval.high else ""
+    found = outcome.intervals
     page.tiles(
         [
-            Tile("F1", percent(outcome.f1), f"of pixels, without the background; {band}".rstrip("; ")),
-            Tile("Mean IoU", percent(outcome.mean_iou), "over classes and background"),
+            Tile("F1", percent(outcome.f1), with_band("of pixels, without the background", found["f1"])),
+            Tile("Mean IoU", percent(outcome.mean_iou), with_band("over classes and background", found["mean_iou"])),
             Tile("F1 per image", percent(float(outcome.f1_per_image_N.mean())), "every image counting alike"),
         ]
     )

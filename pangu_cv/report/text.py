@@ -51,6 +51,20 @@ def percent_range(interval: Interval) -> str:
     return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
 
 
+def band(interval: Interval | None) -> str:
+    """The 95 % interval of a share in words; nothing where there is none."""
+    if interval is None or interval.low is None or interval.high is None:
+        return ""
+    if interval.low == interval.high:
+        return "these images show no spread"  # a bootstrap cannot draw the mistake that did not occur
+    return f"95 %: {percent_range(interval)}"
+
+
+def with_band(note: str, interval: Interval | None) -> str:
+    """A note and the interval after it, as far as there are any."""
+    return "; ".join(filter(None, (note, band(interval))))
+
+
 def counted(number: int, noun: str, plural: str = "") -> str:
     """``1 image``, ``2 images``, and ``2 classes`` where the plural is given."""
     return f"{number} {noun if number == 1 else plural or noun + 's'}"

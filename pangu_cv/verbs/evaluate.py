@@ -10,25 +10,36 @@ from cyclopts import Parameter
 
 from pangu_cv.data.config import DataConfig, dataset_title
 from pangu_cv.data.sample import Sample
+from pangu_cv.errors import SettingsError
 from pangu_cv.evaluate import (
     Decider,
     Evaluated,
     Loaders,
     TorchDecider,
+    as_inspection,
     evaluate_anomaly,
     evaluate_classify,
     evaluate_detect,
     evaluate_segment,
+    good_class,
+    require_comparable,
     test_samples,
 )
-from pangu_cv.features import Progress, Skipped
+from pangu_cv.features import Skipped
 from pangu_cv.finetune.classify import add_skipped
+from pangu_cv.metrics.gate import Gate, gate
+from pangu_cv.metrics.inspection import Costs
+from pangu_cv.metrics.paired import Comparison, paired
 from pangu_cv.progress import bar
 from pangu_cv.report.anomaly import anomaly_report
 from pangu_cv.report.classification import classification_report
+from pangu_cv.report.comparison import comparison_report, verdict
 from pangu_cv.report.detection import detection_report
+from pangu_cv.report.disagreement import Side, disagreement_pictures
+from pangu_cv.report.gate import gate_headline, gate_report
 from pangu_cv.report.page import Page
 from pangu_cv.report.segmentation import segmentation_report
+from pangu_cv.report.text import percent, percent_range
 from pangu_cv.runs import Run
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.saved import load_model
@@ -38,11 +49,13 @@ from pangu_runtime.predictor import Predictor
 _SHOWN = (
     "balanced_accuracy",
     "accuracy",
+    "macro_f1",
     "f1",
     "mean_iou",
     "ap50",
     "ap",
     "image_auroc",
+    "average_precision",
     "pixel_auroc",
     "false_alarm_rate",
     "recall",
@@ -61,15 +74,40 @@ class _Opened:
     false_alarm_rate: float | None
 
 
+@dataclass(frozen=True)
+class _Measured:
+    """A model on a dataset: its name, its outcome, the images it could not read, and what it shows of the others."""
+
+    name: str
+    task: str
+    classes: tuple[str, ...]
+    outcome: Any
+    skipped: tuple[Skipped, ...]
+    loaders: Loaders
+
+
+@dataclass(frozen=True)
+class _Rival:
+    """Another model on the same images, and what separates the two."""
+
+    measured: _Measured
+    comparison: Comparison
+
+
 def evaluate(
     model: Path,
     data: Path,
     *,
     root: Path | None = None,
     out: Path | None = None,
+    against: Path | None = None,
+    good: str | None = None,
+    recall: float = 0.95,
+    escape_cost: float | None = None,
+    overkill_cost: float | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Measure a model or a bundle on a dataset; write metrics and a report.
+    """Measure a model or a bundle on a dataset, alone or against another; write metrics and a report.
 
     Parameters
     ----------
@@ -81,50 +119,125 @@ def evaluate(
         Folder that the files of a CSV table are relative to.
     out
         The run folder; default: a new one under runs/.
+    against
+        Another model of the same task and classes, compared on the same images.
+    good
+        A classifier's class of good images, for escapes and overkill; default: 'good' where it knows one.
+    recall
+        Share of the defective images to reject; escapes and overkill are told at the threshold for it.
+    escape_cost
+        What a defective image that passes costs; with --overkill-cost, the threshold of least cost is told.
+    overkill_cost
+        What a good image that is rejected costs, in the same unit.
     as_json
         Print the figures as JSON.
     """
-    opened = _open(model)
+    costs = _costs(recall, escape_cost, overkill_cost)
+    opened, other = _open(model), None if against is None else _open(against)
+    good = good_class(opened.task, opened.classes, good)
+    if other:
+        require_comparable(opened, other)
     samples = test_samples(DataConfig(path=data, root=root).read())
+    measured = _measure(opened, samples, model.name)
+    rival = None
+    if against and other:
+        second = _measure(other, samples, against.name if against.name != model.name else str(against))
+        rival = _Rival(second, paired(measured.outcome, second.outcome))
+    inspection = as_inspection(measured.outcome, good=good)
+    passed = None if inspection is None else gate(inspection, recall=recall, costs=costs)
+    metrics = {"model": str(model), "data": str(data), **measured.outcome.summary()}
+    metrics |= {"gate": passed.summary() if passed else None, "skipped": [str(s.path) for s in measured.skipped]}
+    if rival:
+        metrics["against"] = {"model": str(against), **rival.comparison.summary()}
     page = Page(f"{model.name} on {dataset_title(data)}", f"{len(samples)} images")
-    with bar("evaluating") as progress:
-        summary, skipped = _measure(opened, samples, page, progress)
+    _fill(page, measured, passed, rival)
     run = Run.start(out, name="evaluate")
-    metrics = {"model": str(model), "data": str(data), **summary, "skipped": [str(s.path) for s in skipped]}
     run.write_metrics(metrics)
-    add_skipped(page, tuple(skipped))
     page.write(run.report)
     if as_json:
         print(json.dumps(metrics))
         return
-    for key in _SHOWN:
-        if isinstance(summary.get(key), float):
-            print(f"{key.replace('_', ' '):18} {summary[key]:.4f}")
+    print("\n".join(_told(metrics, passed)))
+    if rival:
+        print(f"\n{verdict(rival.comparison, measured.name, rival.measured.name)}")
     print(f"\nmetrics {run.folder / 'metrics.json'}\nreport  {run.report}")
 
 
-def _measure(
-    opened: _Opened, samples: Sequence[Sample], page: Page, progress: Progress
-) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
-    """The figures of any task, and its part of the page."""
+def _costs(recall: float, escape: float | None, overkill: float | None) -> Costs | None:
+    if not 0 < recall <= 1:
+        raise SettingsError(f"--recall {recall:g}: a share above 0, at most 1")
+    if escape is None and overkill is None:
+        return None
+    if escape is None or overkill is None:
+        raise SettingsError("--escape-cost and --overkill-cost go together: only their ratio decides the threshold")
+    try:
+        return Costs(escape, overkill)
+    except ValueError as error:
+        raise SettingsError(f"--escape-cost {escape:g} --overkill-cost {overkill:g}: {error}") from None
+
+
+def _measure(opened: _Opened, samples: Sequence[Sample], name: str) -> _Measured:
+    """The outcome of any task."""
     decider, spec, classes = opened.decider, opened.spec, opened.classes
-    loaders = Loaders(decider, spec, samples)
     result: Evaluated[Any]
-    match opened.task:
+    with bar(f"evaluating {name}") as progress:
+        match opened.task:
+            case "classify":
+                result = evaluate_classify(decider, samples, classes=classes, decode_spec=spec, progress=progress)
+            case "segment":
+                result = evaluate_segment(decider, samples, classes=classes, decode_spec=spec, progress=progress)
+            case "detect":
+                result = evaluate_detect(decider, samples, classes=classes, decode_spec=spec, progress=progress)
+            case _:
+                rate = opened.false_alarm_rate or 0.0
+                result = evaluate_anomaly(decider, samples, asked_rate=rate, decode_spec=spec, progress=progress)
+    return _Measured(name, opened.task, classes, result.outcome, result.skipped, Loaders(decider, spec, samples))
+
+
+def _fill(page: Page, measured: _Measured, passed: Gate | None, rival: _Rival | None) -> None:
+    """The page from the verdicts down to the pictures."""
+    if rival:
+        comparison_report(page, rival.comparison, measured.name, rival.measured.name)
+    gate_headline(page, passed)
+    _report(page, measured)
+    gate_report(page, passed)
+    if rival:
+        sides = (Side(one.name, one.outcome, one.loaders) for one in (measured, rival.measured))
+        disagreement_pictures(page, rival.comparison, *sides)
+    add_skipped(page, measured.skipped)
+
+
+def _report(page: Page, measured: _Measured) -> None:
+    """The task's part of the page."""
+    outcome, show = measured.outcome, measured.loaders
+    match measured.task:
         case "classify":
-            result = evaluate_classify(decider, samples, classes=classes, decode_spec=spec, progress=progress)
-            classification_report(page, result.outcome, load_image=loaders.image)
+            classification_report(page, outcome, load_image=show.image)
         case "segment":
-            result = evaluate_segment(decider, samples, classes=classes, decode_spec=spec, progress=progress)
-            segmentation_report(page, result.outcome, load_masks=lambda path: loaders.masks(path, len(classes)))
+            segmentation_report(page, outcome, load_masks=lambda path: show.masks(path, len(measured.classes)))
         case "detect":
-            result = evaluate_detect(decider, samples, classes=classes, decode_spec=spec, progress=progress)
-            detection_report(page, result.outcome, load_image=loaders.image)
+            detection_report(page, outcome, load_image=show.image)
         case _:
-            rate = opened.false_alarm_rate or 0.0
-            result = evaluate_anomaly(decider, samples, asked_rate=rate, decode_spec=spec, progress=progress)
-            anomaly_report(page, result.outcome, load_image=loaders.image, load_map=loaders.map, load_mask=loaders.mask)
-    return result.outcome.summary(), result.skipped
+            anomaly_report(page, outcome, load_image=show.image, load_map=show.map, load_mask=show.mask)
+
+
+def _told(metrics: dict[str, Any], passed: Gate | None) -> list[str]:
+    """What is worth a line on the terminal."""
+    lines = []
+    for key in _SHOWN:
+        if isinstance(metrics.get(key), float):
+            found = metrics["intervals"].get(key) or {"low": None, "high": None}
+            # An interval of no width says that no case was seen, not that there is none.
+            is_told = found["low"] not in (None, found["high"])
+            ends = f"  [{found['low']:.4f}, {found['high']:.4f}]" if is_told else ""
+            lines.append(f"{key.replace('_', ' '):18} {metrics[key]:.4f}{ends}")
+    if passed and passed.measured:
+        asked, choice = passed.measured.asked_recall, passed.measured.at_recall
+        for where, passage in (("chosen on these images", choice.same_images), ("cross-fitted", choice.cross_fitted)):
+            if passage:
+                overkill = f"overkill {percent(passage.overkill.mean)} ({percent_range(passage.overkill)})"
+                lines.append(f"recall {asked:g}, {where}: {overkill}, escapes {percent(passage.escapes.mean)}")
+    return lines
 
 
 def _open(model: Path) -> _Opened:

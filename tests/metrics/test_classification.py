@@ -3,9 +3,18 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from sklearn.metrics import balanced_accuracy_score, confusion_matrix, log_loss, recall_score
+from sklearn.metrics import (
+    balanced_accuracy_score,
+    confusion_matrix,
+    f1_score,
+    log_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 
 from pangu_cv.metrics import ClassificationOutcome
+from pangu_cv.metrics.bootstrap import resampled
 
 
 def outcome(n=200, c=4, seed=0):
@@ -26,6 +35,27 @@ def test_figures_are_those_of_sklearn():
     assert o.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, predicted))
     assert o.negative_log_likelihood == pytest.approx(log_loss(truth, o.scores_NC))
     assert o.accuracy == pytest.approx((truth == predicted).mean())
+    assert o.macro_f1 == pytest.approx(f1_score(truth, predicted, average="macro"))
+    np.testing.assert_allclose(o.precision_per_class_C, precision_score(truth, predicted, average=None))
+    assert o.ranking(2).auroc == pytest.approx(roc_auc_score(truth == 2, o.scores_NC[:, 2]))
+
+
+def test_figures_of_a_draw_are_those_of_the_images_drawn():
+    o = outcome(n=40)
+    [counts_RN] = resampled(40, resamples=6, seed=0)
+    for row, counts_N in enumerate(counts_RN):
+        index = np.repeat(np.arange(40), counts_N.astype(int))
+        drawn = replace(o, scores_NC=o.scores_NC[index], truth_N=o.truth_N[index])
+        for name, figure in o.figures.items():
+            assert figure(counts_RN)[row] == pytest.approx(getattr(drawn, name)), name
+
+
+def test_intervals_hold_their_figures():
+    o = outcome()
+    assert list(o.intervals) == ["balanced_accuracy", "accuracy", "macro_f1"]
+    for name, interval in o.intervals.items():
+        assert interval.low < getattr(o, name) < interval.high
+        assert interval.mean == pytest.approx(getattr(o, name))
 
 
 def test_calibration_error_of_a_known_case():

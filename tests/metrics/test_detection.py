@@ -63,3 +63,17 @@ def test_nothing_found_and_nothing_there() -> None:
 def test_iou() -> None:
     found = iou(np.array([[0, 0, 10, 10]]), np.array([[5, 0, 15, 10], [20, 20, 30, 30]]))
     assert found == pytest.approx(np.array([[1 / 3, 0]]))
+
+
+def test_scores_are_held_against_the_share_that_is_true():
+    half = found((10, 10, 30, 30, 0, 0.75), (60, 10, 80, 30, 0, 0.75), (60, 60, 80, 80, 0, 0.01))
+    stats = outcome((half, TRUE), (half, TRUE)).score_reliability(10)
+    assert stats.count_B.sum() == 4  # what scores below 0.05 is no claim
+    assert (stats.confidence_B[7], stats.accuracy_B[7]) == pytest.approx((0.75, 0.5))
+    assert stats.expected_error == pytest.approx(0.25)
+
+
+def test_f1_of_every_image():
+    made = outcome((TRUE, TRUE), (found((50, 50, 90, 90, 1, 0.9)), TRUE), (found(), found()), (TRUE, found()))
+    assert made.f1_per_image_N == pytest.approx([1, 2 / 3, 1, 0])
+    assert made.intervals["f1"].mean == pytest.approx(2 * 3 / (4 + 5))

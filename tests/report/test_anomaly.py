@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pangu_cv.metrics import AnomalyOutcome, PixelScores
-from pangu_cv.report import Page, plots
+from pangu_cv.report import Page, curves, plots
 from pangu_cv.report.anomaly import anomaly_report
 
 
@@ -39,6 +39,7 @@ def no_drawing(monkeypatch):
     """For tests of words: matplotlib takes most of a report's time."""
     for name in ("score_distribution", "roc_curve", "recall_per_defect"):
         monkeypatch.setattr(plots, name, lambda *_: '<svg xmlns="http://www.w3.org/2000/svg"/>')
+    monkeypatch.setattr(curves, "precision_recall", lambda *_: '<svg xmlns="http://www.w3.org/2000/svg"/>')
 
 
 def test_figures_and_rows_are_there():
@@ -48,7 +49,7 @@ def test_figures_and_rows_are_there():
     assert len(loaded) == 6 + 2 + 4
     assert document.count("heat map</figcaption>") == 12
     assert document.count("truth</figcaption>") < 12  # some have no mask
-    assert document.count("<svg") == 3
+    assert document.count("<svg") == 4
     assert loaded[0] == "/data/119.png"  # the clearest detection
     assert loaded[4] == "/data/100.png"  # the least conspicuous miss
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pangu_cv.metrics import ClassificationOutcome
-from pangu_cv.report import Page, plots
+from pangu_cv.report import Page, curves, plots
 from pangu_cv.report.classification import classification_report
 
 CLASSES = ("ok", "scratch", "<dent>", "never")
@@ -35,6 +35,8 @@ def no_drawing(monkeypatch):
     """For tests of words: matplotlib takes most of a report's time."""
     for name in ("confusion_matrix", "reliability_diagram", "per_class_recall"):
         monkeypatch.setattr(plots, name, lambda *_: '<svg xmlns="http://www.w3.org/2000/svg"/>')
+    for name in ("precision_recall", "roc"):
+        monkeypatch.setattr(curves, name, lambda *_: '<svg xmlns="http://www.w3.org/2000/svg"/>')
 
 
 def test_figures_mistakes_and_successes_are_there():
@@ -46,7 +48,8 @@ def test_figures_mistakes_and_successes_are_there():
     assert "18 of 30 mistakes" in document
     assert "70.0 % · 0.png" in document
     assert len(loaded) == 18 + 2 * 3  # only what is shown, and two right ones of each class that has any
-    assert document.count("<svg") == 3
+    assert document.count("<svg") == 5
+    assert "Macro F1" in document
 
 
 @pytest.mark.usefixtures("no_drawing")

@@ -1,0 +1,82 @@
+"""Intervals by resampling the images of a test set, for any figure that lets images count several times.
+
+Drawing N images of N with replacement (Efron 1979, doi:10.1214/aos/1176344552) leaves each in it a whole number of
+times: 0, 1, 2, … So a resample is a row of counts, and a figure written for counts serves the set itself (all ones),
+a thousand resamples at once, and the difference of two models on the same images: both get the same rows.
+
+Shapes: R resamples, N images, C classes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pangu_cv.metrics.interval import Interval
+
+Floats = NDArray[np.float64]
+Figure = Callable[[Floats], Floats]
+"""How often each image counts, float[R,N], to the figure's values, float[R]; NaN where it is undefined."""
+
+RESAMPLES = 1000
+FEWEST_IMAGES = 10  # below, the interval is too narrow to be believed
+_MOST_COUNTS = 1 << 18  # bounds the memory of one block of resamples: 32 MiB
+
+
+def bootstrap(
+    figure: Figure, images: int, *, level: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> Interval | None:
+    """The figure over all images with the percentile interval over resamples; None where it is undefined.
+
+    Resamples that leave it undefined (none of a kind was drawn) do not count. What never went wrong among the images
+    does not go wrong in a resample either: an interval of no width says "no case seen", not "certain".
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level {level}: a confidence level lies between 0 and 1")
+    mean = value(figure, images)
+    if mean is None:
+        return None
+    drawn = np.concatenate([figure(counts_RN) for counts_RN in resampled(images, resamples=resamples, seed=seed)])
+    defined = drawn[~np.isnan(drawn)]
+    if images == 1 or defined.size == 0:
+        return Interval(mean, None, None, images)
+    low, high = np.quantile(defined, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(mean, float(low), float(high), images)
+
+
+def intervals(figures: Mapping[str, Figure], images: int) -> dict[str, Interval | None]:
+    """``bootstrap`` of each, by name."""
+    return {name: bootstrap(figure, images) for name, figure in figures.items()}
+
+
+def intervals_as_json(found: Mapping[str, Interval | None]) -> dict[str, dict[str, float | int | None] | None]:
+    """Intervals by name, ready for ``json.dumps``."""
+    return {name: one.as_json() if one else None for name, one in found.items()}
+
+
+def value(figure: Figure, images: int) -> float | None:
+    """The figure over all images, each counting once; None where it is undefined."""
+    found = float(figure(np.ones((1, images)))[0])
+    return None if np.isnan(found) else found
+
+
+def resampled(images: int, *, resamples: int, seed: int) -> Iterator[Floats]:
+    """Rows of counts float[r,N], each summing to N, in blocks that together have ``resamples`` rows."""
+    random = np.random.default_rng(seed)
+    rows = max(1, _MOST_COUNTS // images)
+    for start in range(0, resamples, rows):
+        r = min(rows, resamples - start)
+        flat = random.integers(images, size=(r, images)) + images * np.arange(r)[:, None]
+        yield np.bincount(flat.ravel(), minlength=r * images).reshape(r, images).astype(np.float64)
+
+
+def share(part: NDArray[np.number], whole: NDArray[np.number]) -> Floats:
+    """``part / whole``, NaN where the whole is 0."""
+    part, whole = np.broadcast_arrays(np.asarray(part, np.float64), np.asarray(whole, np.float64))
+    return np.asarray(np.divide(part, whole, out=np.full(part.shape, np.nan), where=whole > 0))
+
+
+def mean_of_defined(values_RC: Floats) -> Floats:
+    """Mean of each row without its NaN; NaN for a row of nothing else."""
+    is_defined = ~np.isnan(values_RC)
+    return share(np.where(is_defined, values_RC, 0).sum(-1), is_defined.sum(-1))
