@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pangu_cv.metrics.interval import FloatArray
+from pangu_cv.metrics.unknown import UnknownOutcome
 
 IntArray = NDArray[np.integer]
 _SMALLEST_PROBABILITY = 1e-12  # keeps the log-likelihood of a probability rounded to 0 finite
@@ -28,12 +29,14 @@ class ClassificationOutcome:
     """Scores of N images against their truth.
 
     ``scores_NC`` are probabilities (each row sums to 1), ``truth_N`` indices into ``classes``. At least one image.
+    Every figure is as if each image was answered; ``unknown`` says more where "unknown" is an answer too.
     """
 
     classes: tuple[str, ...]
     paths: tuple[str, ...]
     scores_NC: FloatArray
     truth_N: IntArray
+    unknown: UnknownOutcome | None = None
 
     def __post_init__(self) -> None:
         n, c = len(self.paths), len(self.classes)
@@ -128,4 +131,5 @@ class ClassificationOutcome:
             "negative_log_likelihood": self.negative_log_likelihood,
             "recall_per_class": [None if np.isnan(r) else float(r) for r in recall_C],
             "confusion": self.confusion_CC.tolist(),
+            **({} if self.unknown is None else {"unknown": self.unknown.summary()}),
         }
