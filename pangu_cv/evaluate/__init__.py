@@ -1,9 +1,10 @@
 """Any model, trained or exported, on any dataset: the same decisions, measured the same way."""
 
 from pangu_cv.evaluate.anomaly import evaluate_anomaly
-from pangu_cv.evaluate.classify import evaluate_classify
+from pangu_cv.evaluate.classify import classification_outcome, evaluate_classify
 from pangu_cv.evaluate.decider import Decider, Evaluated, Loaders, TorchDecider, class_mask, matching_mask, test_samples
 from pangu_cv.evaluate.detect import evaluate_detect, found_boxes, true_boxes
+from pangu_cv.evaluate.multilabel import evaluate_multilabel, require_known, truth_of
 from pangu_cv.evaluate.segment import evaluate_segment
 
 __all__ = [
@@ -12,12 +13,16 @@ __all__ = [
     "Loaders",
     "TorchDecider",
     "class_mask",
+    "classification_outcome",
     "evaluate_anomaly",
     "evaluate_classify",
     "evaluate_detect",
+    "evaluate_multilabel",
     "evaluate_segment",
     "found_boxes",
     "matching_mask",
+    "require_known",
     "test_samples",
     "true_boxes",
+    "truth_of",
 ]

@@ -1,7 +1,6 @@
 """``pangu-cv evaluate``: any checkpoint or bundle on any dataset."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,7 +8,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from pangu_cv.data.config import DataConfig, dataset_title
-from pangu_cv.data.sample import Sample
+from pangu_cv.data.sample import Dataset
+from pangu_cv.data.shown import classes_shown
 from pangu_cv.evaluate import (
     Decider,
     Evaluated,
@@ -18,6 +18,7 @@ from pangu_cv.evaluate import (
     evaluate_anomaly,
     evaluate_classify,
     evaluate_detect,
+    evaluate_multilabel,
     evaluate_segment,
     test_samples,
 )
@@ -27,11 +28,14 @@ from pangu_cv.progress import bar
 from pangu_cv.report.anomaly import anomaly_report
 from pangu_cv.report.classification import classification_report
 from pangu_cv.report.detection import detection_report
+from pangu_cv.report.multilabel import multilabel_report
 from pangu_cv.report.page import Page
 from pangu_cv.report.segmentation import segmentation_report
 from pangu_cv.runs import Run
 from pangu_cv.tasks.anomaly import AnomalyModel
+from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.saved import load_model
+from pangu_cv.verbs.unknown import unknown_lines
 from pangu_runtime.decode import DecodeSpec
 from pangu_runtime.predictor import Predictor
 
@@ -39,6 +43,11 @@ _SHOWN = (
     "balanced_accuracy",
     "accuracy",
     "f1",
+    "mean_ap",
+    "chance_ap",
+    "micro_f1",
+    "macro_f1",
+    "exact_match",
     "mean_iou",
     "ap50",
     "ap",
@@ -52,7 +61,7 @@ _SHOWN = (
 
 @dataclass(frozen=True)
 class _Opened:
-    """A model or bundle: what decides, how it decodes, its task, classes, and an anomaly model's false-alarm rate."""
+    """A model or bundle: what decides, how it decodes, its task, classes, and the rate its threshold keeps."""
 
     decider: Decider
     spec: DecodeSpec
@@ -85,10 +94,10 @@ def evaluate(
         Print the figures as JSON.
     """
     opened = _open(model)
-    samples = test_samples(DataConfig(path=data, root=root).read())
-    page = Page(f"{model.name} on {dataset_title(data)}", f"{len(samples)} images")
+    dataset = DataConfig(path=data, root=root).read()
+    page = Page(f"{model.name} on {dataset_title(data)}", f"{len(test_samples(dataset))} images")
     with bar("evaluating") as progress:
-        summary, skipped = _measure(opened, samples, page, progress)
+        summary, skipped = _measure(opened, dataset, page, progress)
     run = Run.start(out, name="evaluate")
     metrics = {"model": str(model), "data": str(data), **summary, "skipped": [str(s.path) for s in skipped]}
     run.write_metrics(metrics)
@@ -100,20 +109,35 @@ def evaluate(
     for key in _SHOWN:
         if isinstance(summary.get(key), float):
             print(f"{key.replace('_', ' '):18} {summary[key]:.4f}")
+    for line in unknown_lines(summary.get("unknown")):
+        print(line)
     print(f"\nmetrics {run.folder / 'metrics.json'}\nreport  {run.report}")
 
 
 def _measure(
-    opened: _Opened, samples: Sequence[Sample], page: Page, progress: Progress
+    opened: _Opened, dataset: Dataset, page: Page, progress: Progress
 ) -> tuple[dict[str, Any], tuple[Skipped, ...]]:
     """The figures of any task, and its part of the page."""
     decider, spec, classes = opened.decider, opened.spec, opened.classes
+    samples = test_samples(dataset)
     loaders = Loaders(decider, spec, samples)
     result: Evaluated[Any]
     match opened.task:
         case "classify":
-            result = evaluate_classify(decider, samples, classes=classes, decode_spec=spec, progress=progress)
+            result = evaluate_classify(
+                decider,
+                samples,
+                classes=classes,
+                decode_spec=spec,
+                unknown_rate=opened.false_alarm_rate,
+                progress=progress,
+            )
             classification_report(page, result.outcome, load_image=loaders.image)
+        case "multilabel":
+            shown = classes_shown(dataset)
+            part = {s: shown[s] for s in (dataset.split("test") or dataset.split("val") or shown) if s in shown}
+            result = evaluate_multilabel(decider, part, classes=classes, decode_spec=spec, progress=progress)
+            multilabel_report(page, result.outcome, load_image=loaders.image)
         case "segment":
             result = evaluate_segment(decider, samples, classes=classes, decode_spec=spec, progress=progress)
             segmentation_report(page, result.outcome, load_masks=lambda path: loaders.masks(path, len(classes)))
@@ -136,5 +160,7 @@ def _open(model: Path) -> _Opened:
     saved = load_model(model / "model" if (model / "model" / "model.json").is_file() else model)
     config = saved.model.config
     rate = config.false_alarm_rate if config.kind == "anomaly" else None
+    if isinstance(saved.model, ClassifyModel):
+        rate = saved.model.certified_rate
     classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
     return _Opened(TorchDecider(saved.model), saved.provenance.decode, config.kind, classes, rate)
