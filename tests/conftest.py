@@ -76,6 +76,18 @@ def classify() -> "Made":
 
 
 @pytest.fixture(scope="session")
+def unknown() -> "Made":
+    """A classifier of two colours that may answer "unknown", exported; its test images show a third one too."""
+    return _made("unknown")
+
+
+@pytest.fixture(scope="session")
+def multilabel() -> "Made":
+    """A tagger of light and dark bars, exported; read only."""
+    return _made("multilabel")
+
+
+@pytest.fixture(scope="session")
 def anomaly() -> "Made":
     """An anomaly detector of 20 normal images, exported; read only."""
     return _made("anomaly")

@@ -10,7 +10,7 @@ from pangu_cv.errors import SettingsError
 from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_cv.pretrain import PretrainRecipe, pretrain
 from pangu_cv.recipes import ShippedRecipe
-from tests.finetune.tiny import boxed, class_folders, masked, mvtec
+from tests.finetune.tiny import boxed, class_folders, masked, mvtec, tagged
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -34,7 +34,13 @@ def test_every_stage_with_recipes_is_run_below() -> None:
 def test_recipe_runs_end_to_end(recipe: ShippedRecipe, tmp_path: Path) -> None:
     """The network of the recipe itself, with random weights and few pixels."""
     loaded = FinetuneRecipe.load(recipe.path, ["data.path=x"])
-    makers = {"classify": class_folders, "anomaly": mvtec, "segment": masked, "detect": boxed}
+    makers = {
+        "classify": class_folders,
+        "multilabel": tagged,
+        "anomaly": mvtec,
+        "segment": masked,
+        "detect": boxed,
+    }
     data = makers[loaded.task.kind](tmp_path / "data")
     shots = [] if loaded.few_shot.shots is None else ["few_shot.shots=2"]
     overrides = ["task.backbone.weights=random", "task.preprocess.image_px=64", f"data.path={data}"]

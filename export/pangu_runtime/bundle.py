@@ -20,12 +20,14 @@ VERSION = 1
 SUMS = "SHA256SUMS"
 _MEMBERS = re.compile(r"model(\.int8)?\.onnx|bundle\.json|parity\.json|golden/(\d+\.png|expected\.json)")
 
-Task = Literal["classify", "anomaly", "segment", "detect"]
+Task = Literal["classify", "multilabel", "anomaly", "segment", "detect"]
+UNKNOWN = "unknown"  # what label -1 of a classifier is called
 
 # Outputs of the graph per task: name, shape. The input is always ``image: uint8[N,H,W,3]``, RGB, one size per call.
 # ``threshold_applied`` echoes the threshold a decision was made with, so that a moved one cannot go unseen.
 CONTRACT: dict[str, dict[str, list[str | int]]] = {
-    "classify": {"scores": ["N", "C"], "label": ["N"]},
+    "classify": {"scores": ["N", "C"], "label": ["N"], "threshold_applied": [1]},
+    "multilabel": {"scores": ["N", "C"], "is_present": ["N", "C"], "threshold_applied": [1]},
     "anomaly": {"score": ["N"], "map": ["N", "H", "W"], "is_anomalous": ["N"], "threshold_applied": [1]},
     "segment": {"mask": ["N", "H", "W"], "confidence": ["N", "H", "W"]},
     "detect": {
@@ -40,6 +42,7 @@ DTYPES = {
     "image": "uint8",
     "scores": "float32",
     "label": "int64",
+    "is_present": "bool",
     "score": "float32",
     "map": "float32",
     "is_anomalous": "bool",
@@ -54,7 +57,10 @@ DTYPES = {
 
 @dataclass(frozen=True)
 class Threshold:
-    """A named threshold of the graph: its certified value, and the false-alarm rate it keeps (None: none is stated)."""
+    """A named threshold of the graph: its certified value, and the false-alarm rate it keeps (None: none is stated).
+
+    A classifier's false alarm is an image of a known class that is answered unknown.
+    """
 
     value: float
     false_alarm_rate: float | None
@@ -112,7 +118,10 @@ def _parsed(folder: Path, manifest: dict[str, Any]) -> Bundle:
     if task not in CONTRACT:
         raise BundleError(f"{where}: task {task!r} found; allowed: {', '.join(CONTRACT)}")
     if manifest.get("contract") != contract(cast(Task, task)):
-        raise BundleError(f"{where}: the contract of the graph is not the one of task '{task}' in version {VERSION}")
+        raise BundleError(
+            f"{where}: the contract of the graph is not the one of task '{task}' in version {VERSION}: another version "
+            "of pangu_cv wrote it; export the bundle again from its checkpoint"
+        )
     try:
         classes = tuple(str(name) for name in manifest["classes"])
         spec = DecodeSpec.from_json(manifest["decode"])

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Outputs = Mapping[str, NDArray[Any]]
-DECISIONS = ("label", "is_anomalous")
+DECISIONS = ("label", "is_anomalous", "is_present")
 MAP_BLOCKS = 8
 _SAME_BOX = 0.5  # IoU from which two boxes are the same one
 _AT_THRESHOLD = 1e-4
@@ -19,8 +19,8 @@ _ROUNDING_PX = 2  # pixels of a mask that may tip over without counting
 class Limits:
     """What a certificate is held to: flipped decisions, and the largest absolute difference of a score and of a map.
 
-    Scores are probabilities (classify) or multiples of a typical normal score (anomaly); maps are heat maps, or the
-    confidence of every pixel. ``mask`` is 1 - IoU of what is not background, ``box`` 1 - IoU of a found box.
+    Scores are probabilities or multiples of a typical normal score (anomaly); maps are heat maps, or the confidence of
+    every pixel. ``mask`` is 1 - IoU of what is not background, ``box`` 1 - IoU of a found box.
     """
 
     flips: int = 0
@@ -44,7 +44,8 @@ class Limits:
 class Difference:
     """The worst of what was compared.
 
-    ``flips`` counts images whose decision differs: of masks their classes, of boxes their number or class.
+    ``flips`` counts images whose decision differs: of labels any of them, of masks their classes, of boxes their number
+    or class.
     """
 
     flips: int = 0

@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pangu_runtime.bundle import CONTRACT, Bundle, open_bundle
+from pangu_runtime.bundle import CONTRACT, UNKNOWN, Bundle, open_bundle
 from pangu_runtime.decode import decode
 from pangu_runtime.errors import BundleError, ImageError, RuntimeLimitError
 from pangu_runtime.tiles import run_tiled
@@ -32,17 +32,45 @@ BATCH_PIXELS = 4_000_000  # images of one size share a call up to this many pixe
 
 @dataclass(frozen=True)
 class ClassPrediction:
-    """``scores_C`` are calibrated probabilities in the order of the bundle's classes; ``score`` is the label's."""
+    """``scores_C`` are calibrated probabilities in the order of the bundle's classes; ``score`` is the best one.
+
+    ``label`` is the class of the best score, or ``unknown`` where that is below ``threshold``.
+    """
 
     source: str
     label: str
     score: float
     scores_C: NDArray[np.float32]
+    threshold: float
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         scores = [round(float(s), 6) for s in self.scores_C]
-        return {"image": self.source, "label": self.label, "score": round(self.score, 6), "scores": scores}
+        return {
+            "image": self.source,
+            "label": self.label,
+            "score": round(self.score, 6),
+            "scores": scores,
+            "threshold": self.threshold,
+        }
+
+
+@dataclass(frozen=True)
+class TagPrediction:
+    """``labels`` are the classes that score at least ``threshold``, any number of them, in the bundle's order.
+
+    ``scores_C`` are calibrated probabilities of each class by itself.
+    """
+
+    source: str
+    labels: tuple[str, ...]
+    scores_C: NDArray[np.float32]
+    threshold: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        scores = [round(float(s), 6) for s in self.scores_C]
+        return {"image": self.source, "labels": list(self.labels), "scores": scores, "threshold": self.threshold}
 
 
 @dataclass(frozen=True)
@@ -105,14 +133,14 @@ class BoxPrediction:
         return {"image": self.source, "boxes": found, "threshold": self.threshold}
 
 
-Prediction = ClassPrediction | AnomalyPrediction | MaskPrediction | BoxPrediction
+Prediction = ClassPrediction | TagPrediction | AnomalyPrediction | MaskPrediction | BoxPrediction
 
 
 class Predictor:
     """Runs one bundle; safe to share between threads.
 
-    ``threshold`` moves the decision of an anomaly or detect bundle without a new export; the move is logged and stands
-    in every prediction. ``threads`` defaults to all cores.
+    ``threshold`` moves the decision of a bundle that has one (all but segment) without a new export; the move is logged
+    and stands in every prediction. ``threads`` defaults to all cores.
     """
 
     def __init__(
@@ -125,6 +153,8 @@ class Predictor:
                 raise RuntimeLimitError(f"threshold: {threshold} found; a finite number is needed")
             if self.bundle.threshold is None:
                 raise RuntimeLimitError(f"{self.bundle.folder}: a '{self.bundle.task}' bundle has no threshold to move")
+            if self.bundle.task == "classify" and UNKNOWN in self.bundle.classes:
+                raise RuntimeLimitError(f"{self.bundle.folder}: has a class '{UNKNOWN}', so that answer would be two")
             log.warning("threshold moved from %.6g to %.6g", self.bundle.threshold.value, threshold)
         self.moved_threshold = threshold
 
@@ -186,19 +216,23 @@ class Predictor:
             yield from (future.result() for future in pending)
 
     def _unpack(self, sources: Sequence[str], out: dict[str, NDArray[Any]]) -> list[Prediction]:
-        if self.bundle.task == "classify":
-            classes = self.bundle.classes
-            return [
-                ClassPrediction(source, classes[label], float(scores[label]), scores)
-                for source, scores, label in zip(sources, out["scores"], out["label"].tolist(), strict=True)
-            ]
+        names = self.bundle.classes
         if self.bundle.task == "segment":
-            names = self.bundle.classes
             return [
                 MaskPrediction(source, names, mask, confidence)
                 for source, mask, confidence in zip(sources, out["mask"], out["confidence"], strict=True)
             ]
         threshold = float(out["threshold_applied"][0])
+        if self.bundle.task == "classify":
+            return [
+                ClassPrediction(source, UNKNOWN if at < 0 else names[at], float(scores.max()), scores, threshold)
+                for source, scores, at in zip(sources, out["scores"], out["label"].tolist(), strict=True)
+            ]
+        if self.bundle.task == "multilabel":
+            return [
+                TagPrediction(source, tuple(names[at] for at in np.flatnonzero(present)), scores, threshold)
+                for source, scores, present in zip(sources, out["scores"], out["is_present"], strict=True)
+            ]
         if self.bundle.task == "detect":
             return [
                 self._boxes(source, {n: v[at] for n, v in out.items() if n in _PER_IMAGE}, threshold)

@@ -14,7 +14,7 @@ from pangu_cv.errors import CertificateError, ImageError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.features import Progress, Skipped, read_ahead
 from pangu_cv.tasks.saved import SavedModel
-from pangu_runtime.bundle import file_sha256
+from pangu_runtime.bundle import UNKNOWN, file_sha256
 from pangu_runtime.compare import Difference, Limits, compare, recordable, worst
 from pangu_runtime.decode import decode
 from pangu_runtime.predictor import Predictor
@@ -92,7 +92,10 @@ def certify(
 def _decision(expected: dict[str, Any], predictor: Predictor) -> str:
     classes = predictor.bundle.classes
     if "label" in expected:
-        return classes[int(expected["label"][0])]
+        label = int(expected["label"][0])
+        return UNKNOWN if label < 0 else classes[label]
+    if "is_present" in expected:
+        return ", ".join(classes[at] for at in np.flatnonzero(expected["is_present"][0])) or "nothing"
     if "mask" in expected:
         return ", ".join(classes[value] for value in np.unique(expected["mask"]))
     if "count" in expected:

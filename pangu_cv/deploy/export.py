@@ -14,10 +14,12 @@ from pangu_cv.errors import CertificateError
 from pangu_cv.features import Progress
 from pangu_cv.runs import environment
 from pangu_cv.staging import staged_folder, write_json
-from pangu_cv.tasks import tiling_of
+from pangu_cv.tasks import TaskModel, tiling_of
 from pangu_cv.tasks.anomaly import AnomalyModel
-from pangu_cv.tasks.detect import SET_BY_HAND, DetectModel
+from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.saved import SavedModel, load_model
+from pangu_cv.tasks.segment import SegmentModel
+from pangu_cv.tasks.threshold import SET_BY_HAND
 from pangu_runtime import golden
 from pangu_runtime.bundle import FORMAT, VERSION, contract, file_sha256, open_bundle, write_sums
 from pangu_runtime.compare import Limits
@@ -85,17 +87,6 @@ def _refuse(checkpoint: Path, certificate: Certificate) -> None:
 
 def _manifest(saved: SavedModel, classes: tuple[str, ...]) -> dict[str, Any]:
     model, provenance = saved.model, saved.provenance
-    thresholds: dict[str, Any] = {}
-    if isinstance(model, AnomalyModel):
-        calibration = model.calibration
-        assert calibration is not None, "an anomaly checkpoint is calibrated"
-        thresholds["threshold"] = {
-            "value": float(model.threshold),
-            "false_alarm_rate": calibration.certified_rate,
-            "statement": calibration.explain(),
-        }
-    elif isinstance(model, DetectModel):
-        thresholds["threshold"] = {"value": float(model.threshold), "false_alarm_rate": None, "statement": SET_BY_HAND}
     task = model.config.kind
     return {
         "format": FORMAT,
@@ -103,7 +94,7 @@ def _manifest(saved: SavedModel, classes: tuple[str, ...]) -> dict[str, Any]:
         "task": task,
         "contract": contract(task),
         "classes": list(classes),
-        "thresholds": thresholds,
+        "thresholds": _thresholds(model),
         "decode": provenance.decode.to_json(),
         "tile": None if (tiling := tiling_of(model)) is None else tiling.to_json(),
         "fingerprints": {
@@ -115,3 +106,16 @@ def _manifest(saved: SavedModel, classes: tuple[str, ...]) -> dict[str, Any]:
         "licences": {"code": "Apache-2.0", "weights": saved.parent["licence"], "data": provenance.data_licence},
         "made_by": {"pangu_cv": __version__, "opset": OPSET},
     }
+
+
+def _thresholds(model: TaskModel) -> dict[str, Any]:
+    """What ``bundle.json`` says of the graph's threshold: its value, the rate it keeps, a sentence for people."""
+    if isinstance(model, SegmentModel):
+        return {}
+    rate, statement = None, SET_BY_HAND
+    if isinstance(model, AnomalyModel):
+        assert model.calibration is not None, "an anomaly checkpoint is calibrated"
+        rate, statement = model.calibration.certified_rate, model.calibration.explain()
+    if isinstance(model, ClassifyModel):
+        rate, statement = model.certified_rate, model.statement
+    return {"threshold": {"value": float(model.threshold), "false_alarm_rate": rate, "statement": statement}}

@@ -1,7 +1,7 @@
 """Any model, trained or exported, on any dataset: the same decisions, measured the same way."""
 
 from pangu_cv.evaluate.anomaly import evaluate_anomaly
-from pangu_cv.evaluate.classify import evaluate_classify
+from pangu_cv.evaluate.classify import classification_outcome, evaluate_classify
 from pangu_cv.evaluate.comparable import require_comparable
 from pangu_cv.evaluate.decider import (
     Decider,
@@ -15,6 +15,7 @@ from pangu_cv.evaluate.decider import (
 )
 from pangu_cv.evaluate.detect import evaluate_detect, found_boxes, true_boxes
 from pangu_cv.evaluate.inspection import as_inspection, good_class
+from pangu_cv.evaluate.multilabel import evaluate_multilabel, require_known, truth_of
 from pangu_cv.evaluate.segment import evaluate_segment
 
 __all__ = [
@@ -24,15 +25,19 @@ __all__ = [
     "TorchDecider",
     "as_inspection",
     "class_mask",
+    "classification_outcome",
     "evaluate_anomaly",
     "evaluate_classify",
     "evaluate_detect",
+    "evaluate_multilabel",
     "evaluate_segment",
     "found_boxes",
     "good_class",
     "is_masked",
     "matching_mask",
     "require_comparable",
+    "require_known",
     "test_samples",
     "true_boxes",
+    "truth_of",
 ]

@@ -1,14 +1,17 @@
 """A classifier on a dataset."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.evaluate.decider import Decider, Evaluated, read_images
 from pangu_cv.features import Progress, Skipped
 from pangu_cv.metrics import ClassificationOutcome
+from pangu_cv.metrics.unknown import UNKNOWN, UnknownOutcome
 from pangu_runtime.decode import DecodeSpec
 
 
@@ -18,27 +21,57 @@ def evaluate_classify(
     *,
     classes: Sequence[str],
     decode_spec: DecodeSpec,
+    unknown_rate: float | None = None,
     progress: Progress | None = None,
 ) -> Evaluated[ClassificationOutcome]:
-    """Decide every image and compare with its label.
+    """Decide every image and compare with its label; with ``unknown_rate`` other classes should be answered unknown.
 
-    Raises DataError for a label the model does not know.
+    Raises DataError for a label the model does not know where it never answers unknown.
     """
-    unknown = sorted({str(s.label) for s in samples} - set(classes))
-    if unknown:
-        raise DataError(f"the model does not know the class(es) {', '.join(unknown)}; it knows: {', '.join(classes)}")
+    strange = sorted({str(s.label) for s in samples} - set(classes))
+    if strange and unknown_rate is None:
+        raise DataError(
+            f"the model does not know the class(es) {', '.join(strange)}; it knows: {', '.join(classes)}. "
+            "With task.unknown_rate it would be measured by how many of them it recognises as unknown"
+        )
     kept, skipped = [], []
-    scores = []
+    outputs = []
     for done, (sample, image) in enumerate(read_images(samples, decode_spec), start=1):
         if isinstance(image, ImageError):
             skipped.append(Skipped(sample.path, image.reason, str(image)))
         else:
+            out = decider.run(image[None])
             kept.append(sample)
-            scores.append(decider.run(image[None])["scores"][0])
+            outputs.append((out["scores"][0], int(out["label"][0]), float(out["threshold_applied"][0])))
         if progress:
             progress(done, len(samples))
     if not kept:
         raise DataError("none of the images to evaluate on can be read")
-    truth = np.array([list(classes).index(str(s.label)) for s in kept])
-    outcome = ClassificationOutcome(tuple(classes), tuple(str(s.path) for s in kept), np.stack(scores), truth)
+    scores, answers, thresholds = zip(*outputs, strict=True)
+    outcome = classification_outcome(
+        kept, np.stack(scores), np.array(answers), classes=classes, threshold=thresholds[0], unknown_rate=unknown_rate
+    )
     return Evaluated(outcome, tuple(skipped))
+
+
+def classification_outcome(
+    samples: Sequence[Sample],
+    scores_NC: NDArray[Any],
+    answer_N: NDArray[Any],
+    *,
+    classes: Sequence[str],
+    threshold: float,
+    unknown_rate: float | None,
+) -> ClassificationOutcome:
+    """The outcome on images of known classes, with what became of all of them where "unknown" is an answer."""
+    numbers = {name: at for at, name in enumerate(classes)}
+    truth_N = np.array([numbers.get(str(s.label), UNKNOWN) for s in samples], np.int64)
+    paths = tuple(str(s.path) for s in samples)
+    is_known_N = truth_N != UNKNOWN
+    if not is_known_N.any():
+        raise DataError(f"no image shows a class the model knows: {', '.join(classes)}")
+    unknown = None
+    if unknown_rate is not None:
+        unknown = UnknownOutcome(paths, scores_NC.max(1), answer_N, truth_N, threshold, unknown_rate)
+    known = tuple(path for path, known in zip(paths, is_known_N, strict=True) if known)
+    return ClassificationOutcome(tuple(classes), known, scores_NC[is_known_N], truth_N[is_known_N], unknown)

@@ -4,6 +4,7 @@ from pangu_cv.finetune.anomaly import finetune_anomaly
 from pangu_cv.finetune.classify import finetune_classify
 from pangu_cv.finetune.classify_trained import finetune_classify_trained
 from pangu_cv.finetune.detect import finetune_detect
+from pangu_cv.finetune.multilabel import finetune_multilabel
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
 from pangu_cv.finetune.segment import finetune_segment
 
@@ -17,6 +18,8 @@ def finetune(recipe: FinetuneRecipe) -> FinetuneResult:
             return finetune_classify(recipe, recipe.task)
         case "classify":
             return finetune_classify_trained(recipe, recipe.task)
+        case "multilabel":
+            return finetune_multilabel(recipe, recipe.task)
         case "detect":
             return finetune_detect(recipe, recipe.task)
         case "segment":

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from pangu_cv.data.config import dataset_title
@@ -13,6 +12,7 @@ from pangu_cv.data.few_shot import draw_split, holdout
 from pangu_cv.data.readers import require_same_classes
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.evaluate import classification_outcome
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, digest, extract
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
 from pangu_cv.metrics import ClassificationOutcome
@@ -23,6 +23,7 @@ from pangu_cv.report.page import Page
 from pangu_cv.runs import Run
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
 from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
+from pangu_runtime.bundle import UNKNOWN
 from pangu_runtime.decode import decode
 
 
@@ -49,11 +50,8 @@ def finetune_classify(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneR
     if recipe.grow_from or recipe.forget:
         raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
-    draws = draws_of(dataset, shots=recipe.few_shot.shots, seeds=recipe.few_shot.seeds)
-    classes = tuple(sorted({str(s.label) for s in draws[0].support}))
-    if len(classes) < 2:
-        raise DataError(f"{recipe.data.path}: classify needs at least 2 classes, found {', '.join(classes)}")
-    model = task.build(classes)
+    draws = draws_for(recipe, task, dataset)
+    model = task.build(classes_of(recipe, task, draws))
     run = Run.start(recipe.output, name="classify", recipe=recipe)
     results, skipped = fit_draws(model, draws, recipe)
     support = [s.path for s in draws[0].support]
@@ -64,22 +62,50 @@ def finetune_classify(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneR
         data_licence=recipe.data.licence,
     )
     save_model(SavedModel(model, provenance, parent_of(model)), run.model)
-    metrics = _metrics(results, skipped) | {"doubts": doubts(model.backbone.source, recipe.data)}
+    metrics = _metrics(results, skipped) | {"doubts": doubts(model.backbone.source, recipe.data)} | stated(model)
     run.write_metrics(metrics)
     _report(run, recipe, results, skipped)
     return FinetuneResult(run.folder, run.model, run.report, metrics)
 
 
-def draws_of(dataset: Dataset, *, shots: int | None, seeds: Sequence[int]) -> list[Draw]:
+def draws_for(recipe: FinetuneRecipe, task: ClassifyConfig, dataset: Dataset) -> list[Draw]:
+    """The recipe's draws; with an unknown rate the test part may show classes that are not learnt."""
+    few_shot, may_be_unknown = recipe.few_shot, task.unknown_rate is not None
+    return draws_of(dataset, shots=few_shot.shots, seeds=few_shot.seeds, may_be_unknown=may_be_unknown)
+
+
+def classes_of(recipe: FinetuneRecipe, task: ClassifyConfig, draws: Sequence[Draw]) -> tuple[str, ...]:
+    """Sorted names of what is learnt; raises DataError for fewer than two, or one that is an answer of its own."""
+    classes = tuple(sorted({str(s.label) for s in draws[0].support}))
+    if len(classes) < 2:
+        raise DataError(f"{recipe.data.path}: classify needs at least 2 classes, found {', '.join(classes)}")
+    if task.unknown_rate is not None and UNKNOWN in classes:
+        raise DataError(
+            f"{recipe.data.path}: a class is named '{UNKNOWN}', which task.unknown_rate gives as an answer; rename the "
+            "class, or leave its images out of training: in the test part they count as what should be recognised"
+        )
+    return classes
+
+
+def stated(model: ClassifyModel) -> dict[str, Any]:
+    """For ``metrics.json``: the threshold below which an image is unknown, where there is one."""
+    if model.calibration is None:
+        return {}
+    return {"threshold": {"value": float(model.threshold), "statement": model.statement}}
+
+
+def draws_of(dataset: Dataset, *, shots: int | None, seeds: Sequence[int], may_be_unknown: bool = False) -> list[Draw]:
     """Draws from the training split, measured on the test split (else val; else what was not drawn).
 
-    Raises DataError where nothing is left to measure on, or a test class has no training image.
+    Raises DataError where nothing is left to measure on, or a test class (unless it may be unknown) has no training
+    image.
     """
     labelled = tuple(s for s in dataset if s.label is not None)
     test = tuple(s for s in dataset.split("test") or dataset.split("val") if s.label is not None)
     train = tuple(s for s in dataset.split("train") if s.label is not None)
     if test and train:
-        require_same_classes(train, test)
+        if not may_be_unknown:
+            require_same_classes(train, test)
         return [Draw(seed, draw_split(train, shots=shots, seed=seed).support, test) for seed in seeds]
     pool = train or labelled
     if not pool:
@@ -125,15 +151,25 @@ def fit_draw(model: ClassifyModel, draw: Draw, seen: Extraction, test: Extractio
         raise DataError(f"draw {draw.seed}: no readable image is left of class(es) {', '.join(lost)}")
     labels = torch.tensor([model.classes.index(str(s.label)) for s in support])
     model.fit(torch.from_numpy(seen.features_NVD[[seen.index[s.path] for s in support]]), labels)
+    return DrawResult(draw, len(support), decided(model, draw, test))
+
+
+def decided(model: ClassifyModel, draw: Draw, test: Extraction) -> ClassificationOutcome:
+    """What the model makes of the test images of a draw."""
     kept = [s for s in draw.test if s.path in test.index]
     if not kept:
         raise DataError("none of the test images can be read")
     with torch.inference_mode():
         features = torch.from_numpy(test.features_NVD[[test.index[s.path] for s in kept]])
-        scores, _ = model.decide_from_features(features)
-    truth = np.array([model.classes.index(str(s.label)) for s in kept])
-    outcome = ClassificationOutcome(model.classes, tuple(str(s.path) for s in kept), scores.numpy(), truth)
-    return DrawResult(draw, len(support), outcome)
+        scores, answers, _ = model.decide_from_features(features, model.threshold)
+    return classification_outcome(
+        kept,
+        scores.numpy(),
+        answers.numpy(),
+        classes=model.classes,
+        threshold=float(model.threshold),
+        unknown_rate=model.certified_rate,
+    )
 
 
 def _metrics(results: Sequence[DrawResult], skipped: tuple[Skipped, ...]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What detect and segment keep of a fitted draw: its checkpoint, its figures, its part of the report."""
+"""What detect, segment and multilabel keep of a fitted draw: its checkpoint, its figures, its part of the report."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

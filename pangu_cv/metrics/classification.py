@@ -13,6 +13,7 @@ from pangu_cv.metrics.bootstrap import Figure, Floats, intervals, intervals_as_j
 from pangu_cv.metrics.calibration import Reliability, reliability
 from pangu_cv.metrics.interval import FloatArray, Interval
 from pangu_cv.metrics.ranking import Ranking
+from pangu_cv.metrics.unknown import UnknownOutcome
 
 IntArray = NDArray[np.integer]
 _SMALLEST_PROBABILITY = 1e-12  # keeps the log-likelihood of a probability rounded to 0 finite
@@ -23,12 +24,14 @@ class ClassificationOutcome:
     """Scores of N images against their truth.
 
     ``scores_NC`` are probabilities (each row sums to 1), ``truth_N`` indices into ``classes``. At least one image.
+    Every figure is as if each image was answered; ``unknown`` says more where "unknown" is an answer too.
     """
 
     classes: tuple[str, ...]
     paths: tuple[str, ...]
     scores_NC: FloatArray
     truth_N: IntArray
+    unknown: UnknownOutcome | None = None
 
     def __post_init__(self) -> None:
         n, c = len(self.paths), len(self.classes)
@@ -162,6 +165,7 @@ class ClassificationOutcome:
             "average_precision_per_class": [ranking.average_precision for ranking in rankings],
             "auroc_per_class": [ranking.auroc for ranking in rankings],
             "confusion": self.confusion_CC.tolist(),
+            **({} if self.unknown is None else {"unknown": self.unknown.summary()}),
         }
 
 

@@ -29,7 +29,7 @@ from pangu_cv.models.memory_bank import nearest
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.ridge_head import RidgeHeadConfig
 from pangu_cv.tasks.anomaly import NORMAL, describe
-from pangu_cv.tasks.classify import View, pooled, see
+from pangu_cv.tasks.viewed import View, pooled, see
 from pangu_runtime.decode import decode
 
 Autocast = Callable[[], AbstractContextManager[Any]]

@@ -11,6 +11,7 @@ from pangu_cv.report.one_vs_rest import one_vs_rest
 from pangu_cv.report.page import Page, Plot, Tile
 from pangu_cv.report.picture import ImageArray, Picture
 from pangu_cv.report.text import counted, percent, shortened, with_band
+from pangu_cv.report.unknown import unknown_section
 
 LoadImage = Callable[[str], ImageArray]
 _ERRORS_SHOWN = 18
@@ -26,6 +27,8 @@ def classification_report(page: Page, outcome: ClassificationOutcome, *, load_im
     ``load_image`` turns one of the outcome's paths into uint8 RGB; it is called for the images shown only.
     """
     _key_figures(page, outcome)
+    if outcome.unknown is not None:
+        unknown_section(page, outcome.unknown, classes=outcome.classes, load_image=load_image)
     _confusions(page, outcome)
     one_vs_rest(page, outcome)
     _calibration(page, outcome)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pangu_cv.metrics import AnomalyOutcome, ClassificationOutcome
 from pangu_cv.metrics.detection import DetectionOutcome
+from pangu_cv.metrics.multilabel import MultilabelOutcome
 from pangu_cv.metrics.paired import Comparison
 from pangu_cv.report import detection, segmentation
 from pangu_cv.report.heat_map import overlay
@@ -51,7 +52,7 @@ def disagreement_pictures(page: Page, comparison: Comparison, a: Side, b: Side) 
             continue
         pairs = [(int(comparison.index_a_P[i]), int(comparison.index_b_P[i])) for i in places[:_SHOWN]]
         page.section(title, f"{len(pairs)} of {counted(len(places), 'image')}.")
-        if isinstance(a.outcome, ClassificationOutcome):
+        if isinstance(a.outcome, ClassificationOutcome | MultilabelOutcome):
             page.gallery([_picture(a, b, *pair) for pair in pairs])
         else:
             page.pairs([_row(a, b, *pair) for pair in pairs])
@@ -81,9 +82,15 @@ def _spread(places: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _picture(a: Side, b: Side, at_a: int, at_b: int) -> Picture:
-    path, truth = a.outcome.paths[at_a], a.outcome.classes[a.outcome.truth_N[at_a]]
+    outcome, path = a.outcome, a.outcome.paths[at_a]
+    many = isinstance(outcome, MultilabelOutcome)
+    truth = _named(outcome, outcome.truth_NC[at_a]) if many else outcome.classes[outcome.truth_N[at_a]]
     said = " · ".join(f"{side.name}: {_said(side.outcome, at)}" for side, at in ((a, at_a), (b, at_b)))
     return Picture(a.shown.image(path), shortened(truth), f"{said} · {PurePath(path).name}")
+
+
+def _named(outcome: MultilabelOutcome, is_there_C: NDArray[np.bool_]) -> str:
+    return ", ".join(name for name, there in zip(outcome.classes, is_there_C, strict=True) if there) or "nothing"
 
 
 def _row(a: Side, b: Side, at_a: int, at_b: int) -> Row:
@@ -100,6 +107,8 @@ def _said(outcome: Any, at: int) -> str:
         case ClassificationOutcome():
             name = shortened(outcome.classes[outcome.predicted_N[at]])
             return f"{name} {percent(float(outcome.confidence_N[at]), 0)}"
+        case MultilabelOutcome():
+            return _named(outcome, outcome.is_present_NC[at])
         case AnomalyOutcome():
             word = "anomalous" if outcome.is_anomalous_N[at] else "normal"
             return f"{word}, score {outcome.scores_N[at]:.3g}, threshold {outcome.threshold:.3g}"

@@ -7,12 +7,15 @@ from pydantic import Field
 from pangu_cv.tasks.anomaly import AnomalyConfig, AnomalyModel
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
 from pangu_cv.tasks.detect import DetectConfig, DetectModel
+from pangu_cv.tasks.multilabel import MultilabelConfig, MultilabelModel
 from pangu_cv.tasks.segment import SegmentConfig, SegmentModel
 from pangu_cv.tasks.tile import TileConfig
 from pangu_runtime.tiles import Tiling
 
-TaskConfig = Annotated[ClassifyConfig | AnomalyConfig | SegmentConfig | DetectConfig, Field(discriminator="kind")]
-TaskModel = ClassifyModel | AnomalyModel | SegmentModel | DetectModel
+TaskConfig = Annotated[
+    ClassifyConfig | MultilabelConfig | AnomalyConfig | SegmentConfig | DetectConfig, Field(discriminator="kind")
+]
+TaskModel = ClassifyModel | MultilabelModel | AnomalyModel | SegmentModel | DetectModel
 
 
 def tiling_of(model: TaskModel) -> Tiling | None:

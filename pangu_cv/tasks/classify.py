@@ -1,4 +1,4 @@
-"""Few-shot classification: frozen multi-level features, a closed-form head, calibrated scores.
+"""Few-shot classification: frozen multi-level features, a closed-form head, calibrated scores, a rate of "unknown".
 
 Shapes: N images, V views, D features, C classes.
 """
@@ -8,102 +8,106 @@ from typing import Annotated, Literal, Self
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 
-from pangu_cv.features import digest
-from pangu_cv.models.backbone import Backbone, BackboneConfig, BackboneFeatures
-from pangu_cv.models.preprocess import PreprocessConfig
+from pangu_cv.errors import SettingsError
 from pangu_cv.models.ridge_head import RidgeHeadConfig
-from pangu_cv.settings import Settings
+from pangu_cv.tasks.conformal import ConformalThreshold, conformal_threshold
+from pangu_cv.tasks.viewed import ViewedConfig, ViewedModel
 
-View = Literal["identity", "flip_lr", "flip_ud", "rot90"]
-
-
-def see(images_BCHW: Tensor, view: str) -> Tensor:
-    """The images (square) as ``view`` shows them."""
-    match view:
-        case "flip_lr":
-            return images_BCHW.flip(-1)
-        case "flip_ud":
-            return images_BCHW.flip(-2)
-        case "rot90":
-            return images_BCHW.rot90(1, (-2, -1))
-        case _:
-            return images_BCHW
+NEVER_UNKNOWN = 0.0  # the best of C probabilities is at least 1 / C
 
 
-class ClassifyConfig(Settings):
+class ClassifyConfig(ViewedConfig):
     """A classifier from a few labels."""
 
     kind: Literal["classify"] = "classify"
     """The task."""
-    backbone: BackboneConfig = BackboneConfig()
-    """The frozen network."""
-    preprocess: PreprocessConfig = PreprocessConfig()
-    """The resize inside the graph."""
-    fit_views: Annotated[tuple[View, ...], Field(min_length=1)] = ("identity", "flip_lr", "flip_ud", "rot90")
-    """How each labelled image is shown to the head. Leave out what changes the class (an arrow's direction)."""
-    decision_views: Annotated[tuple[View, ...], Field(min_length=1)] = ("identity",)
-    """Views whose scores are averaged for a decision; each costs one pass of the network, in the exported graph too."""
+    unknown_rate: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Share of images of known classes that may be answered "unknown", so that others can be; null never does."""
     head: RidgeHeadConfig = RidgeHeadConfig()
     """The head."""
 
     def build(self, classes: Sequence[str]) -> "ClassifyModel":
-        """An unfitted model; scores come in the order of ``classes``."""
+        """An unfitted model; scores come in the order of ``classes``.
+
+        Raises SettingsError where the views that decide could not be calibrated.
+        """
+        strange = [view for view in self.decision_views if view not in self.fit_views]
+        if self.unknown_rate is not None and strange:
+            raise SettingsError(
+                f"task.decision_views: {', '.join(strange)} is not in task.fit_views, so task.unknown_rate cannot be "
+                "calibrated; add it to fit_views, or leave it out"
+            )
         return ClassifyModel(self, classes)
 
 
-class ClassifyModel(nn.Module):
-    """uint8[N,H,W,3] to ``scores`` float32[N,C] and ``label`` int64[N]; the module that is evaluated and exported."""
+class ClassifyModel(ViewedModel):
+    """uint8[N,H,W,3] to ``scores`` float32[N,C], ``label`` int64[N] (-1: unknown) and the threshold used.
+
+    An image is unknown where its best score is below the threshold; 0 knows them all.
+    """
+
+    config: ClassifyConfig
 
     def __init__(self, config: ClassifyConfig, classes: Sequence[str]) -> None:
-        super().__init__()
-        self.config = config
-        self.classes = tuple(classes)
-        self.backbone: Backbone = config.backbone.build()
-        self.preprocess = config.preprocess.build(mean=self.backbone.mean, std=self.backbone.std)
-        groups = [part.shape[1] for part in pooled(self.backbone.probe(config.preprocess.image_px))]
-        self.head = config.head.build(groups=groups, classes=len(self.classes))
+        super().__init__(config, classes, threshold=NEVER_UNKNOWN)
+        self.head = config.head.build(groups=self.groups, classes=len(self.classes))
+        self.calibration: ConformalThreshold | None = None
         self.eval()
 
-    @property
-    def fingerprint(self) -> str:
-        """Digest of weights, levels and resize: what cached features depend on."""
-        return digest("classify-1", self.backbone.fingerprint, self.config.preprocess.model_dump())
+    def forward(self, image: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (calibrated, each row sums to 1), the label of the best or -1, and ``threshold`` float32[1] again."""
+        return self.decide(self.prepare(image), threshold)
 
-    def prepare(self, image_1HW3: Tensor) -> Tensor:
-        """Raw pixels to the network's input."""
-        prepared: Tensor = self.preprocess(image_1HW3)
-        return prepared
-
-    def embed(self, prepared_B3SS: Tensor, view: str) -> Tensor:
-        """Features float32[B,D] of one view: the pooled vector, then mean and deviation of every level's grid."""
-        return torch.cat(pooled(self.backbone(see(prepared_B3SS, view))), 1)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Scores (calibrated, each row sums to 1) and the label of the best."""
-        return self.decide(self.prepare(image))
-
-    def decide(self, prepared_B3SS: Tensor) -> tuple[Tensor, Tensor]:
+    def decide(self, prepared_B3SS: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same from the network's input."""
-        features = [self.embed(prepared_B3SS, view) for view in self.config.decision_views]
-        return self.decide_from_features(torch.stack(features, 1))
+        return self.decide_from_features(self.features(prepared_B3SS), threshold)
 
-    def decide_from_features(self, features_NVD: Tensor) -> tuple[Tensor, Tensor]:
+    def decide_from_features(self, features_NVD: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The same from cached features of the decision views."""
         scores_NC = self.head(features_NVD).softmax(-1)
-        return scores_NC, scores_NC.argmax(-1)
+        is_unknown_N = scores_NC.amax(-1) < threshold
+        return scores_NC, torch.where(is_unknown_N, -1, scores_NC.argmax(-1)), threshold + 0.0
 
     def fit(self, features_NVD: Tensor, labels_N: Tensor) -> Self:
-        """Fit the head to features of the fit views."""
-        self.head.fit(features_NVD, labels_N)
+        """Fit the head to features of the fit views, and the threshold where an unknown rate is asked for.
+
+        Raises SettingsError where no threshold can be had from these images and views.
+        """
+        left_out_NVC = self.head.fit(features_NVD, labels_N)
+        self.install(None)
+        if self.config.unknown_rate is not None:
+            self.install(self._calibrate(left_out_NVC, labels_N, rate=self.config.unknown_rate))
         return self
 
+    def _calibrate(self, left_out_NVC: Tensor, labels_N: Tensor, *, rate: float) -> ConformalThreshold:
+        """A threshold on doubt, 1 - best score, from images that were left out; each needs another of its class."""
+        counts = labels_N.bincount(minlength=len(self.classes))
+        alone = [name for name, count in zip(self.classes, counts.tolist(), strict=True) if count < 2]
+        if alone:
+            raise SettingsError(
+                f"task.unknown_rate: {rate:g} needs 2 labelled images of every class, {', '.join(alone)} has 1; "
+                "label more images, raise few_shot.shots, or leave unknown_rate out"
+            )
+        logits_NC = self.at_decision(left_out_NVC)
+        doubts_N = 1 - logits_NC.softmax(-1).amax(-1)
+        return conformal_threshold(doubts_N.tolist(), rate=rate)
 
-def pooled(features: BackboneFeatures) -> list[Tensor]:
-    """The pooled vector, then mean and deviation of each grid: textures need the deviation, small marks the levels."""
-    parts = [features.vector_BD]
-    for grid in features.grids_BDhw:
-        mean = grid.mean((2, 3))
-        parts += [mean, (grid - mean[:, :, None, None]).square().mean((2, 3)).clamp(min=1e-12).sqrt()]
-    return parts
+    @property
+    def certified_rate(self) -> float | None:
+        """Share of images of known classes that may be answered unknown; None where none is."""
+        return self.calibration.certified_rate if self.calibration else None
+
+    @property
+    def statement(self) -> str:
+        """The threshold in a sentence."""
+        if self.calibration is None:
+            return "every image is answered with a class (task.unknown_rate is null)"
+        flagged = "unknown answers to images of known classes"
+        return self.calibration.explain(flagged, "labelled images", by="by leaving out each of")
+
+    def install(self, calibration: ConformalThreshold | None) -> None:
+        """Take a calibrated threshold; None answers every image."""
+        self.calibration = calibration
+        self.threshold.fill_(NEVER_UNKNOWN if calibration is None else 1 - calibration.value)

@@ -6,7 +6,9 @@ at most the rate. With n images no rate below 1 / (n + 1) can be certified.
 
 Nearest-neighbour scores left one image out keep this guarantee on an uncapped bank: each is computed against the others
 only, and adding the new image to the bank could but lower it, so the true rank of the new score is never worse than the
-one used here. Under a cap the bank itself is an approximation (our reading; RESULTS.md shows the observed rates).
+one used here. Under a cap the bank itself is an approximation (our reading; RESULTS.md shows the observed rates). A
+classifier's left-out doubts are those of heads with one image less (the jackknife): a new image's tend to be smaller,
+which is observed, not proven (Barber et al. 2021, arXiv 1905.02928, prove twice the rate of a variant).
 """
 
 import math
@@ -16,26 +18,31 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ConformalThreshold:
-    """``value`` flags scores above it; ``certified_rate`` is the false-alarm rate it keeps, ``asked_rate`` the wish."""
+    """``value`` flags scores above it; ``certified_rate`` is the false-alarm rate it keeps, ``asked_rate`` the wish.
+
+    ``caveat`` says why new images may be flagged more often, where there is reason to.
+    """
 
     value: float
     asked_rate: float
     certified_rate: float
     normals: int
+    caveat: str = ""
 
     @property
     def holds(self) -> bool:
         """True where the rate asked for could be certified."""
         return self.certified_rate <= self.asked_rate + 1e-12
 
-    def explain(self) -> str:
-        """One sentence for people."""
+    def explain(self, flagged: str = "false alarms", images: str = "normal images", *, by: str = "certified by") -> str:
+        """One sentence for people: what the rate is of, which images it comes from, and how."""
+        caveat = f"; {self.caveat}" if self.caveat else ""
         if self.holds:
-            return f"at most {self.asked_rate:.2%} false alarms, certified by {self.normals} normal images"
+            return f"at most {self.asked_rate:.2%} {flagged}, {by} {self.normals} {images}{caveat}"
         need = math.ceil(1 / self.asked_rate) - 1
         return (
-            f"{self.normals} normal images cannot certify {self.asked_rate:.2%} false alarms; "
-            f"the lowest rate they can is {self.certified_rate:.2%}, which is used. {need} normal images would do"
+            f"{self.normals} {images} cannot certify {self.asked_rate:.2%} {flagged}; "
+            f"the lowest rate they can is {self.certified_rate:.2%}, which is used. {need} {images} would do{caveat}"
         )
 
 

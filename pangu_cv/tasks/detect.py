@@ -19,10 +19,8 @@ from pangu_cv.models.box_loss import losses as box_losses
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.pyramid import STRIDES
 from pangu_cv.settings import Settings
+from pangu_cv.tasks.threshold import Share
 from pangu_cv.tasks.tile import TileConfig, require_multiple
-
-SET_BY_HAND = "set in the recipe (task.threshold); no rate of false alarms is certified for it"
-Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class DetectConfig(Settings):

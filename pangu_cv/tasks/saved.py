@@ -13,6 +13,7 @@ from pangu_cv.models import checkpoint
 from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.tasks import TaskConfig, TaskModel
 from pangu_cv.tasks.anomaly import AnomalyModel
+from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.conformal import ConformalThreshold
 from pangu_cv.tasks.normality import Normality
 from pangu_runtime.decode import DecodeSpec
@@ -58,6 +59,8 @@ def save_model(saved: SavedModel, folder: Path) -> None:
         "licences": {"code": "Apache-2.0", "weights": saved.parent["licence"], "data": saved.provenance.data_licence},
         "pangu_cv": __version__,
     }
+    if isinstance(model, AnomalyModel | ClassifyModel):
+        manifest["calibration"] = asdict(model.calibration) if model.calibration else None
     components = {"backbone": model.backbone.network.state_dict()}
     if not isinstance(model, AnomalyModel):
         components["head"] = model.head.state_dict()
@@ -65,7 +68,6 @@ def save_model(saved: SavedModel, folder: Path) -> None:
     else:
         assert saved.normality is not None, "an anomaly model is saved with its memory"
         components["bank"], manifest["normality"] = saved.normality.state()
-        manifest["calibration"] = asdict(model.calibration) if model.calibration else None
     checkpoint.save(folder, Checkpoint(components, manifest))
 
 
@@ -82,6 +84,8 @@ def load_model(folder: Path) -> SavedModel:
         normality = None
         if not isinstance(model, AnomalyModel):
             model.head.load_state_dict(stored.components["head"], strict=True)
+            if isinstance(model, ClassifyModel) and (known := manifest.get("calibration")):
+                model.install(ConformalThreshold(**known))
         else:
             normality = _restore(model, stored)
         provenance = Provenance(

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from pangu_cv.data.config import DataConfig, dataset_title
-from pangu_cv.data.sample import Sample
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.data.shown import classes_shown
 from pangu_cv.errors import SettingsError
 from pangu_cv.evaluate import (
     Decider,
@@ -20,6 +21,7 @@ from pangu_cv.evaluate import (
     evaluate_anomaly,
     evaluate_classify,
     evaluate_detect,
+    evaluate_multilabel,
     evaluate_segment,
     good_class,
     require_comparable,
@@ -37,20 +39,27 @@ from pangu_cv.report.comparison import comparison_report, verdict
 from pangu_cv.report.detection import detection_report
 from pangu_cv.report.disagreement import Side, disagreement_pictures
 from pangu_cv.report.gate import gate_headline, gate_report
+from pangu_cv.report.multilabel import multilabel_report
 from pangu_cv.report.page import Page
 from pangu_cv.report.segmentation import segmentation_report
 from pangu_cv.report.text import percent, percent_range
 from pangu_cv.runs import Run
 from pangu_cv.tasks.anomaly import AnomalyModel
+from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.saved import load_model
+from pangu_cv.verbs.unknown import unknown_lines
 from pangu_runtime.decode import DecodeSpec
 from pangu_runtime.predictor import Predictor
 
 _SHOWN = (
     "balanced_accuracy",
     "accuracy",
-    "macro_f1",
     "f1",
+    "mean_ap",
+    "chance_ap",
+    "micro_f1",
+    "macro_f1",
+    "exact_match",
     "mean_iou",
     "ap50",
     "ap",
@@ -65,7 +74,7 @@ _SHOWN = (
 
 @dataclass(frozen=True)
 class _Opened:
-    """A model or bundle: what decides, how it decodes, its task, classes, and an anomaly model's false-alarm rate."""
+    """A model or bundle: what decides, how it decodes, its task, classes, and the rate its threshold keeps."""
 
     decider: Decider
     spec: DecodeSpec
@@ -137,11 +146,11 @@ def evaluate(
     good = good_class(opened.task, opened.classes, good)
     if other:
         require_comparable(opened, other)
-    samples = test_samples(DataConfig(path=data, root=root).read())
-    measured = _measure(opened, samples, model.name)
+    dataset = DataConfig(path=data, root=root).read()
+    measured = _measure(opened, dataset, model.name)
     rival = None
     if against and other:
-        second = _measure(other, samples, against.name if against.name != model.name else str(against))
+        second = _measure(other, dataset, against.name if against.name != model.name else str(against))
         rival = _Rival(second, paired(measured.outcome, second.outcome))
     inspection = as_inspection(measured.outcome, good=good)
     passed = None if inspection is None else gate(inspection, recall=recall, costs=costs)
@@ -149,7 +158,7 @@ def evaluate(
     metrics |= {"gate": passed.summary() if passed else None, "skipped": [str(s.path) for s in measured.skipped]}
     if rival:
         metrics["against"] = {"model": str(against), **rival.comparison.summary()}
-    page = Page(f"{model.name} on {dataset_title(data)}", f"{len(samples)} images")
+    page = Page(f"{model.name} on {dataset_title(data)}", f"{len(measured.outcome.paths)} images")
     _fill(page, measured, passed, rival)
     run = Run.start(out, name="evaluate")
     run.write_metrics(metrics)
@@ -176,14 +185,23 @@ def _costs(recall: float, escape: float | None, overkill: float | None) -> Costs
         raise SettingsError(f"--escape-cost {escape:g} --overkill-cost {overkill:g}: {error}") from None
 
 
-def _measure(opened: _Opened, samples: Sequence[Sample], name: str) -> _Measured:
+def _measure(opened: _Opened, dataset: Dataset, name: str) -> _Measured:
     """The outcome of any task."""
     decider, spec, classes = opened.decider, opened.spec, opened.classes
+    samples: Sequence[Sample] = test_samples(dataset)
     result: Evaluated[Any]
     with bar(f"evaluating {name}") as progress:
         match opened.task:
             case "classify":
-                result = evaluate_classify(decider, samples, classes=classes, decode_spec=spec, progress=progress)
+                rate = opened.false_alarm_rate
+                result = evaluate_classify(
+                    decider, samples, classes=classes, decode_spec=spec, unknown_rate=rate, progress=progress
+                )
+            case "multilabel":
+                shown = classes_shown(dataset)
+                samples = [s for s in (dataset.split("test") or dataset.split("val") or shown) if s in shown]
+                part = {s: shown[s] for s in samples}
+                result = evaluate_multilabel(decider, part, classes=classes, decode_spec=spec, progress=progress)
             case "segment":
                 result = evaluate_segment(decider, samples, classes=classes, decode_spec=spec, progress=progress)
             case "detect":
@@ -213,6 +231,8 @@ def _report(page: Page, measured: _Measured) -> None:
     match measured.task:
         case "classify":
             classification_report(page, outcome, load_image=show.image)
+        case "multilabel":
+            multilabel_report(page, outcome, load_image=show.image)
         case "segment":
             segmentation_report(page, outcome, load_masks=lambda path: show.masks(path, len(measured.classes)))
         case "detect":
@@ -237,7 +257,7 @@ def _told(metrics: dict[str, Any], passed: Gate | None) -> list[str]:
             if passage:
                 overkill = f"overkill {percent(passage.overkill.mean)} ({percent_range(passage.overkill)})"
                 lines.append(f"recall {asked:g}, {where}: {overkill}, escapes {percent(passage.escapes.mean)}")
-    return lines
+    return [*lines, *unknown_lines(metrics.get("unknown"))]
 
 
 def _open(model: Path) -> _Opened:
@@ -249,5 +269,7 @@ def _open(model: Path) -> _Opened:
     saved = load_model(model / "model" if (model / "model" / "model.json").is_file() else model)
     config = saved.model.config
     rate = config.false_alarm_rate if config.kind == "anomaly" else None
+    if isinstance(saved.model, ClassifyModel):
+        rate = saved.model.certified_rate
     classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
     return _Opened(TorchDecider(saved.model), saved.provenance.decode, config.kind, classes, rate)

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from pangu_cv import finetune as stage
 from pangu_cv import recipes
+from pangu_cv.verbs.unknown import unknown_lines
 
 
 def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
@@ -16,7 +17,7 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
     Parameters
     ----------
     recipe
-        A YAML file, or the name of a shipped recipe: classify, anomaly, segment, detect.
+        A YAML file, or the name of a shipped recipe: classify, multilabel, anomaly, segment, detect.
     overrides
         Settings as key=value, e.g. data.path=my_images few_shot.shots=10.
     as_json
@@ -40,6 +41,21 @@ def _detect(metrics: dict[str, Any]) -> list[str]:
 
 def _segment(metrics: dict[str, Any]) -> list[str]:
     return _trained(metrics, "F1", metrics["f1"], f"mean IoU          {metrics['mean_iou']['mean']:.1%}")
+
+
+def _multilabel(metrics: dict[str, Any]) -> list[str]:
+    first, interval, draws = metrics["draws"][0], metrics["mean_ap"], len(metrics["draws"])
+    if draws == 1:
+        interval = first["intervals"]["mean_ap"]
+    band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval and interval["low"] is not None else ""
+    mean = f"{interval['mean']:.1%}" if interval else "undefined"
+    chance = f"{first['chance_ap']:.1%}" if interval else "undefined"
+    return [
+        f"labelled images   {first['labelled']}",
+        f"mean AP           {mean}{band} on {first['images']} images, {draws} draw(s); by chance {chance}",
+        f"exact match       {first['exact_match']:.1%}",
+        *(f"! {note}" for note in metrics["notes"]),
+    ]
 
 
 def _trained(metrics: dict[str, Any], name: str, interval: dict[str, Any], second: str) -> list[str]:
@@ -67,8 +83,12 @@ def figures(metrics: dict[str, Any]) -> list[str]:
             f"labelled images   {first['labelled']}",
             f"balanced accuracy {interval['mean']:.1%}{band} on {first['images']} images, {len(draws)} draw(s)",
             f"calibration error {first['expected_calibration_error']:.1%}",
+            *([f"threshold         {metrics['threshold']['statement']}"] if "threshold" in metrics else []),
+            *unknown_lines(first.get("unknown")),
             *lines,
         ]
+    if metrics["task"] == "multilabel":
+        return [*_multilabel(metrics), *lines]
     if metrics["task"] == "detect":
         return [*_detect(metrics), *lines]
     if metrics["task"] == "segment":

@@ -15,7 +15,14 @@ from pangu_cv.report.boxes import Drawn, draw_boxes
 from pangu_cv.report.heat_map import overlay
 from pangu_cv.staging import staged_folder, write_json
 from pangu_runtime.images import list_images
-from pangu_runtime.predictor import AnomalyPrediction, BoxPrediction, MaskPrediction, Prediction, Predictor
+from pangu_runtime.predictor import (
+    AnomalyPrediction,
+    BoxPrediction,
+    MaskPrediction,
+    Prediction,
+    Predictor,
+    TagPrediction,
+)
 
 
 def predict(
@@ -41,8 +48,8 @@ def predict(
         A new folder for predictions.json and, beside it, heat maps of anomalies, masks of class numbers (PNG) or
         images with their boxes.
     threshold
-        Move the threshold of an anomaly or detect bundle for this run; the move is logged and stands in every
-        prediction.
+        Move the threshold of a bundle (all tasks but segment) for this run; the move is logged and stands in every
+        prediction. A classifier answers 'unknown' below it.
     threads
         Threads of the runtime; default all cores.
     """
@@ -102,7 +109,11 @@ def _line(result: Prediction) -> str:
     if isinstance(result, MaskPrediction):
         shares = (f"{name} {count / result.mask_HW.size:.1%}" for name, count in result.pixels.items() if count)
         return f"{', '.join(shares) or 'nothing':24} {result.source}"
-    return f"{result.label:24} {result.score:6.1%}  {result.source}"
+    if isinstance(result, TagPrediction):
+        best = f"best score {result.scores_C.max():.0%}"
+        return f"{', '.join(result.labels) or 'nothing':40} ({best}, threshold {result.threshold:.0%})  {result.source}"
+    below = f" (threshold {result.threshold:.1%})" if result.score < result.threshold else ""
+    return f"{result.label:24} {result.score:6.1%}{below}  {result.source}"
 
 
 def _write_map(predictor: Predictor, path: Path, result: AnomalyPrediction, folder: Path, number: int) -> str:

@@ -17,7 +17,7 @@ from tests.finetune.tiny import Made
 SIZES_HW = [(1, 1), (1, 500), (7, 900), (600, 3), (64, 64), (63, 65), (301, 217), (480, 640)]
 
 
-@pytest.mark.parametrize("kind", ["classify", "anomaly"])
+@pytest.mark.parametrize("kind", ["classify", "unknown", "multilabel", "anomaly"])
 def test_graph_decides_like_the_model_at_every_size(kind: str, request: pytest.FixtureRequest) -> None:
     made: Made = request.getfixturevalue(kind)
     trained, exported = TorchDecider(load_model(made.run / "model").model), Predictor(made.bundle)
@@ -46,6 +46,16 @@ def test_certificate_names_images_by_digest_and_counts_decisions(classify: Made)
     assert parity["model_sha256"] == file_sha256(classify.bundle / "model.onnx")
     assert parity["limits"] == Limits().to_json()
     assert str(classify.data) not in json.dumps(parity)
+
+
+def test_decisions_are_counted_under_what_they_are(unknown: Made, multilabel: Made) -> None:
+    unsure, tags = (json.loads((made.bundle / "parity.json").read_text()) for made in (unknown, multilabel))
+    answers = [image["answer"]["label"][0] for image in unsure["images"]]
+    assert unsure["per_decision"]["unknown"]["images"] == answers.count(-1) > 0
+    assert set(tags["per_decision"]) == {"nothing", "dark", "light", "dark, light"}
+    manifest = json.loads((unknown.bundle / "bundle.json").read_text())["thresholds"]["threshold"]
+    assert manifest["false_alarm_rate"] == 0.2
+    assert "at most 20.00% unknown answers to images of known classes" in manifest["statement"]
 
 
 def test_unreadable_images_are_counted_and_none_at_all_is_refused(classify: Made, tmp_path: Path) -> None:

@@ -120,6 +120,23 @@ def boxed(root: Path, *, train: int = 6, test: int = 3, side: int = 64) -> Path:
     return root
 
 
+def tagged(root: Path, *, train: int = 8, test: int = 8) -> Path:
+    """A table whose images show a light bar, a dark bar, both or neither."""
+    lines = ["file,label,split"]
+    for part, count in (("train", train), ("test", test)):
+        for number in range(count):
+            names = [name for at, name in enumerate(("dark", "light")) if number >> at & 1]
+            image = picture(COLOURS["blue"], 6000 + number + 100 * (part == "test"))
+            if "dark" in names:
+                image[22:38] = 5
+            if "light" in names:
+                image[2:18] = 250
+            save(root / f"{part}{number}.png", image)
+            lines.append(f"{part}{number}.png,{';'.join(names)},{part}")
+    (root / "labels.csv").write_text("\n".join(lines))
+    return root
+
+
 def recipe(kind: str, data: Path, output: Path, *overrides: str) -> FinetuneRecipe:
     """The shipped recipe on a tiny network with random weights."""
     lines = [*NETWORK, f"data.path={data}", f"output={output}", *overrides]
@@ -128,12 +145,20 @@ def recipe(kind: str, data: Path, output: Path, *overrides: str) -> FinetuneReci
 
 @cache
 def made(kind: str) -> Made:
-    """A run of ``classify`` or ``anomaly`` and its bundle; read only, copy what a test changes."""
+    """A run of a task (``unknown``: a classifier that may answer so) and its bundle; copy what a test changes."""
     root = Path(os.environ["PANGU_CV_CACHE"]).parent / "made" / kind
     torch.manual_seed(0)
     if kind == "classify":
         data = class_folders(root / "data", train=6, test=4)
         result = finetune(recipe(kind, data, root / "run", "few_shot.shots=4"))
+    elif kind == "unknown":
+        data = class_folders(root / "data", train=12, test=4)
+        for number in range(4):
+            save(data / "test" / "white" / f"{number}.png", picture((250, 250, 250), 7000 + number))
+        result = finetune(recipe("classify", data, root / "run", "few_shot.shots=10", "task.unknown_rate=0.2"))
+    elif kind == "multilabel":
+        data = tagged(root / "data" / "test").parent
+        result = finetune(recipe(kind, data / "test", root / "run", "few_shot.shots=2"))
     elif kind in ("segment", "detect"):
         data = (masked if kind == "segment" else boxed)(root / "data")
         result = finetune(recipe(kind, data, root / "run", *QUICK))

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from pangu_cv.models import ridge_head
 from pangu_cv.models.ridge_head import FALLBACK_TEMPERATURE, RidgeHead, RidgeHeadConfig
+from pangu_cv.models.ridge_map import leave_one_image_out
 
 GROUPS = [5, 3, 4]
 
@@ -34,13 +35,13 @@ def test_leave_one_out_equals_refitting_without_the_image(seed: int, views: int)
     targets = torch.nn.functional.one_hot(labels, 3).double()[:, None].expand(-1, views, -1)
     centred = (unit - unit.flatten(0, 1).mean(0)).flatten(0, 1)
     ridge = 0.3 * torch.eye(len(centred), dtype=torch.float64)
-    found = ridge_head._leave_one_image_out(
-        centred @ centred.T, ridge, targets.flatten(0, 1), images=len(labels), views=views
-    )
+    found = leave_one_image_out(centred @ centred.T, ridge, targets.flatten(0, 1), images=len(labels), views=views)
     for left_out in range(len(labels)):
         kept = [n for n in range(len(labels)) if n != left_out]
         expected = refit(unit[kept].flatten(0, 1), targets[kept].flatten(0, 1), unit[left_out])
-        torch.testing.assert_close(found[left_out], expected.mean(0), atol=1e-10, rtol=0)
+        torch.testing.assert_close(found[left_out], expected, atol=1e-10, rtol=0)
+    again = RidgeHeadConfig().build(groups=GROUPS, classes=3)
+    torch.testing.assert_close(again.fit(features, labels) * again.temperature.double(), found)
 
 
 def refit(x: Tensor, y: Tensor, queries: Tensor) -> Tensor:

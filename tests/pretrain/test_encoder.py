@@ -3,7 +3,7 @@ import torch
 
 from pangu_cv.pretrain.encoder import Encoder
 from pangu_cv.pretrain.patches import draw_visible, visible_pixels
-from pangu_cv.tasks.classify import pooled
+from pangu_cv.tasks.viewed import pooled
 from tests.pretrain import small
 
 VIT, CNN = "test_vit", "test_efficientnet"

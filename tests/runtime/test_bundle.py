@@ -166,7 +166,7 @@ def test_forger_who_restates_the_golden_record_is_caught_by_the_answers(
     thresholds = json.loads((bundle / "bundle.json").read_text())["thresholds"]
     identity = {
         "model_sha256": file_sha256(bundle / "model.onnx"),
-        "threshold": thresholds["threshold"]["value"] if thresholds else None,
+        "threshold": thresholds["threshold"]["value"],
     }
     edit_json(bundle / "golden" / "expected.json", lambda record: record.update(identity))
     write_sums(bundle)
@@ -258,7 +258,7 @@ def test_golden_answers_that_are_none_are_refused(
         {"classes": None},
         {"decode": {"max_pixels": 0}},
         {"decode": {"unknown": 1}},
-        {"thresholds": {"threshold": {"value": 1, "false_alarm_rate": 0.1}}},
+        {"thresholds": {}},
         {"thresholds": None},
         {"format": "another"},
     ],
@@ -271,8 +271,17 @@ def test_malformed_manifest_is_refused_in_words(classify: Made, tmp_path: Path, 
         open_bundle(bundle)
 
 
-def test_intact_bundles_are_what_their_contract_says(classify: Made, anomaly: Made) -> None:
-    for made, task in ((classify, "classify"), (anomaly, "anomaly")):
+def test_bundle_of_an_older_contract_says_to_export_again(classify: Made, tmp_path: Path) -> None:
+    """Classifiers once gave scores and a label, and no threshold."""
+    bundle = copy_of(classify.bundle, tmp_path / "bundle")
+    edit_json(bundle / "bundle.json", lambda b: (b["contract"]["outputs"].pop(), b.update(thresholds={})))
+    write_sums(bundle)
+    with pytest.raises(BundleError, match="export the bundle again from its checkpoint"):
+        open_bundle(bundle)
+
+
+def test_intact_bundles_are_what_their_contract_says(classify: Made, anomaly: Made, multilabel: Made) -> None:
+    for made, task in ((classify, "classify"), (anomaly, "anomaly"), (multilabel, "multilabel")):
         manifest = json.loads((made.bundle / "bundle.json").read_text())
         assert manifest["contract"] == contract(task)
         assert manifest["tile"] is None

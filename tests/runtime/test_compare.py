@@ -28,6 +28,15 @@ def test_flips_scores_and_maps_are_told_apart() -> None:
     assert compare(anomaly(1), moved).score == pytest.approx(0.5)
 
 
+def test_a_flip_is_any_tag_that_differs_and_unknown_is_an_answer() -> None:
+    tags = {"scores": np.array([[0.7, 0.6]], np.float32), "is_present": np.array([[True, True]])}
+    assert compare(tags, tags | {"is_present": np.array([[True, False]])}) == Difference(flips=1)
+    assert compare(SCORES, SCORES | {"label": np.array([-1])}).flips == 1
+    again = from_record(recordable(tags | {"label": np.array([-1])}))
+    assert again["is_present"].dtype == bool
+    assert compare(tags | {"label": np.array([-1])}, again) == Difference(score=pytest.approx(0, abs=1e-6))
+
+
 @pytest.mark.parametrize("side", ["expected", "found", "both"])
 def test_not_a_number_never_passes_wherever_it_stands(side: str) -> None:
     odd, fine = anomaly(float("nan")), anomaly(1)

@@ -1,10 +1,12 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pangu_runtime.errors import BundleError, ImageError
-from pangu_runtime.predictor import AnomalyPrediction, ClassPrediction, Predictor
+from pangu_runtime.bundle import open_bundle
+from pangu_runtime.errors import BundleError, ImageError, RuntimeLimitError
+from pangu_runtime.predictor import AnomalyPrediction, ClassPrediction, Predictor, TagPrediction
 from tests.finetune.tiny import COLOURS, Made, copy_of, picture, save
 
 
@@ -81,3 +83,48 @@ def test_graph_of_the_other_task_is_refused(classify: Made, anomaly: Made, tmp_p
     write_sums(bundle)
     with pytest.raises(BundleError, match="are not those of 'anomaly'"):
         Predictor(bundle)
+
+
+def test_a_class_is_answered_or_unknown_as_the_threshold_says(unknown: Made) -> None:
+    predictor = Predictor(unknown.bundle)
+    assert predictor.bundle.threshold
+    assert predictor.bundle.threshold.false_alarm_rate == 0.2
+    stated = predictor.bundle.threshold.value
+    found = list(predictor.predict(unknown.images))
+    assert {f.label for f in found} == {"blue", "red", "unknown"}  # type: ignore[union-attr]
+    for one in found:
+        assert isinstance(one, ClassPrediction)
+        assert one.threshold == stated
+        assert (one.label == "unknown") == (one.score < stated)
+        assert one.score == one.scores_C.max()
+        assert one.to_json()["threshold"] == stated
+    answered = [f.label for f in Predictor(unknown.bundle, threshold=0).predict(unknown.images)]  # type: ignore[union-attr]
+    silent = [f.label for f in Predictor(unknown.bundle, threshold=1.1).predict(unknown.images)]  # type: ignore[union-attr]
+    assert set(answered) == {"blue", "red"}
+    assert set(silent) == {"unknown"}
+
+
+def test_threshold_of_a_classifier_that_answers_everything_can_be_moved(classify: Made) -> None:
+    image = picture(COLOURS["red"], 9)
+    known, unknown = Predictor(classify.bundle), Predictor(classify.bundle, threshold=1.01)
+    assert [p.predict_image(image).label for p in (known, unknown)] == ["red", "unknown"]  # type: ignore[union-attr]
+    assert known.bundle.threshold
+    assert known.bundle.threshold.value == 0
+
+
+def test_a_class_named_unknown_would_make_two_answers_one(classify: Made) -> None:
+    bundle = open_bundle(classify.bundle)
+    renamed = dataclasses.replace(bundle, classes=("blue", "unknown"))
+    with pytest.raises((RuntimeLimitError, BundleError), match="unknown"):
+        Predictor(renamed, threshold=0.5)
+
+
+def test_tags_move_with_the_threshold(multilabel: Made) -> None:
+    path = next(p for p in multilabel.images if p.stem == "test3")
+    counts = []
+    for threshold in (0.0, None, 1.1):
+        (found,) = Predictor(multilabel.bundle, threshold=threshold).predict([path])
+        assert isinstance(found, TagPrediction)
+        assert found.to_json()["labels"] == list(found.labels)
+        counts.append(len(found.labels))
+    assert counts == [2, 2, 0]

@@ -13,7 +13,7 @@ from tests.finetune.tiny import Made, copy_of
 IMAGE = np.random.default_rng(0).integers(0, 256, (2, 50, 70, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("kind", ["classify", "anomaly"])
+@pytest.mark.parametrize("kind", ["classify", "unknown", "multilabel", "anomaly"])
 def test_saving_and_loading_changes_no_score(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     made: Made = request.getfixturevalue(kind)
     saved = load_model(made.run / "model")
@@ -24,7 +24,9 @@ def test_saving_and_loading_changes_no_score(kind: str, request: pytest.FixtureR
         np.testing.assert_array_equal(after[name], value)
     assert again.provenance == saved.provenance
     assert again.parent == saved.parent
-    assert (again.normality is None) == (kind == "classify")
+    assert (again.normality is None) == (kind != "anomaly")
+    assert getattr(again.model, "calibration", None) == getattr(saved.model, "calibration", None)
+    assert (kind in ("unknown", "anomaly")) == (getattr(again.model, "calibration", None) is not None)
 
 
 def test_manifest_says_where_the_model_comes_from(classify: Made) -> None:
@@ -70,6 +72,15 @@ def test_malformed_anomaly_model_is_refused_in_words(anomaly: Made, tmp_path: Pa
     edit(folder, key, value)
     with pytest.raises(CheckpointError):
         load_model(folder)
+
+
+def test_classifier_saved_before_there_was_a_threshold_answers_everything(classify: Made, tmp_path: Path) -> None:
+    folder = copy_of(classify.run / "model", tmp_path / "model")
+    path = folder / "model.json"
+    manifest = json.loads(path.read_text())
+    del manifest["calibration"], manifest["task"]["unknown_rate"]
+    path.write_text(json.dumps(manifest))
+    assert TorchDecider(load_model(folder).model).run(IMAGE)["threshold_applied"].tolist() == [0.0]
 
 
 def test_backbone_of_another_shape_is_refused(classify: Made, anomaly: Made, tmp_path: Path) -> None:

@@ -123,9 +123,24 @@ def test_moved_threshold_changes_decisions_and_is_told(
     assert written["threshold"]["certified"] > 1
 
 
-def test_classifier_has_no_threshold_to_move(classify: Made, capsys: pytest.CaptureFixture[str]) -> None:
-    assert predict(classify.bundle, classify.data, "--threshold", "0.5") == 2
+def test_segmenter_has_no_threshold_to_move(segment: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(segment.bundle, segment.data / "images", "--threshold", "0.5") == 2
     assert "no threshold to move" in capsys.readouterr().err
+
+
+def test_what_a_classifier_does_not_know_is_told(unknown: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(unknown.bundle, unknown.data / "test") == 0
+    lines = capsys.readouterr().out.splitlines()
+    for line in lines:
+        assert line.startswith(("blue", "red", "unknown"))
+        assert line.startswith("unknown") == ("(threshold" in line)
+    assert any(line.startswith("unknown") and "white" in line for line in lines)
+
+
+def test_tags_are_listed(multilabel: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    assert predict(multilabel.bundle, multilabel.images[0].parent) == 0
+    told = {Path(line.split()[-1]).stem: line.split("(")[0].strip() for line in capsys.readouterr().out.splitlines()}
+    assert (told["test0"], told["test1"], told["test3"]) == ("nothing", "dark", "dark, light")
 
 
 @pytest.mark.parametrize("value", ["nan", "inf"])

@@ -56,7 +56,7 @@ WRONG = [
     "predict text.txt classes",
     "predict classify_bundle classes --out empty",
     "predict classify_bundle classes --out text.txt/inside",
-    "predict classify_bundle classes --threshold 0.5",
+    "predict classify_bundle classes --threshold inf",
     "predict anomaly_bundle classes --threshold nan",
     "verify nowhere",
     "verify empty",

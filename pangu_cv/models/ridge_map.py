@@ -1,0 +1,92 @@
+"""A linear map with a closed form: ridge regression on normalised features, and what each image gets when left out.
+
+Shapes: N labelled images, V views of each, D features, C outputs.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pangu_cv.settings import Settings
+
+
+class RidgeConfig(Settings):
+    """Regularised least squares (Rifkin, Yeo and Poggio 2003)."""
+
+    penalty: Annotated[float, Field(gt=0)] = 0.3
+    """Ridge penalty for features of unit length; more of it draws the head towards class means."""
+    deviation_floor: Annotated[float, Field(ge=0)] = 1.0
+    """Added to each feature's deviation, in multiples of the group's median, so that rare features do not shout."""
+
+
+class RidgeMap(nn.Module):
+    """Standardise, scale each group to unit length, average the views, map linearly."""
+
+    mean_D: Tensor
+    scale_D: Tensor
+    weight_CD: Tensor
+    bias_C: Tensor
+
+    def __init__(self, config: RidgeConfig, *, groups: Sequence[int], outputs: int) -> None:
+        super().__init__()
+        self.config = config
+        self.groups = list(groups)
+        features = sum(groups)
+        self.register_buffer("mean_D", torch.zeros(features))
+        self.register_buffer("scale_D", torch.ones(features))
+        self.register_buffer("weight_CD", torch.zeros(outputs, features))
+        self.register_buffer("bias_C", torch.zeros(outputs))
+
+    def mapped(self, features_BVD: Tensor) -> Tensor:
+        """Outputs float32[B,C], about 0 where a target was 0 and about 1 where it was 1."""
+        unit_BVD = self._unit((features_BVD - self.mean_D) / self.scale_D)
+        return unit_BVD.mean(1) @ self.weight_CD.T + self.bias_C
+
+    def _unit(self, standard: Tensor) -> Tensor:
+        parts = [nn.functional.normalize(part, dim=-1) for part in torch.split(standard, self.groups, dim=-1)]
+        return torch.cat(parts, -1) / math.sqrt(len(self.groups))
+
+    def _scale(self, deviation_D: Tensor) -> Tensor:
+        medians = [part.median().expand(len(part)) for part in torch.split(deviation_D, self.groups)]
+        return deviation_D + self.config.deviation_floor * torch.cat(medians) + 1e-6
+
+    @torch.no_grad()
+    def solve(self, features_NVD: Tensor, targets_NC: Tensor) -> Tensor:
+        """Fit to N images seen in V views each; a view counts as an image of its own, so the map learns to ignore it.
+
+        Statistics and weights come from these images alone (inductive). Solved in float64 in the dual, in
+        O((NV)^2 D) time. Returns what each view of each image gets from the ridge fitted without that image:
+        float64[N,V,C].
+        """
+        images, views, _ = features_NVD.shape
+        x = features_NVD.double().flatten(0, 1)
+        mean_D, scale_D = x.mean(0), self._scale(x.std(0, unbiased=False))
+        unit = self._unit((x - mean_D) / scale_D)
+        targets = targets_NC.double().repeat_interleave(views, 0)
+
+        centre_D, base_C = unit.mean(0), targets.mean(0)
+        centred = unit - centre_D
+        gram = centred @ centred.T
+        ridge = self.config.penalty * torch.eye(len(gram), dtype=torch.float64)
+        dual = torch.linalg.solve(gram + ridge, targets - base_C)
+        weight_DC = centred.T @ dual
+
+        self.mean_D.copy_(mean_D)
+        self.scale_D.copy_(scale_D)
+        self.weight_CD.copy_(weight_DC.T)
+        self.bias_C.copy_(base_C - centre_D @ weight_DC)
+        return leave_one_image_out(gram, ridge, targets, images=images, views=views)
+
+
+def leave_one_image_out(gram: Tensor, ridge: Tensor, targets: Tensor, *, images: int, views: int) -> Tensor:
+    """Predictions for each image by the ridge fitted without all its views, from one hat matrix: float64[N,V,C]."""
+    count = len(gram)
+    hat = torch.linalg.solve(gram + ridge, gram) + 1 / count  # the constant is the intercept's share
+    residual = (targets - hat @ targets).view(images, views, -1)
+    own = hat.view(images, views, images, views)[torch.arange(images), :, torch.arange(images), :]
+    left_out_residual: Tensor = torch.linalg.solve(torch.eye(views, dtype=hat.dtype) - own, residual)
+    return targets.view(images, views, -1) - left_out_residual

@@ -1,0 +1,99 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from pangu_cv import cli
+from pangu_cv.data.readers import read_dataset
+from pangu_cv.data.sample import Sample
+from pangu_cv.data.shown import classes_shown
+from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.finetune import finetune
+from pangu_cv.finetune.multilabel import draw_shown
+from tests.finetune.tiny import Made, boxed, recipe, tagged
+
+
+def test_figures_and_report_of_several_draws(tmp_path: Path) -> None:
+    data = tagged(tmp_path / "data", train=12)
+    result = finetune(recipe("multilabel", data, tmp_path / "run", "few_shot.shots=2", "few_shot.seeds=[0,1]"))
+    metrics = json.loads((result.folder / "metrics.json").read_text())
+    assert metrics["mean_ap"]["n"] == 2
+    assert [draw["images"] for draw in metrics["draws"]] == [8, 8]
+    assert all(draw["mean_ap"] > 0.9 for draw in metrics["draws"])  # light and dark bars
+    page = result.report.read_text()
+    for words in ("Mean AP", "All draws", "Where every class was right", "dark, light"):
+        assert words in page, words
+
+
+def pool_of(*contents: str) -> tuple[list[Sample], dict[Sample, frozenset[str]]]:
+    shown = {Sample(Path(f"/d/{n}.png")): frozenset(text.split()) for n, text in enumerate(contents)}
+    return list(shown), shown
+
+
+def test_draw_has_each_class_with_and_without_and_images_of_nothing() -> None:
+    pool, shown = pool_of(*["a b"] * 6, *["a"] * 4, *["b"] * 4, *[""] * 4)
+    for seed in range(4):
+        support, measured = draw_shown(pool, (), shown, shots=3, seed=seed)
+        drawn = [shown[s] for s in support]
+        for name in "ab":
+            assert sum(name in one for one in drawn) >= 3
+            assert sum(name not in one for one in drawn) >= 3
+        assert sum(not one for one in drawn) == 3
+        assert not set(support) & set(measured)
+        assert set(support) | set(measured) == set(pool)
+        assert draw_shown(pool, (), shown, shots=3, seed=seed)[0] == support
+
+
+def test_draw_takes_what_absences_there_are() -> None:
+    pool, shown = pool_of(*["a b"] * 6, "a", *["a b"] * 3)
+    support, _ = draw_shown(pool, (), shown, shots=3, seed=0)
+    assert sum("b" not in shown[s] for s in support) == 1
+    assert all("a" in shown[s] for s in support)
+
+
+def test_class_in_every_labelled_image_is_told(tmp_path: Path) -> None:
+    data = tagged(tmp_path / "data")
+    table = data / "labels.csv"
+    lines = [
+        f"{file},{';'.join(filter(None, (label, 'board')))},{split}"
+        for file, label, split in (line.split(",") for line in table.read_text().splitlines()[1:])
+    ]
+    table.write_text("\n".join(["file,label,split", *lines]))
+    result = finetune(recipe("multilabel", data, tmp_path / "run", "few_shot.shots=2"))
+    assert any("every labelled image shows board" in note for note in result.metrics["notes"])
+    assert "every labelled image shows board" in result.report.read_text()
+
+
+def test_boxes_are_labels_too(tmp_path: Path) -> None:
+    data = boxed(tmp_path / "data")
+    shown = classes_shown(read_dataset(data))
+    result = finetune(recipe("multilabel", data, tmp_path / "run", "few_shot.shots=2"))
+    draw = result.metrics["draws"][0]
+    assert draw["classes"] == ["dark", "light"]
+    assert draw["images"] == sum(s.split == "test" for s in shown)
+    assert [one["images"] for one in draw["per_class"]] == [2, 2]
+
+
+@pytest.mark.parametrize("kind", ["linear", "partial", "auto"])
+def test_other_ways_of_adapting_are_refused_with_advice(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(
+        SettingsError, match=rf"adapt\.kind: {kind} is not for task\.kind=multilabel.*leave it at frozen"
+    ):
+        finetune(recipe("multilabel", tmp_path, tmp_path / "run", f"adapt.kind={kind}"))
+
+
+def test_test_class_that_nothing_teaches_is_named(tmp_path: Path) -> None:
+    data = tagged(tmp_path / "data")
+    table = data / "labels.csv"
+    table.write_text(table.read_text().replace("test0.png,", "test0.png,scratch"))
+    with pytest.raises(DataError, match=r"does not know the class\(es\) scratch"):
+        finetune(recipe("multilabel", data, tmp_path / "run", "few_shot.shots=2"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_evaluate_writes_figures(multilabel: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["evaluate", str(multilabel.bundle), str(multilabel.images[0].parent), "--out", str(tmp_path / "run")])
+    assert not stopped.value.code
+    assert "exact match        1.0000" in capsys.readouterr().out
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["images"] == 8
