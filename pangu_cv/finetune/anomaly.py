@@ -17,7 +17,6 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import Evaluated, Loaders, TorchDecider, evaluate_anomaly
 from pangu_cv.features import Progress, Skipped, content_digest, digest, read_ahead
-from pangu_cv.finetune.classify import add_skipped
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
 from pangu_cv.metrics import AnomalyOutcome
 from pangu_cv.models import checkpoint
@@ -25,6 +24,7 @@ from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.progress import bar
 from pangu_cv.report.anomaly import anomaly_report
 from pangu_cv.report.page import Page
+from pangu_cv.report.skipped import add_skipped
 from pangu_cv.runs import Run
 from pangu_cv.tasks.anomaly import NORMAL, AnomalyConfig, AnomalyModel
 from pangu_cv.tasks.normality import Normality

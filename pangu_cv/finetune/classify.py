@@ -20,6 +20,7 @@ from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.progress import bar
 from pangu_cv.report.classification import classification_report
 from pangu_cv.report.page import Page
+from pangu_cv.report.skipped import add_skipped
 from pangu_cv.runs import Run
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
 from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
@@ -197,10 +198,3 @@ def _report(run: Run, recipe: FinetuneRecipe, results: Sequence[DrawResult], ski
     add_skipped(page, skipped)
     page.details("The recipe", recipe.to_yaml())
     page.write(run.report)
-
-
-def add_skipped(page: Page, skipped: tuple[Skipped, ...]) -> None:
-    """A table of the images that could not be read, where there are any."""
-    if skipped:
-        page.section("Left out", f"{len(skipped)} image(s) could not be read and count nowhere above.")
-        page.table(["image", "why"], [(s.path, s.message) for s in skipped])

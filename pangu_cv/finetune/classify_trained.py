@@ -24,7 +24,7 @@ from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import Extraction, FeatureStore, Skipped, digest, extract
 from pangu_cv.finetune.auto import Auto, Choice, Trial, choose, tried_ways
-from pangu_cv.finetune.classify import Draw, DrawResult, add_skipped, classes_of, decided, draws_for, stated
+from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, stated
 from pangu_cv.finetune.draws import Kept
 from pangu_cv.finetune.fitting import Example, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
@@ -35,6 +35,7 @@ from pangu_cv.models.labelled import Labelled
 from pangu_cv.progress import bar
 from pangu_cv.report.classification import classification_report
 from pangu_cv.report.page import Page
+from pangu_cv.report.skipped import add_skipped
 from pangu_cv.report.training import training_curves
 from pangu_cv.report.variants import training_variants
 from pangu_cv.runs import Run

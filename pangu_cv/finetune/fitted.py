@@ -7,11 +7,11 @@ from typing import Any, Generic, TypeVar
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.features import Skipped, digest
 from pangu_cv.finetune.auto import Choice
-from pangu_cv.finetune.classify import add_skipped
 from pangu_cv.finetune.recipe import FinetuneRecipe, skipped_json
 from pangu_cv.finetune.training import History
 from pangu_cv.models.labelled import Labelled
 from pangu_cv.report.page import Page
+from pangu_cv.report.skipped import add_skipped
 from pangu_cv.report.training import training_curves
 from pangu_cv.report.variants import training_variants
 from pangu_cv.runs import Run

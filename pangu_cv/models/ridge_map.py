@@ -58,9 +58,9 @@ class RidgeMap(nn.Module):
     def solve(self, features_NVD: Tensor, targets_NC: Tensor) -> Tensor:
         """Fit to N images seen in V views each; a view counts as an image of its own, so the map learns to ignore it.
 
-        Statistics and weights come from these images alone (inductive). Solved in float64 in the dual, in
-        O((NV)^2 D) time. Returns what each view of each image gets from the ridge fitted without that image:
-        float64[N,V,C].
+        Statistics and weights come from these images alone (inductive). Solved in float64, in the dual where there are
+        fewer views than features and in the primal otherwise: time and memory grow with N then. Returns what each view
+        of each image gets from the ridge fitted without that image: float64[N,V,C].
         """
         images, views, _ = features_NVD.shape
         x = features_NVD.double().flatten(0, 1)
@@ -70,23 +70,36 @@ class RidgeMap(nn.Module):
 
         centre_D, base_C = unit.mean(0), targets.mean(0)
         centred = unit - centre_D
-        gram = centred @ centred.T
-        ridge = self.config.penalty * torch.eye(len(gram), dtype=torch.float64)
-        dual = torch.linalg.solve(gram + ridge, targets - base_C)
-        weight_DC = centred.T @ dual
+        is_dual = len(centred) <= centred.shape[1]
+        solved = _dual if is_dual else _primal
+        weight_DC, own_NVV = solved(centred.view(images, views, -1), targets - base_C, self.config.penalty)
 
         self.mean_D.copy_(mean_D)
         self.scale_D.copy_(scale_D)
         self.weight_CD.copy_(weight_DC.T)
         self.bias_C.copy_(base_C - centre_D @ weight_DC)
-        return leave_one_image_out(gram, ridge, targets, images=images, views=views)
+        fitted = centred @ weight_DC + base_C
+        residual = (targets - fitted).view(images, views, -1)
+        own_NVV = own_NVV + 1 / len(centred)  # the constant is the intercept's share
+        left_out_residual: Tensor = torch.linalg.solve(torch.eye(views, dtype=own_NVV.dtype) - own_NVV, residual)
+        return targets.view(images, views, -1) - left_out_residual
 
 
-def leave_one_image_out(gram: Tensor, ridge: Tensor, targets: Tensor, *, images: int, views: int) -> Tensor:
-    """Predictions for each image by the ridge fitted without all its views, from one hat matrix: float64[N,V,C]."""
-    count = len(gram)
-    hat = torch.linalg.solve(gram + ridge, gram) + 1 / count  # the constant is the intercept's share
-    residual = (targets - hat @ targets).view(images, views, -1)
-    own = hat.view(images, views, images, views)[torch.arange(images), :, torch.arange(images), :]
-    left_out_residual: Tensor = torch.linalg.solve(torch.eye(views, dtype=hat.dtype) - own, residual)
-    return targets.view(images, views, -1) - left_out_residual
+def _dual(x_NVD: Tensor, targets: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """Weights [D,C], and each image's own block of the hat matrix [N,V,V], from the products of all views."""
+    images, views, _ = x_NVD.shape
+    x = x_NVD.flatten(0, 1)
+    gram = x @ x.T
+    ridged = gram + penalty * torch.eye(len(gram), dtype=gram.dtype)
+    hat = torch.linalg.solve(ridged, gram)
+    own_NVV = hat.view(images, views, images, views)[torch.arange(images), :, torch.arange(images), :]
+    return x.T @ torch.linalg.solve(ridged, targets), own_NVV
+
+
+def _primal(x_NVD: Tensor, targets: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """The same from the products of all features."""
+    x = x_NVD.flatten(0, 1)
+    factor = torch.linalg.cholesky(x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype))
+    weight_DC = torch.cholesky_solve(x.T @ targets, factor)
+    half_NVD = torch.linalg.solve_triangular(factor, x.T, upper=False).T.view_as(x_NVD)
+    return weight_DC, half_NVD @ half_NVD.transpose(1, 2)

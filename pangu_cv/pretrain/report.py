@@ -1,6 +1,5 @@
 """The page a person reads after a run: the verdict first, then how it came about, then pictures."""
 
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,9 +10,8 @@ from pangu_cv.pretrain.recipe import PretrainRecipe
 from pangu_cv.pretrain.verdict import Verdict
 from pangu_cv.report.page import Page, Plot, Tile
 from pangu_cv.report.plots import intervals, lines
+from pangu_cv.report.training import SMOOTHED_STEPS, smoothed
 from pangu_cv.runs import Run
-
-_SMOOTH = 25
 
 
 def write_report(
@@ -83,20 +81,14 @@ def _in_points(gain: Interval) -> Interval:
 def _curves(page: Page, recipe: PretrainRecipe, state: State) -> None:
     if not state.history:
         return
-    page.section("Losses", f"Means over {_SMOOTH} steps; a term that is not there was switched off.")
+    page.section("Losses", f"Means over {SMOOTHED_STEPS} steps; a term that is not there was switched off.")
     steps = [entry["step"] for entry in state.history]
     names = [name for name in state.history[-1] if name not in ("step", "rate", "total")]
     plots = []
     for name in ["total", *names]:
-        curve = _smoothed([entry.get(name, float("nan")) for entry in state.history])
+        curve = smoothed([entry.get(name, float("nan")) for entry in state.history])
         plots.append(Plot(lines({name: (steps, curve)}, x_label="step", y_label=name), f"Term: {name}"))
     page.plots(plots)
-
-
-def _smoothed(values: Sequence[float]) -> list[float]:
-    kernel = np.ones(min(_SMOOTH, len(values)))
-    weight = np.convolve(np.ones(len(values)), kernel, "same")
-    return [float(v) for v in np.convolve(np.asarray(values, float), kernel, "same") / weight]
 
 
 def _pictures(page: Page, parts: Parts) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from pangu_cv.report.page import Page, Plot
 from pangu_cv.report.plots import lines
 
-_SMOOTH = 15
+SMOOTHED_STEPS = 15
 
 
 def training_curves(page: Page, losses: Mapping[str, Sequence[float]], *, seconds: float) -> None:
@@ -15,7 +15,7 @@ def training_curves(page: Page, losses: Mapping[str, Sequence[float]], *, second
     if not losses or not next(iter(losses.values())):
         return
     steps = len(next(iter(losses.values())))
-    page.section("Training", f"{steps} steps in {seconds:.0f} s; means over {min(_SMOOTH, steps)} steps.")
+    page.section("Training", f"{steps} steps in {seconds:.0f} s; means over {min(SMOOTHED_STEPS, steps)} steps.")
     plots = []
     for name, values in losses.items():
         curve = smoothed(values)
@@ -23,7 +23,7 @@ def training_curves(page: Page, losses: Mapping[str, Sequence[float]], *, second
     page.plots(plots)
 
 
-def smoothed(values: Sequence[float], *, over: int = _SMOOTH) -> list[float]:
+def smoothed(values: Sequence[float], *, over: int = SMOOTHED_STEPS) -> list[float]:
     """Moving means, shorter at the ends."""
     kernel = np.ones(min(over, len(values)))
     weight = np.convolve(np.ones(len(values)), kernel, "same")

@@ -28,7 +28,6 @@ from pangu_cv.evaluate import (
     test_samples,
 )
 from pangu_cv.features import Skipped
-from pangu_cv.finetune.classify import add_skipped
 from pangu_cv.metrics.gate import Gate, gate
 from pangu_cv.metrics.inspection import Costs
 from pangu_cv.metrics.paired import Comparison, paired
@@ -42,6 +41,7 @@ from pangu_cv.report.gate import gate_headline, gate_report
 from pangu_cv.report.multilabel import multilabel_report
 from pangu_cv.report.page import Page
 from pangu_cv.report.segmentation import segmentation_report
+from pangu_cv.report.skipped import add_skipped
 from pangu_cv.report.text import percent, percent_range
 from pangu_cv.runs import Run
 from pangu_cv.tasks.anomaly import AnomalyModel

@@ -97,3 +97,14 @@ def test_evaluate_writes_figures(multilabel: Made, tmp_path: Path, capsys: pytes
     assert not stopped.value.code
     assert "exact match        1.0000" in capsys.readouterr().out
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["images"] == 8
+
+
+def test_two_taggers_are_compared(multilabel: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    against = ["--against", str(multilabel.run), "--out", str(tmp_path / "run")]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["evaluate", str(multilabel.bundle), str(multilabel.images[0].parent), *against])
+    assert not stopped.value.code
+    record = json.loads((tmp_path / "run" / "metrics.json").read_text())["against"]
+    assert record["better"] is None
+    assert record["disagreement"]["both_right"] == 8
+    assert "8 images" in capsys.readouterr().out

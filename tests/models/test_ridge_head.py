@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pangu_cv.models import ridge_head
 from pangu_cv.models.ridge_head import FALLBACK_TEMPERATURE, RidgeHead, RidgeHeadConfig
-from pangu_cv.models.ridge_map import leave_one_image_out
+from pangu_cv.models.ridge_map import _dual, _primal
 
 GROUPS = [5, 3, 4]
 
@@ -33,9 +33,7 @@ def test_leave_one_out_equals_refitting_without_the_image(seed: int, views: int)
     x = features.double().flatten(0, 1)
     unit = head._unit((x - x.mean(0)) / head._scale(x.std(0, unbiased=False))).view(len(labels), views, -1)
     targets = torch.nn.functional.one_hot(labels, 3).double()[:, None].expand(-1, views, -1)
-    centred = (unit - unit.flatten(0, 1).mean(0)).flatten(0, 1)
-    ridge = 0.3 * torch.eye(len(centred), dtype=torch.float64)
-    found = leave_one_image_out(centred @ centred.T, ridge, targets.flatten(0, 1), images=len(labels), views=views)
+    found = head.solve(features, torch.nn.functional.one_hot(labels, 3))
     for left_out in range(len(labels)):
         kept = [n for n in range(len(labels)) if n != left_out]
         expected = refit(unit[kept].flatten(0, 1), targets[kept].flatten(0, 1), unit[left_out])
@@ -50,6 +48,14 @@ def refit(x: Tensor, y: Tensor, queries: Tensor) -> Tensor:
     gram = (x - mean).T @ (x - mean) + 0.3 * torch.eye(x.shape[1], dtype=torch.float64)
     weight = torch.linalg.solve(gram, (x - mean).T @ (y - base))
     return base + (queries - mean) @ weight
+
+
+@pytest.mark.parametrize("views", [1, 3])
+def test_few_and_many_views_are_solved_alike(views: int) -> None:
+    x = problem(1, views=views)[0].double()
+    targets = torch.randn(x.shape[0] * views, 3, dtype=torch.float64)
+    for one, other in zip(_dual(x, targets, 0.3), _primal(x, targets, 0.3), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
 
 
 def test_weights_are_those_of_the_primal_problem() -> None:
