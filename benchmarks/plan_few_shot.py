@@ -1,8 +1,12 @@
 """Which cells make up the benchmark of few labels."""
 
+import dataclasses
+
 from benchmarks.cells import Cell
 from benchmarks.few_shot_classification import WAYS
+from benchmarks.few_shot_growth import CLASSES, IMAGES, TASKS
 from benchmarks.few_shot_long_tail import ARMS
+from benchmarks.few_shot_parity import SUBJECTS
 from benchmarks.plan import TABLES
 
 SHOTS, DRAWS = 5, 5
@@ -10,6 +14,7 @@ DETECTION = ("neu_det", "deeppcb")
 SEGMENTATION = ("crackforest", "crack500_subset")
 SEEDS = range(3)
 TAIL_SEEDS = range(5)
+FIRST_SUBJECTS = ("detect", "segment")
 FIRST_WAYS = ("frozen", "partial 2")
 _CODE = (
     "pangu_cv/finetune",
@@ -49,12 +54,27 @@ def tail_name(arm: str, seed: int) -> str:
     return f"tail-{slug(arm)}-{seed}"
 
 
+def parity_name(subject: str) -> str:
+    """Name of a cell of an export."""
+    return f"parity-{slug(subject)}"
+
+
+def growth_name(kind: str, task: str, count: int) -> str:
+    """Name of a cell of growth with images or classes."""
+    return f"growth-{kind}-{task}-{count}"
+
+
 def few_shot_cells(*, is_full: bool) -> list[Cell]:
     """The cells, what the project promises first."""
     cells = [_detect(name, 10, 0) for name in DETECTION] + [_segment("crackforest", 5, 0)]
     cells += [_ways(table, way) for way in FIRST_WAYS for table in TABLES]
     cells += [_tail(arm, 0) for arm in ARMS]
+    cells += [_parity(subject) for subject in FIRST_SUBJECTS]
+    cells += [_growth("images", task, count) for task in TASKS for count in IMAGES[:2]]
     if is_full:
+        cells += [_parity(subject) for subject in SUBJECTS]
+        cells += [_growth("images", task, count) for task in TASKS for count in IMAGES]
+        cells += [_growth("classes", task, count) for task in TASKS for count in CLASSES]
         cells += [_ways(table, way) for way in WAYS if way not in FIRST_WAYS for table in TABLES]
         cells += [_detect(name, shots, seed) for shots in (10, 30) for name in DETECTION for seed in SEEDS]
         cells += [_detect("cplid", None, 0)]
@@ -81,3 +101,13 @@ def _segment(name: str, shots: int | None, seed: int) -> Cell:
 
 def _tail(arm: str, seed: int) -> Cell:
     return _cell(tail_name(arm, seed), "long_tail", arm=arm, seed=seed)
+
+
+def _parity(subject: str) -> Cell:
+    cell = _cell(parity_name(subject), "parity", subject=subject)
+    return dataclasses.replace(cell, sources=(*_CODE, "pangu_cv/deploy", "export/pangu_runtime"))
+
+
+def _growth(kind: str, task: str, count: int) -> Cell:
+    target = f"benchmarks.few_shot_growth:{kind}"
+    return Cell(growth_name(kind, task, count), target, {"task": task, "count": count}, _CODE, is_isolated=True)

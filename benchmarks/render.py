@@ -14,6 +14,7 @@ from benchmarks import (
     page_anomaly,
     page_classification,
     page_few_shot,
+    page_growth,
     page_parity,
     page_pretrain,
 )
@@ -48,7 +49,7 @@ class Chapter:
 CHAPTERS = (
     Chapter("first", "The first loop", (page_classification, page_anomaly, page_anomalib, page_parity), first_cells),
     Chapter("pretrain", "Pretraining", (page_pretrain, page_ablation), pretrain_cells),
-    Chapter("few_shot", "Few labels", (page_few_shot,), few_shot_cells),
+    Chapter("few_shot", "Few labels", (page_few_shot, page_growth), few_shot_cells),
 )
 
 
@@ -64,7 +65,7 @@ def page(records: dict[str, Records]) -> str:
     details: list[str] = []
     for chapter in CHAPTERS:
         found = records.get(chapter.name, {})
-        results: Results = {name: record["result"] for name, record in found.items()}
+        results = _results(found)
         promises = [promise for part in chapter.pages for promise in part.promises(results)]
         lines += [
             f"## {chapter.title} (`make bench-{chapter.name.replace('_', '-')}`)",
@@ -76,6 +77,10 @@ def page(records: dict[str, Records]) -> str:
         for part in chapter.pages:
             details += part.section(results)
     return "\n".join([*lines, *details]).rstrip() + "\n"
+
+
+def _results(records: Records) -> Results:
+    return {name: record["result"] for name, record in records.items()}
 
 
 def _machines(records: Records) -> list[str]:
@@ -121,7 +126,10 @@ def _machine(record: dict[str, Any]) -> str:
 
 def write(results: Path, target: Path) -> None:
     """Render a folder of results, a folder per benchmark inside, to a file."""
-    write_text(target, page({chapter.name: read_records(results / chapter.name) for chapter in CHAPTERS}))
+    records = {chapter.name: read_records(results / chapter.name) for chapter in CHAPTERS}
+    for name, drawing in page_growth.pictures(_results(records["few_shot"])).items():
+        write_text(target.with_name(name), drawing)
+    write_text(target, page(records))
 
 
 def main() -> None:

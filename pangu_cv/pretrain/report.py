@@ -1,6 +1,5 @@
 """The page a person reads after a run: the verdict first, then how it came about, then pictures."""
 
-
 import numpy as np
 
 from pangu_cv.metrics.interval import Interval, Values

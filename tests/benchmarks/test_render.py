@@ -84,7 +84,18 @@ def _few_shot(name: str) -> dict[str, Any]:
     if kind == "segment":
         methods = {"ours": {"f1": 0.6}, "linear head": {"f1": 0.5}, "U-Net": {"f1": 0.4}}
         return {"methods": methods, "seconds": 60.0}
-    return {"ours": {"ap": 0.3, "ap50": 0.5}, "fcos": {"ap": 0.1, "ap50": 0.2}, "seconds": 60.0}
+    if kind == "parity":
+        worst = {"flips": 0, "score": 1e-6, "map": 0.0, "mask": 0.0, "box": 1e-5}
+        return {"set": "some", "images": 50, "holds": True, "worst": worst}
+    if kind == "growth":
+        count = int(name.rpartition("-")[2])
+        return {"seconds": 0.1 * count, "peak_memory_mb": {"before": 900.0, "after": 900.0 + count / 10}}
+    sizes = [
+        {"across": n, "side_px": 640 * n, "images": 96, "ap": 0.29, "peak_memory_mb": {"after": 1000.0 + n}}
+        for n in (2, 4, 8)
+    ]
+    tiled = {"images": 96, "ap_whole": 0.3, "sizes": sizes} if "deeppcb" in name else None
+    return {"ours": {"ap": 0.3, "ap50": 0.5}, "fcos": {"ap": 0.1, "ap50": 0.2}, "seconds": 60.0, "tiled": tiled}
 
 
 def _pretrain(name: str, *, gain: float = 0.05) -> dict[str, Any]:
