@@ -7,7 +7,8 @@ from xml.etree import ElementTree
 from pangu_cv.data.readers.annotation import Notes, fitted, numbers
 from pangu_cv.data.readers.folders import describe
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
-from pangu_cv.errors import DataError
+from pangu_cv.errors import DataError, ImageError
+from pangu_runtime.decode import peek
 from pangu_runtime.images import find_images
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -31,7 +32,7 @@ def read(path: Path) -> Dataset:
     for image in images:
         stem = image.relative_to(path / "JPEGImages").with_suffix("").as_posix()
         file = path / "Annotations" / f"{stem}.xml"
-        boxes = _boxes(file, notes) if file.is_file() else None
+        boxes = _boxes(file, image, notes) if file.is_file() else None
         if boxes is None:
             notes.add("images have no file of annotations and are taken as unlabelled", image.name)
         if splits and stem not in splits:
@@ -55,7 +56,7 @@ def _splits(path: Path) -> Iterator[tuple[str, Split]]:
                     yield line.split()[0], split
 
 
-def _boxes(file: Path, notes: Notes) -> tuple[Box, ...]:
+def _boxes(file: Path, image: Path, notes: Notes) -> tuple[Box, ...]:
     text = file.read_text(encoding="utf-8", errors="replace")
     if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can grow without bound, and no annotation needs them
         raise DataError(f"{file}: defines a document type or entities; annotations have none, so it is not read")
@@ -64,8 +65,23 @@ def _boxes(file: Path, notes: Notes) -> tuple[Box, ...]:
     except ElementTree.ParseError as error:
         raise DataError(f"{file}: is no XML ({error})") from None
     found = [_box(element, file) for element in tree.iter("object")]
-    width, height = (float(tree.findtext(f"size/{side}") or 0) or float("inf") for side in ("width", "height"))
+    width, height = _size(tree, image)
     return fitted(found, width_px=width, height_px=height, place=file.name, notes=notes)
+
+
+def _size(tree: ElementTree.Element, image: Path) -> tuple[float, float]:
+    """As the annotation says, else as the image does; without bounds where it cannot be read, as is told later."""
+    try:
+        width, height = (float(tree.findtext(f"size/{side}") or 0) for side in ("width", "height"))
+    except ValueError:
+        width = height = 0.0
+    if width > 0 and height > 0:
+        return width, height
+    try:
+        header = peek(image)
+    except ImageError:
+        return float("inf"), float("inf")
+    return header.width_px, header.height_px
 
 
 def _box(element: ElementTree.Element, file: Path) -> tuple[str, tuple[float, ...]]:
