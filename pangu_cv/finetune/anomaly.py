@@ -17,7 +17,7 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import Evaluated, Loaders, TorchDecider, evaluate_anomaly
 from pangu_cv.features import Progress, Skipped, content_digest, digest, read_ahead
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks, skipped_json
 from pangu_cv.metrics import AnomalyOutcome
 from pangu_cv.models import checkpoint
 from pangu_cv.models.checkpoint import Checkpoint
@@ -72,7 +72,7 @@ def finetune_anomaly(recipe: FinetuneRecipe, task: AnomalyConfig) -> FinetuneRes
     )
     save_model(SavedModel(learned.model, provenance, parent, learned.normality), run.model)
     evaluated = _measure(learned.model, split.test, spec) if split.test else None
-    metrics = _metrics(learned, evaluated) | {"doubts": doubts(learned.model.backbone.source, recipe.data)}
+    metrics = _metrics(learned, evaluated) | remarks(learned.model.backbone.source, recipe.data, dataset.notes)
     run.write_metrics(metrics)
     _report(run, recipe, learned, evaluated, split)
     return FinetuneResult(run.folder, run.model, run.report, metrics)

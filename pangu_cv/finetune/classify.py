@@ -14,7 +14,7 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import classification_outcome
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, digest, extract
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks, skipped_json
 from pangu_cv.metrics import ClassificationOutcome
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.progress import bar
@@ -63,7 +63,7 @@ def finetune_classify(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneR
         data_licence=recipe.data.licence,
     )
     save_model(SavedModel(model, provenance, parent_of(model)), run.model)
-    metrics = _metrics(results, skipped) | {"doubts": doubts(model.backbone.source, recipe.data)} | stated(model)
+    metrics = _metrics(results, skipped) | stated(model) | remarks(model.backbone.source, recipe.data, dataset.notes)
     run.write_metrics(metrics)
     _report(run, recipe, results, skipped)
     return FinetuneResult(run.folder, run.model, run.report, metrics)

@@ -27,7 +27,7 @@ from pangu_cv.finetune.auto import Auto, Choice, Trial, choose, tried_ways
 from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, stated
 from pangu_cv.finetune.draws import Kept
 from pangu_cv.finetune.fitting import Example, fit
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts, skipped_json
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks, skipped_json
 from pangu_cv.finetune.training import History
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
@@ -113,7 +113,7 @@ def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> F
                 data_licence=recipe.data.licence,
             )
             save_model(SavedModel(adapted[0].model, provenance, parent_of(adapted[0].model)), run.model)
-    metrics = _metrics(adapted) | {"doubts": doubts(adapted[0].model.backbone.source, recipe.data)}
+    metrics = _metrics(adapted) | remarks(adapted[0].model.backbone.source, recipe.data, dataset.notes)
     metrics |= stated(adapted[0].model)
     run.write_metrics(metrics)
     _report(run, recipe, adapted)

@@ -16,7 +16,7 @@ from pangu_cv.evaluate import require_known, truth_of
 from pangu_cv.features import Extraction, FeatureStore, cache_folder, extract
 from pangu_cv.finetune.draws import Parts, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks
 from pangu_cv.finetune.training import History
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.metrics.multilabel import MultilabelOutcome
@@ -45,12 +45,10 @@ def finetune_multilabel(recipe: FinetuneRecipe, task: MultilabelConfig) -> Finet
     run = Run.start(recipe.output, name="multilabel", recipe=recipe)
     fitted = fit_draws(task, recipe, classes, draws, shown)
     save_first(fitted[0], recipe, dataset, run)
-    metrics = _metrics(fitted) | {
-        "doubts": doubts(fitted[0].model.backbone.source, recipe.data),
-        "notes": [*dataset.notes, *one_sided(fitted[0].support, shown, classes)],
-    }
+    notes = [*dataset.notes, *one_sided(fitted[0].support, shown, classes)]
+    metrics = _metrics(fitted) | remarks(fitted[0].model.backbone.source, recipe.data, notes)
     run.write_metrics(metrics)
-    _report(run, recipe, fitted, metrics["notes"])
+    _report(run, recipe, fitted, notes)
     return FinetuneResult(run.folder, run.model, run.report, metrics)
 
 

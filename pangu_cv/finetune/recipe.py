@@ -1,5 +1,6 @@
 """The recipe of the stage, and what it hands over."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -71,9 +72,12 @@ def skipped_json(skipped: tuple[Skipped, ...]) -> list[dict[str, str]]:
     return [{"image": str(s.path), "reason": s.reason, "message": s.message} for s in skipped]
 
 
-def doubts(source: WeightsFile | None, data: DataConfig) -> list[str]:
-    """What speaks against the chosen weights, for ``metrics.json`` and the terminal."""
+def remarks(source: WeightsFile | None, data: DataConfig, notes: Sequence[str]) -> dict[str, list[str]]:
+    """What was noticed in the data, and what speaks against the weights, for ``metrics.json`` and the terminal."""
     title = dataset_title(data.path)
-    if source is None or title not in source.no_gain_on:
-        return []
-    return [f"pretraining found no gain on '{title}' by its own probes: the original weights are the safer choice"]
+    doubts = []
+    if source is not None and title in source.no_gain_on:
+        doubts = [
+            f"pretraining found no gain on '{title}' by its own probes: the original weights are the safer choice"
+        ]
+    return {"notes": list(notes), "doubts": doubts}

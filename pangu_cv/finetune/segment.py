@@ -23,7 +23,7 @@ from pangu_cv.finetune.auto import Trial, tried_ways
 from pangu_cv.finetune.draws import Kept, Parts, donor, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.fitting import Example, chosen_way, fit
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, doubts
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks
 from pangu_cv.finetune.training import History
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.metrics.segmentation import SegmentationOutcome
@@ -60,7 +60,7 @@ def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneRes
         fitted.append(fit_draw(task, recipe, classes, support, measured, seed=seed))
         if len(fitted) == 1:
             save_first(fitted[0], recipe, dataset, run)
-    metrics = _metrics(fitted, lost) | {"doubts": doubts(fitted[0].model.backbone.source, recipe.data)}
+    metrics = _metrics(fitted, lost) | remarks(fitted[0].model.backbone.source, recipe.data, dataset.notes)
     run.write_metrics(metrics)
     _report(run, recipe, fitted, lost)
     return FinetuneResult(run.folder, run.model, run.report, metrics)

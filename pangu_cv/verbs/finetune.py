@@ -28,7 +28,8 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
     if as_json:
         print(json.dumps(result.metrics))
         return
-    for line in (*figures(result.metrics), *result.metrics["doubts"]):
+    remarks = (f"! {remark}" for remark in (*result.metrics["notes"], *result.metrics["doubts"]))
+    for line in (*figures(result.metrics), *remarks):
         print(line)
     print(f"\nmodel   {result.model}\nreport  {result.report}")
     print(f"Next: pangu-cv export {result.folder} --out {Path(result.folder) / 'bundle'}")
@@ -36,7 +37,7 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
 
 def _detect(metrics: dict[str, Any]) -> list[str]:
     second = f"AP                {metrics['ap']['mean']:.1%}"
-    return [*_trained(metrics, "AP50", metrics["ap50"], second), *(f"! {note}" for note in metrics["notes"])]
+    return _trained(metrics, "AP50", metrics["ap50"], second)
 
 
 def _segment(metrics: dict[str, Any]) -> list[str]:
@@ -54,7 +55,6 @@ def _multilabel(metrics: dict[str, Any]) -> list[str]:
         f"labelled images   {first['labelled']}",
         f"mean AP           {mean}{band} on {first['images']} images, {draws} draw(s); by chance {chance}",
         f"exact match       {first['exact_match']:.1%}",
-        *(f"! {note}" for note in metrics["notes"]),
     ]
 
 
