@@ -2,13 +2,14 @@
 
 import numpy as np
 
-from pangu_cv.models.augment import AugmentConfig, policies
+from pangu_cv.models.augment import Augment, AugmentConfig, policies
 from pangu_cv.models.labelled import Labelled, shrunk
 from pangu_cv.report.boxes import Drawn, draw_boxes
 from pangu_cv.report.page import Page
 from pangu_cv.report.picture import ImageArray, Picture, Row
 
 _SHOWN = 3
+_DRAWS = 20
 _SIDE_PX = 360
 _DRAWN_PX = 800
 _MASK = np.array([0, 229, 255])
@@ -23,7 +24,7 @@ def training_variants(
     rows = []
     for name, alone in {**policies(config), "all together": config}.items():
         augment = alone.build(tile_px=tile_px)
-        made = [augment(shown, seed=seed, donor=donor) for seed in range(_SHOWN)]
+        made = _changed(augment, shown, donor)
         pictures = [Picture(drawn(one), f"{name} {number}") for number, one in enumerate(made, start=1)]
         rows.append(Row((Picture(drawn(shown), "the image"), *pictures), name))
     page.section(
@@ -32,6 +33,18 @@ def training_variants(
         "often as the recipe says. A crop that would cut the labelled defect away is not made.",
     )
     page.pairs(rows)
+
+
+def _changed(augment: Augment, shown: Labelled, donor: Labelled | None) -> list[Labelled]:
+    """The first few variants that differ from the image: most policies leave some images as they are."""
+    found: list[Labelled] = []
+    for seed in range(_DRAWS):
+        one = augment(shown, seed=seed, donor=donor)
+        if one.image.shape != shown.image.shape or (one.image != shown.image).any():
+            found.append(one)
+        if len(found) == _SHOWN:
+            break
+    return found
 
 
 def drawn(labelled: Labelled) -> ImageArray:

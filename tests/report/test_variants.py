@@ -21,13 +21,18 @@ def test_every_policy_that_is_on_has_a_row_and_no_other() -> None:
     training_variants(page, config, boxed(), donor=boxed())
     titles = re.findall(r'class="title"><b>([^<]+)</b>', page.html())
     assert titles == ["crop", "mirror", "light", "noise", "paste", "all together"]
+    pictures = re.findall(r'<img[^>]* src="([^"]+)"', page.html())
+    assert len(pictures) == 4 * len(titles)
+    original = pictures[0]
+    assert pictures.count(original) == len(titles)  # each row's own; every variant differs from it
 
 
 def test_a_policy_alone_does_one_thing_only() -> None:
     alone = policies(AugmentConfig())
     assert "paste" not in alone
-    turned = alone["quarter turn"].build()(boxed(), seed=1).image
-    assert sorted(turned.ravel()) == sorted(boxed().image.ravel())
+    turned = [alone["quarter turn"].build()(boxed(), seed=seed).image for seed in range(20)]
+    assert {image.shape for image in turned} == {(60, 90, 3), (90, 60, 3)}
+    assert all(sorted(image.ravel()) == sorted(boxed().image.ravel()) for image in turned)
     lit = [alone["light"].build()(boxed(), seed=seed) for seed in range(5)]
     assert {one.image.shape for one in lit} == {boxed().image.shape}
     assert any((one.image != boxed().image).any() for one in lit)
