@@ -72,7 +72,7 @@ def _shown(boxes_K4: Tensor, label_K: Tensor, *, side: int, side_px: int, classe
 
 
 def level_sizes(boxes_K4: Tensor) -> Tensor:
-    """Mean width and height of the boxes of each level, float32[levels,2]; 6 strides where there are none."""
+    """Geometric mean width and height of the boxes of each level, float32[levels,2]; 6 strides where there are none."""
     size = boxes_K4[:, 2:] - boxes_K4[:, :2]
     level = level_of(boxes_K4)
     default = [torch.full((2,), 6.0 * stride) for stride in STRIDES]
