@@ -22,6 +22,10 @@ Trial = Callable[[Adapt, Sequence[Sample], Sequence[Sample], int], Sequence[floa
 """(way, images to learn from, images to measure on, seed) to what each measured image is worth, 0..1."""
 
 
+class OutOfTimeError(Exception):
+    """A trial that did not come to its end within its share of the time: what it would have said is not known."""
+
+
 class Auto(Settings):
     """Try a few ways and take the best."""
 
@@ -32,8 +36,8 @@ class Auto(Settings):
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     """Parts the labelled images are cut into; a class with fewer images is cut into as many as it has."""
     seconds: Annotated[float, Field(gt=0)] | None = None
-    """For the trials; the way that is chosen is trained after that. null is 40 for classify, and 900 for detect and
-    segment, where every trial gets its equal share of them."""
+    """For the trials; the way that is chosen is trained after that. null is 40 for classify, where a way that would not
+    do with a fold's share of them is given up; 900 for detect and segment, where every trial gets an equal share."""
 
 
 @dataclass
@@ -43,6 +47,7 @@ class Tried:
     way: Adapt
     worth: list[list[float]] = field(default_factory=list)
     seconds: float = 0.0
+    is_too_slow: bool = False
 
     @property
     def score(self) -> float | None:
@@ -74,10 +79,14 @@ def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int, 
         learnt = [s for s in support if s not in held]
         for one in tried:
             spent = time.monotonic() - start
-            if one.way.kind != "frozen" and spent + _expected(one, tried) > seconds:
+            is_late = one.way.kind != "frozen" and spent + _expected(one, tried) > seconds
+            if is_late or one.is_too_slow:
                 continue
             began = time.monotonic()
-            one.worth.append(list(trial(one.way, learnt, fold, seed)))
+            try:
+                one.worth.append(list(trial(one.way, learnt, fold, seed)))
+            except OutOfTimeError:
+                one.is_too_slow = True
             one.seconds += time.monotonic() - began
     return Choice(_best(tried), tried)
 

@@ -23,7 +23,7 @@ from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import Extraction, FeatureStore, Skipped, digest, extract
-from pangu_cv.finetune.auto import Auto, Choice, Trial, choose, tried_ways
+from pangu_cv.finetune.auto import Auto, Choice, OutOfTimeError, Trial, choose, tried_ways
 from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, stated
 from pangu_cv.finetune.draws import Kept
 from pangu_cv.finetune.fitting import Example, fit
@@ -124,8 +124,9 @@ def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[s
     """Adapt to a draw, fit the head, measure on the draw's test images."""
     choice = None
     if recipe.adapt.kind == "auto":
-        trial = _trial(task, recipe, classes)
         seconds = recipe.adapt.seconds or _AUTO_SECONDS
+        limit = recipe.train.model_copy(update={"max_seconds": seconds / recipe.adapt.folds})
+        trial = _trial(task, recipe.model_copy(update={"train": limit}), classes)
         choice = choose(recipe.adapt, draw.support, trial, seed=draw.seed, seconds=seconds)
         recipe = recipe.model_copy(update={"adapt": choice.way})
     model, history, lost = adapt(task, recipe, classes, draw.support, seed=draw.seed)
@@ -146,12 +147,17 @@ def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[s
 
 
 def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str]) -> Trial:
-    """What an image is worth when it was left out: 1 where it is right, less its class's doubt where it is not."""
+    """What an image is worth when it was left out: 1 where it is right, less its class's doubt where it is not.
+
+    A way that does not finish within the recipe's time limit is out: a model half trained says nothing of it.
+    """
     task = task.model_copy(update={"unknown_rate": None})  # ways are compared by their answers, not by their silence
 
     def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
         tried = recipe.model_copy(update={"adapt": way})
-        model, _, _ = adapt(task, tried, classes, learnt, seed=seed)
+        model, history, _ = adapt(task, tried, classes, learnt, seed=seed)
+        if history.losses and len(history.losses["total"]) < recipe.train.steps:
+            raise OutOfTimeError
         spec = recipe.data.decode_spec
         paths = [s.path for s in held]
         seen = extract(paths, model, views=task.decision_views, store=FeatureStore(None, ""), decode_spec=spec)

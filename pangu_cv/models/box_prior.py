@@ -15,7 +15,7 @@ from pangu_cv.models.pyramid import STRIDES
 
 _MIDDLE = 0.6  # of a box's width and height
 _RIDGE = 0.01  # of a standardised feature's variance
-_LIMIT = 8.0  # logits between the mean of all places and that of a class at most: few boxes promise too much
+_LIMIT = 2.0  # logits between the mean of all places and that of a class at most: few boxes promise too much
 
 
 class PriorFit:

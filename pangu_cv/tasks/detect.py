@@ -36,7 +36,7 @@ class DetectConfig(Settings):
     """The head."""
     most: Annotated[int, Field(ge=1, le=1000)] = 100
     """Boxes an image at most."""
-    overlap: Share = 0.6
+    overlap: Share = 0.45
     """IoU above which the better of two boxes of a class suppresses the other."""
     threshold: Share = 0.3
     """Score from which a box counts as found; the others stay in the output, for those who want another balance."""

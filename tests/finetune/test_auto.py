@@ -73,6 +73,18 @@ def test_a_run_says_what_it_tried(tmp_path: Path) -> None:
     assert "What was tried" in result.report.read_text()
 
 
+def test_a_way_too_slow_for_its_share_is_given_up_at_once(tmp_path: Path) -> None:
+    settings = ("task.backbone.name=test_vit", "task.backbone.levels=[1,3,4]", "few_shot.shots=3", "train.steps=100000")
+    settings += ("train.batch=3", "train.workers=0", "adapt={kind: auto, folds: 2, seconds: 2, ways: [{kind: linear}]}")
+    began = time.monotonic()
+    result = finetune(recipe("classify", class_folders(tmp_path / "data"), tmp_path / "run", *settings))
+    assert time.monotonic() - began < 60
+    draw = result.metrics["draws"][0]
+    assert [one["folds"] for one in draw["tried"]] == [2, 0]
+    assert draw["way"]["kind"] == "frozen"
+    assert "no time" in result.report.read_text()
+
+
 @pytest.mark.parametrize("kind", ["segment", "detect"])
 def test_dense_tasks_try_ways_that_move_the_backbone(tmp_path: Path, kind: str) -> None:
     data = (masked if kind == "segment" else boxed)(tmp_path / "data")
