@@ -92,7 +92,7 @@ def _ways(table: str, way: str) -> Cell:
 
 
 def _detect(name: str, shots: int | None, seed: int) -> Cell:
-    return _cell(detect_name(name, shots, seed), "detection", name=name, shots=shots, seed=seed, steps=1200)
+    return _cell(detect_name(name, shots, seed), "detection", name=name, shots=shots, seed=seed, steps=600)
 
 
 def _segment(name: str, shots: int | None, seed: int) -> Cell:

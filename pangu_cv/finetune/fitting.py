@@ -95,14 +95,16 @@ def fit(
         made = make(place, item_seed)
         with torch.no_grad():
             grids = seen(made.prepared.to(device()))
-        return replace(made, grids=tuple(grid.cpu() for grid in grids))
+        # Kept in half precision: a pool of hundreds of variants is most of the memory of a run.
+        return replace(made, prepared=made.prepared.half(), grids=tuple(grid.cpu().half() for grid in grids))
 
     def losses(batch: list[Example]) -> Losses:
-        prepared = torch.cat([one.prepared for one in batch]).to(device())
+        prepared = torch.cat([one.prepared for one in batch]).to(device()).float()
         if batch[0].grids is None:
             grids: Sequence[Tensor] = seen(prepared)
         else:
-            grids = [torch.cat(level).to(device()) for level in zip(*(one.grids or () for one in batch), strict=True)]
+            levels = zip(*(one.grids or () for one in batch), strict=True)
+            grids = [torch.cat(level).to(device()).float() for level in levels]
         found = losses_of(prepared, grids, [one.truth for one in batch])
         return found | {"l2_sp": config.l2_sp * start.penalty()} if start and config.l2_sp else found
 

@@ -59,8 +59,8 @@ class TrainConfig(Settings):
     """Of the arithmetic; auto is bf16-mixed on a GPU, and on a CPU with units for it (AMX) for a ViT's blocks alone."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Processes that make variants of images, where the backbone learns."""
-    pool: Positive = 160
-    """Variants kept in memory with their features where the backbone is frozen (a few MB each): it sees each once."""
+    pool: Positive = 300
+    """Variants kept in memory with their features where the backbone is frozen (1 to 3 MB each): it sees each once."""
 
 
 @dataclass
