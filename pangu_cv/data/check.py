@@ -12,6 +12,7 @@ from pangu_cv.data.advice import advise
 from pangu_cv.data.duplicates import Duplicates, find_duplicates, find_look_alikes, find_object_copies, relative
 from pangu_cv.data.findings import DataCheck, Faulty, Range16Bit, Sizes
 from pangu_cv.data.inspection import Fault, ImageFacts, inspect
+from pangu_cv.data.object_copies import require_opencv
 from pangu_cv.data.readers import Layout, read_dataset, recognise
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, ImageHeader
@@ -42,6 +43,8 @@ def check_dataset(
     layout itself is broken (see ``read_dataset``) or there is no image; a broken image is reported, never raised.
     """
     dataset = _read(Path(path), layout, root)
+    if with_objects:
+        require_opencv()
     facts = inspect_all(dataset, spec=spec, workers=workers, progress=progress)
     copies = (
         find_object_copies(dataset.samples, spec=spec, root=dataset.root, progress=progress) if with_objects else ()

@@ -24,7 +24,7 @@ class DataConfig(Settings):
     """A table ``file,group`` of images that stay on one side of a split; 'pangu-cv data check --groups' makes one."""
     split: Literal["own", "anew"] = "own"
     """own: the parts that the layout names. anew: they are forgotten and a part to measure on is held out, whole groups
-    at a time, as where a layout names none."""
+    at a time, as where a layout names none. 'pangu-cv evaluate' knows nothing of it: there the layout's parts hold."""
     range_16bit: tuple[int, int] = (0, 65535)
     """The 16-bit values that become black and white; 'pangu-cv data check' suggests a range."""
     max_pixels: int = 100_000_000

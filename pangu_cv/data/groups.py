@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pangu_cv.data.duplicates import relative
+from pangu_cv.data.near_duplicates import groups_of
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 
 
 def with_groups(dataset: Dataset, table: Path) -> Dataset:
-    """The dataset with the groups of a table, whose files start from its root; groups known before are kept.
+    """The dataset with the groups of a table, whose files start from its root; those known before are joined with them.
 
     Raises DataError where the table is malformed or names no image of the dataset.
     """
     group_of = _read(table)
-    samples = tuple(
-        dataclasses.replace(s, group=group_of.get(relative(s.path, dataset.root), s.group)) for s in dataset
-    )
+    named = [group_of.get(relative(s.path, dataset.root)) for s in dataset]
+    samples = _joined(dataset.samples, named)
     found = len(group_of.keys() & {relative(s.path, dataset.root) for s in dataset})
     if not found:
         raise DataError(f"{table}: names no image of {dataset.root}; its files must start from there")
@@ -35,6 +35,22 @@ def with_groups(dataset: Dataset, table: Path) -> Dataset:
     return dataclasses.replace(dataset, samples=samples, notes=notes)
 
 
+def _joined(samples: Sequence[Sample], named: Sequence[str | None]) -> tuple[Sample, ...]:
+    """Images that belong together by their own group or by the table's, or by chains of both."""
+    members: dict[tuple[str, str], list[int]] = {}
+    for at, (sample, name) in enumerate(zip(samples, named, strict=True)):
+        for kind, group in (("own", sample.group), ("table", name)):
+            if group is not None:
+                members.setdefault((kind, group), []).append(at)
+    pairs = [(places[0], other) for places in members.values() for other in places]
+    names: dict[int, str] = {}
+    for chain in groups_of(pairs):
+        first = chain[0]
+        names |= dict.fromkeys(chain, samples[first].group or named[first] or "")
+    taken = [names.get(at) for at in range(len(samples))]
+    return tuple(dataclasses.replace(s, group=group) for s, group in zip(samples, taken, strict=True))
+
+
 def _on_both_sides(samples: Sequence[Sample]) -> int:
     parts: dict[str, set[str | None]] = {}
     for sample in samples:
@@ -49,6 +65,6 @@ def _read(table: Path) -> dict[str, str]:
             rows = csv.DictReader(stream)
             if not {"file", "group"} <= set(rows.fieldnames or ()):
                 raise DataError(f"{table}:1: the columns file and group are needed, found {rows.fieldnames}")
-            return {str(row["file"]).replace("\\", "/"): str(row["group"]) for row in rows}
+            return {str(row["file"]).replace("\\", "/"): row["group"] for row in rows if (row["group"] or "").strip()}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"data.groups: {table} cannot be read as a table ({error})") from None

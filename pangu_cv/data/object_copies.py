@@ -58,7 +58,8 @@ def points_of(rgb: NDArray[np.uint8], boxes_xyxy: Sequence[Sequence[float]] | No
     scale = min(1.0, _SIDE_PX / max(rgb.shape[:2]))
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)
     if scale < 1:
-        grey = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        size = (max(1, round(grey.shape[1] * scale)), max(1, round(grey.shape[0] * scale)))
+        grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     inside = None
     if boxes_xyxy is not None:
         inside = np.zeros(grey.shape, np.uint8)
@@ -94,6 +95,11 @@ def _read(sample: Sample, spec: DecodeSpec) -> Points:
         return points_of(decode(sample.path, spec=spec), boxes)
     except ImageError:
         return Points(np.zeros((0, 2), np.float32), np.zeros((0, 128), np.float32))
+
+
+def require_opencv() -> None:
+    """Raises MissingExtraError where the comparison cannot be made."""
+    _opencv()
 
 
 def _opencv() -> Any:

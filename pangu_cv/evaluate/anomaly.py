@@ -22,6 +22,7 @@ def evaluate_anomaly(
     progress: Progress | None = None,
 ) -> Evaluated[AnomalyOutcome]:
     """Decide every image; label ``good`` is normal, any other a defect; masks give the pixel AUROC, one at a time."""
+    samples = [sample for sample in samples if sample.label is not None]
     pixels = PixelAuroc()
     kept, skipped, outputs = [], [], []
     has_masks = any(s.mask is not None for s in samples)

@@ -28,6 +28,9 @@ def evaluate_classify(
 
     Raises DataError for a label the model does not know where it never answers unknown.
     """
+    samples = [sample for sample in samples if sample.label is not None]  # what it shows is not known
+    if not samples:
+        raise DataError("none of the images to evaluate on has a label")
     strange = sorted({str(s.label) for s in samples} - set(classes))
     if strange and unknown_rate is None:
         raise DataError(

@@ -34,7 +34,9 @@ def as_inspection(outcome: object, *, good: str | None = None) -> Inspection | N
             score_N = (1 - outcome.scores_NC[:, number].astype(np.float64)).clip(0)
             return Inspection(score_N, np.asarray(outcome.truth_N != number), f"1 − probability of '{good}'")
         case AnomalyOutcome():
-            return Inspection(outcome.scores_N, outcome.is_defect_N, "anomaly score", outcome.threshold)
+            # Its graph flags what is above the threshold, a gate rejects what reaches it.
+            just_above = float(np.nextafter(np.float32(outcome.threshold), np.float32(np.inf)))
+            return Inspection(outcome.scores_N, outcome.is_defect_N, "anomaly score", just_above)
         case DetectionOutcome():
             score_N = np.array([one.score_K.max(initial=0) for one in outcome.found])
             is_defect_N = np.array([len(one.label_K) > 0 for one in outcome.truth])

@@ -1,5 +1,6 @@
 """Stage: a backbone and a few labels in, a model checkpoint out."""
 
+from pangu_cv.errors import SettingsError
 from pangu_cv.finetune.anomaly import finetune_anomaly
 from pangu_cv.finetune.classify import finetune_classify
 from pangu_cv.finetune.classify_trained import finetune_classify_trained
@@ -7,12 +8,17 @@ from pangu_cv.finetune.detect import finetune_detect
 from pangu_cv.finetune.multilabel import finetune_multilabel
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
 from pangu_cv.finetune.segment import finetune_segment
+from pangu_cv.finetune.staying_near import require_start
 
 __all__ = ["FinetuneRecipe", "FinetuneResult", "finetune"]
 
 
 def finetune(recipe: FinetuneRecipe) -> FinetuneResult:
     """Fit, measure, save and report; see ``FinetuneRecipe``."""
+    train = recipe.train
+    require_start(way=recipe.adapt.kind, l2_sp=train.l2_sp, interpolate=train.interpolate)
+    if recipe.augment.paste and recipe.task.kind not in ("detect", "segment"):
+        raise SettingsError("augment.paste: is for task.kind=detect and segment, where it is known what to paste")
     match recipe.task.kind:
         case "classify" if recipe.adapt.kind == "frozen":
             return finetune_classify(recipe, recipe.task)

@@ -45,14 +45,14 @@ class Tried:
     """One way, what each image was worth when it was left out, fold by fold, and the seconds it took."""
 
     way: Adapt
-    worth: list[list[float]] = field(default_factory=list)
+    worth: dict[int, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
     is_too_slow: bool = False
 
     @property
     def score(self) -> float | None:
         """Mean over images; None where there was no time for it."""
-        values = [value for fold in self.worth for value in fold]
+        values = [value for fold in self.worth.values() for value in fold]
         return float(np.mean(values)) if values else None
 
     def as_json(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int, 
     folds = folds_of(support, config.folds, seed=seed)
     tried = (Tried(Frozen()), *(Tried(way) for way in config.ways if way.kind != "frozen"))
     start = time.monotonic()
-    for fold in folds:
+    for number, fold in enumerate(folds):
         held = set(fold)
         learnt = [s for s in support if s not in held]
         for one in tried:
@@ -84,7 +84,7 @@ def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int, 
                 continue
             began = time.monotonic()
             try:
-                one.worth.append(list(trial(one.way, learnt, fold, seed)))
+                one.worth[number] = list(trial(one.way, learnt, fold, seed))
             except OutOfTimeError:
                 one.is_too_slow = True
             one.seconds += time.monotonic() - began
@@ -92,18 +92,20 @@ def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int, 
 
 
 def folds_of(support: Sequence[Sample], count: int, *, seed: int) -> list[list[Sample]]:
-    """Parts with each class spread evenly and groups whole; a class of one image is never held out."""
+    """Parts with each class spread evenly and groups whole; a class of one image or group is never held out alone."""
     random = np.random.default_rng([seed, 11])
     folds: list[list[Sample]] = [[] for _ in range(count)]
+    fold_of: dict[str, int] = {}
     for label in sorted({str(s.label) for s in support}):
         units: dict[str, list[Sample]] = {}
         for number, sample in enumerate(s for s in support if str(s.label) == label):
-            units.setdefault(sample.group or f"alone {number}", []).append(sample)
-        if len(units) < 2:
-            continue
-        names = sorted(units)
-        for place, at in enumerate(random.permutation(len(names))):
-            folds[place % count] += units[names[at]]
+            units.setdefault(sample.group or f"alone {label} {number}", []).append(sample)
+        names = sorted(units.keys() - fold_of.keys())
+        for place, at in enumerate(random.permutation(len(names)) if len(units) > 1 else ()):
+            fold_of[names[at]] = place % count
+        for name, members in units.items():
+            if name in fold_of:
+                folds[fold_of[name]] += members
     return [fold for fold in folds if fold]
 
 
@@ -118,7 +120,8 @@ def _best(tried: Sequence[Tried]) -> Adapt:
     plain = tried[0]
     best, gain = plain.way, 0.0
     for one in tried[1:]:
-        pairs = [b - a for x, y in zip(plain.worth, one.worth, strict=False) for a, b in zip(x, y, strict=True)]
+        both = plain.worth.keys() & one.worth.keys()
+        pairs = [b - a for n in sorted(both) for a, b in zip(plain.worth[n], one.worth[n], strict=True)]
         if len(pairs) < 2:
             continue
         mean, error = float(np.mean(pairs)), float(np.std(pairs, ddof=1)) / len(pairs) ** 0.5

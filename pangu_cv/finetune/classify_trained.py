@@ -25,7 +25,7 @@ from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import Extraction, FeatureStore, Skipped, digest, extract
 from pangu_cv.finetune.auto import Auto, Choice, OutOfTimeError, Trial, choose, tried_ways
 from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, stated
-from pangu_cv.finetune.draws import Kept
+from pangu_cv.finetune.draws import Kept, is_readable
 from pangu_cv.finetune.fitting import Example, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks, skipped_json
 from pangu_cv.finetune.training import History
@@ -125,10 +125,15 @@ def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[s
     choice = None
     if recipe.adapt.kind == "auto":
         seconds = recipe.adapt.seconds or _AUTO_SECONDS
-        limit = recipe.train.model_copy(update={"max_seconds": seconds / recipe.adapt.folds})
-        trial = _trial(task, recipe.model_copy(update={"train": limit}), classes)
-        choice = choose(recipe.adapt, draw.support, trial, seed=draw.seed, seconds=seconds)
-        recipe = recipe.model_copy(update={"adapt": choice.way})
+        share = seconds / recipe.adapt.folds
+        own = recipe.train.max_seconds
+        limit = recipe.train.model_copy(update={"max_seconds": min(share, own or share)})
+        trial = _trial(
+            task, recipe.model_copy(update={"train": limit}), classes, is_cut_short=own is None or own > share
+        )
+        readable = [s for s in draw.support if is_readable(s.path, recipe.data.decode_spec)]
+        choice = choose(recipe.adapt, readable, trial, seed=draw.seed, seconds=seconds)
+        recipe = recipe.with_way(choice.way)
     model, history, lost = adapt(task, recipe, classes, draw.support, seed=draw.seed)
     spec, start = recipe.data.decode_spec, time.perf_counter()
     with bar("measuring") as progress:
@@ -146,17 +151,18 @@ def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[s
     return Adapted(model, result, history, skipped, choice, time.perf_counter() - start)
 
 
-def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str]) -> Trial:
+def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], *, is_cut_short: bool) -> Trial:
     """What an image is worth when it was left out: 1 where it is right, less its class's doubt where it is not.
 
-    A way that does not finish within the recipe's time limit is out: a model half trained says nothing of it.
+    Where the limit of time is shorter than training's own (``is_cut_short``), a way that does not finish within it is
+    out: a model half trained says nothing of it.
     """
     task = task.model_copy(update={"unknown_rate": None})  # ways are compared by their answers, not by their silence
 
     def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
-        tried = recipe.model_copy(update={"adapt": way})
+        tried = recipe.with_way(way)
         model, history, _ = adapt(task, tried, classes, learnt, seed=seed)
-        if history.losses and len(history.losses["total"]) < recipe.train.steps:
+        if is_cut_short and history.losses and len(history.losses["total"]) < recipe.train.steps:
             raise OutOfTimeError
         spec = recipe.data.decode_spec
         paths = [s.path for s in held]
@@ -294,7 +300,9 @@ def _report(run: Run, recipe: FinetuneRecipe, adapted: Sequence[Adapted]) -> Non
     if first.choice:
         tried_ways(page, first.choice, measure="half for being right, half for the probability of the truth")
     if first.history.losses:
-        training_variants(page, recipe.augment, _labelled(first.result.draw.support[0], spec))
+        lost = {one.path for one in first.skipped}
+        shown = next(s for s in first.result.draw.support if s.path not in lost)
+        training_variants(page, recipe.augment, _labelled(shown, spec))
     training_curves(page, first.history.losses, seconds=first.history.seconds)
     if len(adapted) > 1:
         rows = [

@@ -6,6 +6,7 @@ Shapes: H×W pixels of an image, S×S as the network sees it, K boxes of an imag
 import copy
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
 from pangu_cv.models.augment import Augment
 from pangu_cv.models.box_class_losses import BoxClassLoss
-from pangu_cv.models.box_prior import PriorFit, level_sizes
+from pangu_cv.models.box_head import Prototypes
+from pangu_cv.models.box_prior import PARTS, PriorFit, level_sizes
 from pangu_cv.models.labelled import Labelled
 from pangu_cv.progress import bar
 from pangu_cv.report.detection import detection_report
@@ -38,6 +40,8 @@ from pangu_cv.runs import Run
 from pangu_cv.tasks.detect import DetectConfig, DetectModel
 from pangu_runtime.decode import DecodeSpec, decode
 
+Truth = tuple[Tensor, Tensor, int | None]
+"""Boxes, labels, and the part of the prototypes that the image was in."""
 _PRIOR_VARIANTS = 4
 _PRIOR_PASSES = 240  # prototypes are means: more images make them no better, and each costs a pass of the network
 
@@ -89,7 +93,7 @@ def _trial(task: DetectConfig, recipe: FinetuneRecipe, classes: Sequence[str]) -
     """An image left out is worth its own AP50; without boxes 1, less the score of the best box imagined."""
 
     def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
-        tried = recipe.model_copy(update={"adapt": way})
+        tried = recipe.with_way(way)
         model, _ = fit_boxes(task, tried, classes, learnt, seed=seed)
         decider, spec = TorchDecider(model), recipe.data.decode_spec
         found = [evaluate_detect(decider, [one], classes=classes, decode_spec=spec).outcome for one in held]
@@ -136,27 +140,39 @@ def fit_boxes(
     preprocess = copy.deepcopy(model.preprocess)  # stays with the images when the model moves to a GPU
     augment = recipe.augment.build(tile_px=task.tile.px if task.tile else None)
     several = [support[at] for at in np.linspace(0, len(support) - 1, min(len(support), _PRIOR_PASSES)).astype(int)]
-    start(model, (load(sample) for sample in several), augment, count=len(several), seed=seed)
+    others = start(model, (load(sample) for sample in several), augment, count=len(several), seed=seed)
+    part_of = {sample: place % len(others) for place, sample in enumerate(several)}
 
     def make(place: int, item_seed: int) -> Example:
-        other = donor(support, load, chance=recipe.augment.paste, seed=item_seed)
-        return example(augment(load(support[place]), seed=item_seed, donor=other), preprocess)
+        other = donor(support, load, place=place, chance=recipe.augment.paste, seed=item_seed)
+        made = example(augment(load(support[place]), seed=item_seed, donor=other), preprocess)
+        return replace(made, truth=(*made.truth, part_of.get(support[place])))
 
-    def losses_of(prepared: Tensor, grids: Sequence[Tensor], truths: list[tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
-        dense = model.head(prepared, grids)
-        truths = [(boxes.to(prepared.device), label.to(prepared.device)) for boxes, label in truths]
-        return model.losses(dense, truths, classes=class_loss)
+    def losses_of(prepared: Tensor, grids: Sequence[Tensor], truths: list[Truth]) -> dict[str, Tensor]:
+        device = prepared.device
+        priors = [
+            (model.head.prototypes if part is None else others[part].to(device)).scores([g[at : at + 1] for g in grids])
+            for at, (_, _, part) in enumerate(truths)
+        ]
+        dense = model.head(prepared, grids, torch.cat(priors))
+        found = [(boxes.to(device), label.to(device)) for boxes, label, _ in truths]
+        return model.losses(dense, found, classes=class_loss)
 
     history = fit(model, recipe, make, losses_of, count=len(support), seed=seed)
     return model, history
 
 
 @torch.no_grad()
-def start(model: DetectModel, support: Iterable[Labelled], augment: Augment, *, count: int, seed: int) -> None:
-    """Prototypes and sizes from the boxes of ``count`` labelled images, seen in a few variants each."""
+def start(
+    model: DetectModel, support: Iterable[Labelled], augment: Augment, *, count: int, seed: int
+) -> list[Prototypes]:
+    """Prototypes and sizes from the boxes of ``count`` labelled images, seen in a few variants each.
+
+    Returns, for each of the parts that the images go round, the prototypes of the other parts.
+    """
     variants = max(1, min(_PRIOR_VARIANTS, _PRIOR_PASSES // count))
-    head = model.head
-    prior = PriorFit(features=len(head.prior_mean), classes=len(model.classes))
+    size: dict[str, int] = {"features": len(model.head.prior_mean), "classes": len(model.classes)}
+    parts = [PriorFit(**size) for _ in range(min(PARTS, count))]
     seen = []
     for place, one in enumerate(support):
         for variant in range(variants):
@@ -165,9 +181,11 @@ def start(model: DetectModel, support: Iterable[Labelled], augment: Augment, *, 
             made = example(shown, model.preprocess)
             boxes, label = made.truth
             seen.append(boxes)
-            prior.add(model.backbone.grids(made.prepared), boxes, label, side_px=made.prepared.shape[-1])
-    prior.install(head)
-    head.size_px.copy_(level_sizes(torch.cat(seen)))
+            grids = model.backbone.grids(made.prepared)
+            parts[place % len(parts)].add(grids, boxes, label, side_px=made.prepared.shape[-1])
+    model.head.install(PriorFit.joined(parts, **size).solve())
+    model.head.size_px.copy_(level_sizes(torch.cat(seen)))
+    return [PriorFit.joined([*parts[:at], *parts[at + 1 :]], **size).solve() for at in range(len(parts))]
 
 
 def example(labelled: Labelled, preprocess: nn.Module) -> Example:

@@ -10,7 +10,8 @@ import numpy as np
 from pangu_cv.data.few_shot import holdout
 from pangu_cv.data.few_shot_contents import draw_containing
 from pangu_cv.data.sample import Dataset, Sample
-from pangu_cv.errors import DataError
+from pangu_cv.errors import DataError, ImageError
+from pangu_runtime.decode import DecodeSpec, decode
 
 Item = TypeVar("Item")
 Parts = tuple[tuple[Sample, ...], tuple[Sample, ...]]
@@ -58,11 +59,23 @@ def draw_support(
     return support, measured
 
 
-def donor(support: Sequence[Sample], load: Callable[[Sample], Item], *, chance: float, seed: int) -> Item | None:
-    """Another labelled image, whose defect may be pasted in; None where none is wanted."""
+def donor(
+    support: Sequence[Sample], load: Callable[[Sample], Item], *, place: int, chance: float, seed: int
+) -> Item | None:
+    """Another labelled image than that at ``place``, whose defect may be pasted in; None where none is wanted."""
     if not chance or len(support) < 2:
         return None
-    return load(support[int(np.random.default_rng([seed, 3]).integers(len(support)))])
+    other = int(np.random.default_rng([seed, 3]).integers(len(support) - 1))
+    return load(support[other + (other >= place)])
+
+
+def is_readable(path: Path, spec: DecodeSpec) -> bool:
+    """Whether the file's pixels can be had."""
+    try:
+        decode(path, spec=spec)
+    except ImageError:
+        return False
+    return True
 
 
 class Kept(Generic[Item]):

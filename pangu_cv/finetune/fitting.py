@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from pangu_cv.data.sample import Sample
 from pangu_cv.finetune.auto import Choice, Trial, choose
 from pangu_cv.finetune.recipe import FinetuneRecipe
-from pangu_cv.finetune.staying_near import Start, require_start
+from pangu_cv.finetune.staying_near import Start
 from pangu_cv.finetune.training import History, Pool, TrainConfig, train
 from pangu_cv.models.adapt import learning, settle
 from pangu_cv.models.arithmetic import best_precision
@@ -51,11 +51,11 @@ def chosen_way(
         return recipe, None
     ways = tuple(way for way in auto.ways if way.kind not in ("frozen", "linear"))  # a dense head is trained anyway
     seconds = auto.seconds or _AUTO_SECONDS
-    share = seconds / ((len(ways) + 1) * auto.folds)
+    share = min(seconds / ((len(ways) + 1) * auto.folds), recipe.train.max_seconds or float("inf"))
     brief = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_seconds": share})})
     # Trials are bounded one by one: measuring beyond that must not take the last way its turn.
     choice = choose(auto.model_copy(update={"ways": ways}), support, trial(brief), seed=seed, seconds=2 * seconds)
-    return recipe.model_copy(update={"adapt": choice.way}), choice
+    return recipe.with_way(choice.way), choice
 
 
 def fit(
@@ -77,7 +77,6 @@ def fit(
     if recipe.adapt.kind == "auto":
         raise AssertionError("auto is resolved before training")
     config = recipe.train
-    require_start(way=recipe.adapt.kind, l2_sp=config.l2_sp, interpolate=config.interpolate)
     groups = recipe.adapt.prepare(trained.backbone)
     start = Start(groups) if config.l2_sp or config.interpolate < 1 else None
     trained.head.requires_grad_(True)

@@ -68,20 +68,24 @@ def draw_shown(pool: Sequence[Sample], test: Sequence[Sample], shown: Shown, *, 
     if shots is not None:
         support = _with_absences(support, pool, shown, shots=shots, seed=seed)
     groups = {s.group for s in support if s.group is not None}
-    return support, tuple(s for s in measured if s not in support and s.group not in groups)
+    seen = set(support)
+    left = tuple(s for s in measured if s not in seen and s.group not in groups)
+    if not left:
+        raise DataError("no image is left to measure on; lower few_shot.shots or add a test split")
+    return support, left
 
 
 def _with_absences(
     support: Sequence[Sample], pool: Sequence[Sample], shown: Shown, *, shots: int, seed: int
 ) -> tuple[Sample, ...]:
     """The images and more, until ``shots`` show nothing at all and as many lack each class; fewer where there are."""
-    chosen = list(support)
+    chosen = dict.fromkeys(support)
     classes = sorted(frozenset().union(*(shown[s] for s in support)))
     for absent in (frozenset(classes), *(frozenset({name}) for name in classes)):
         fitting = {replace(s, label="absent"): s for s in pool if not shown[s] & absent}
         order = [fitting[one] for one in draw(list(fitting), shots=len(fitting), seed=seed)] if fitting else []
         lacking = shots - sum(s in chosen for s in order)
-        chosen += [s for s in order if s not in chosen][: max(lacking, 0)]
+        chosen |= dict.fromkeys([s for s in order if s not in chosen][: max(lacking, 0)])
     return tuple(chosen)
 
 

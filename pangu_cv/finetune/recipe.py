@@ -10,8 +10,9 @@ from pydantic import Field
 from pangu_cv.data.config import DataConfig, dataset_title
 from pangu_cv.features import Skipped
 from pangu_cv.finetune.auto import Auto
+from pangu_cv.finetune.staying_near import MOVING
 from pangu_cv.finetune.training import TrainConfig
-from pangu_cv.models.adapt import Frozen, Full, Linear, Lora, Partial, Prompt
+from pangu_cv.models.adapt import Adapt, Frozen, Full, Linear, Lora, Partial, Prompt
 from pangu_cv.models.augment import AugmentConfig
 from pangu_cv.models.class_losses import ClassLoss, LogitAdjusted
 from pangu_cv.models.weights import WeightsFile
@@ -55,6 +56,11 @@ class FinetuneRecipe(Settings):
     """anomaly: a checkpoint whose bank these normal images are added to, without the images it was made from."""
     forget: tuple[str, ...] = ()
     """anomaly with grow_from: images (names as in its bank) to take out of it."""
+
+    def with_way(self, way: Adapt) -> "FinetuneRecipe":
+        """The same with another way of adapting; what holds a moving backbone near its start goes where none moves."""
+        free = {} if way.kind in MOVING else {"l2_sp": 0.0, "interpolate": 1.0}
+        return self.model_copy(update={"adapt": way, "train": self.train.model_copy(update=free)})
 
 
 @dataclass(frozen=True)

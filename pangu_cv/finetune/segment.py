@@ -123,7 +123,7 @@ def _trial(task: SegmentConfig, recipe: FinetuneRecipe, classes: Sequence[str]) 
     """An image left out is worth its F1."""
 
     def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
-        model, _ = fit_masks(task, recipe.model_copy(update={"adapt": way}), classes, learnt, seed=seed)
+        model, _ = fit_masks(task, recipe.with_way(way), classes, learnt, seed=seed)
         found = evaluate_segment(TorchDecider(model), held, classes=classes, decode_spec=recipe.data.decode_spec)
         return [float(worth) for worth in found.outcome.f1_per_image_N]
 
@@ -142,7 +142,7 @@ def fit_masks(
     load = Kept(lambda s: labelled(s, classes=len(classes), spec=spec), lambda one: one.image.nbytes)
 
     def make(place: int, item_seed: int) -> Example:
-        other = donor(support, load, chance=recipe.augment.paste, seed=item_seed)
+        other = donor(support, load, place=place, chance=recipe.augment.paste, seed=item_seed)
         shown = augment(load(support[place]), seed=item_seed, donor=other)
         return example(shown, preprocess, classes=len(classes))
 

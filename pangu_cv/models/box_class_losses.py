@@ -21,7 +21,9 @@ Weigh = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class BoxClassLoss:
-    """``offset_C`` is added to the logits in training alone; ``weigh`` says how much each score's loss counts."""
+    """``offset_C`` is added to the logits of places that show something, in training alone; ``weigh`` says how much
+    each score's loss counts.
+    """
 
     offset_C: Tensor
     weigh: Weigh
@@ -42,6 +44,10 @@ class BoxClassLoss:
                 return cls(offset_C, _acsl(loss))
             case _:
                 return cls(offset_C, _alike)
+
+    def adjusted(self, logits_PC: Tensor, target_PC: Tensor) -> Tensor:
+        """The logits that are learnt by."""
+        return logits_PC + self.offset_C.to(logits_PC.device) * (target_PC > 0).any(1, keepdim=True)
 
 
 def plain(classes: int) -> BoxClassLoss:

@@ -41,6 +41,24 @@ class Dense(NamedTuple):
     boxes_BP4: Tensor
 
 
+class Prototypes(NamedTuple):
+    """Of the classes: weights float32[C,D] and bias [C] on features less ``mean_D`` over ``scale_D``."""
+
+    weight_CD: Tensor
+    bias_C: Tensor
+    mean_D: Tensor
+    scale_D: Tensor
+
+    def scores(self, grids_BDhw: Sequence[Tensor]) -> Tensor:
+        """Their logits float32[B,C,h,w] on the features as they are."""
+        normal = (stacked(grids_BDhw) - self.mean_D[:, None, None]) / self.scale_D[:, None, None]
+        return nn.functional.conv2d(normal, self.weight_CD[:, :, None, None], self.bias_C)
+
+    def to(self, device: torch.device) -> "Prototypes":
+        """The same elsewhere."""
+        return Prototypes(*(part.to(device) for part in self))
+
+
 class BoxHead(nn.Module):
     """Normalised images and grids to ``Dense``."""
 
@@ -71,10 +89,10 @@ class BoxHead(nn.Module):
         self.register_buffer("size_px", torch.tensor([[6.0 * stride, 6.0 * stride] for stride in STRIDES]))
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, images_B3SS: Tensor, grids_BDhw: Sequence[Tensor]) -> Dense:
-        """Shapes as the class says."""
+    def forward(self, images_B3SS: Tensor, grids_BDhw: Sequence[Tensor], prior_BChw: Tensor | None = None) -> Dense:
+        """Shapes as the class says; ``prior_BChw`` stands in for the prototypes' scores (in training)."""
         images = images_B3SS.contiguous(memory_format=torch.channels_last)
-        prior_BChw = self.prior(grids_BDhw)
+        prior_BChw = self.prototypes.scores(grids_BDhw) if prior_BChw is None else prior_BChw
         logits, boxes = [], []
         for number, level in enumerate(self.pyramid(images, grids_BDhw)):
             side = level.shape[-1]
@@ -84,11 +102,15 @@ class BoxHead(nn.Module):
             boxes.append(self._boxes(distances, STRIDES[number], self.size_px[number]))
         return Dense(torch.cat(logits, 1), torch.cat(boxes, 1))
 
-    def prior(self, grids_BDhw: Sequence[Tensor]) -> Tensor:
-        """The prototypes' scores float32[B,C,h,w] on the features as they are."""
-        features = stacked(grids_BDhw)
-        normal = (features - self.prior_mean[:, None, None]) / self.prior_scale[:, None, None]
-        return nn.functional.conv2d(normal, self.prior_weight[:, :, None, None], self.prior_bias)
+    @property
+    def prototypes(self) -> Prototypes:
+        """What the head starts from, and keeps."""
+        return Prototypes(self.prior_weight, self.prior_bias, self.prior_mean, self.prior_scale)
+
+    def install(self, prototypes: Prototypes) -> None:
+        """Put prototypes in."""
+        for own, new in zip(self.prototypes, prototypes, strict=True):
+            own.copy_(new)
 
     def _boxes(self, distances_B4hw: Tensor, stride: int, size_px: Tensor) -> Tensor:
         """Boxes around each place: its distances are factors of half the level's mean width and height."""

@@ -66,11 +66,11 @@ def losses(
     classes: BoxClassLoss,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Sums over the places of one image: of the score's loss, of the boxes' loss, and of the targets (to divide by)."""
-    logits_PC = logits_PC + classes.offset_C.to(logits_PC.device)
     target_PC = torch.zeros_like(logits_PC)
     chosen = torch.nonzero(assigned.box_P >= 0).flatten()
     box = assigned.box_P[chosen]
     target_PC[chosen, label_K[box]] = assigned.target_P[chosen]
+    logits_PC = classes.adjusted(logits_PC, target_PC)
     probability = logits_PC.sigmoid()
     hardness = (target_PC - probability).abs().square()
     each = nn.functional.binary_cross_entropy_with_logits(logits_PC, target_PC, reduction="none")

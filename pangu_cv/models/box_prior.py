@@ -10,9 +10,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pangu_cv.models.box_head import BoxHead, centres, stacked
+from pangu_cv.models.box_head import Prototypes, centres, stacked
 from pangu_cv.models.pyramid import STRIDES
 
+PARTS = 4
+"""Parts of the labelled images; in training an image sees the prototypes of the others, as a new image will (ours)."""
 _MIDDLE = 0.6  # of a box's width and height
 _RIDGE = 0.01  # of a standardised feature's variance
 _LIMIT = 2.0  # logits between the mean of all places and that of a class at most: few boxes promise too much
@@ -39,10 +41,23 @@ class PriorFit:
         self.cross_DC += x.T @ y
         self.labels_C += y.sum(0)
 
-    def install(self, head: BoxHead) -> None:
-        """Solve and put the prototypes into the head."""
-        mean = self.sum_D / self.count
-        covariance = self.square_DD / self.count - torch.outer(mean, mean)
+    @classmethod
+    def joined(cls, parts: Sequence["PriorFit"], *, features: int, classes: int) -> "PriorFit":
+        """What all parts saw together."""
+        whole = cls(features=features, classes=classes)
+        for part in parts:
+            whole.count += part.count
+            whole.sum_D += part.sum_D
+            whole.square_DD += part.square_DD
+            whole.cross_DC += part.cross_DC
+            whole.labels_C += part.labels_C
+        return whole
+
+    def solve(self) -> Prototypes:
+        """The prototypes; of a class that was not seen they say nothing."""
+        count = max(self.count, 1)
+        mean = self.sum_D / count
+        covariance = self.square_DD / count - torch.outer(mean, mean)
         scale = covariance.diagonal().clamp(min=1e-12).sqrt()
         correlation = covariance / torch.outer(scale, scale)
         # Between a feature and a class: how far the class's mean is from the mean of all, in deviations.
@@ -51,10 +66,8 @@ class PriorFit:
         # A linear discriminant's logit rises by the squared Mahalanobis distance from the one mean to the other.
         distance_C = (shift_DC * weight_DC).sum(0).clamp(min=1e-9)
         weight_DC = torch.where(self.labels_C > 0, weight_DC * (_LIMIT / distance_C).clamp(max=1), 0.0)
-        head.prior_weight.copy_(weight_DC.T.to(head.prior_weight))
-        head.prior_bias.copy_((-(weight_DC * shift_DC).sum(0) / 2).to(head.prior_bias))
-        head.prior_mean.copy_(mean.to(head.prior_mean))
-        head.prior_scale.copy_(scale.to(head.prior_scale))
+        bias_C = -(weight_DC * shift_DC).sum(0) / 2
+        return Prototypes(*(part.float() for part in (weight_DC.T, bias_C, mean, scale)))
 
 
 def _shown(boxes_K4: Tensor, label_K: Tensor, *, side: int, side_px: int, classes: int) -> Tensor:

@@ -17,38 +17,54 @@ _TRIES = 10
 _MARGIN = 0.15  # of the cut's size, around it: where surroundings are looked at and the edge fades
 _IGNORE = 255  # value of a mask that says nothing
 _LEAST_PX = 4
+_WHOLE = 0.9  # share of a box from which it is inside another
+_TOUCHED = 0.1  # share of a box from which another has a part of it
 
 
 @dataclass(frozen=True)
 class Cut:
     """A defect with its surroundings: pixels uint8[h,w,3], how much of each is the defect's float32[h,w], its mask
-    uint8[h,w] or None, its box (xyxy in the cut) and label, or None."""
+    uint8[h,w] or None; boxes float32[K,4] (xyxy in the cut) and labels of what is in it."""
 
     image: Pixels
     alpha: NDArray[np.float32]
     mask: Pixels | None
-    box: NDArray[np.float32] | None
-    label: int | None
+    boxes_K4: NDArray[np.float32]
+    label_K: NDArray[np.int64]
 
 
 def cut(donor: Labelled, random: np.random.Generator) -> Cut | None:
-    """A random labelled defect of an image; None where it has none."""
+    """A random labelled defect of an image; None where it has none.
+
+    A box takes along the boxes inside it (an insulator its defect); one that cuts others apart is not taken.
+    """
     if len(donor.boxes_K4):
-        at = int(random.integers(len(donor.boxes_K4)))
-        box = donor.boxes_K4[at]
-        window = _around(box, donor.image.shape)
-        inner = (box - np.tile(window[:2], 2)).astype(np.float32)
-        alpha = np.zeros((window[3] - window[1], window[2] - window[0]), np.float32)
-        x0, y0, x1, y1 = inner.round().astype(int)
-        alpha[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = 1
-        return Cut(_part(donor.image, window), _soft(alpha), None, inner, int(donor.label_K[at]))
+        return _cut_box(donor, int(random.integers(len(donor.boxes_K4))))
     if donor.mask is None or (found := _component(donor.mask, random)) is None:
         return None
     component, box = found
     window = _around(box, donor.image.shape)
     inside = _part(component, window)
     mask = np.where(inside, _part(donor.mask, window), 0).astype(np.uint8)
-    return Cut(_part(donor.image, window), _soft(inside.astype(np.float32)), mask, None, None)
+    return Cut(
+        _part(donor.image, window), _soft(inside.astype(np.float32)), mask, donor.boxes_K4[:0], donor.label_K[:0]
+    )
+
+
+def _cut_box(donor: Labelled, at: int) -> Cut | None:
+    box, boxes = donor.boxes_K4[at], donor.boxes_K4
+    low, high = np.maximum(boxes[:, :2], box[:2]), np.minimum(boxes[:, 2:], box[2:])
+    shared = (high - low).clip(min=0).prod(1) / np.maximum((boxes[:, 2:] - boxes[:, :2]).prod(1), 1e-9)
+    inside = shared >= _WHOLE
+    if ((shared > _TOUCHED) & ~inside).any():
+        return None
+    window = _around(box, donor.image.shape)
+    shift = np.tile(np.array(window[:2], np.float32), 2)
+    alpha = np.zeros((window[3] - window[1], window[2] - window[0]), np.float32)
+    x0, y0, x1, y1 = (box - shift).round().astype(int)
+    alpha[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)] = 1
+    inner = (boxes[inside] - shift).astype(np.float32)
+    return Cut(_part(donor.image, window), _soft(alpha), None, inner, donor.label_K[inside])
 
 
 def paste(target: Labelled, piece: Cut, random: np.random.Generator) -> Labelled:
@@ -78,12 +94,9 @@ def _pasted(target: Labelled, piece: Cut, x: int, y: int) -> Labelled:
     if mask is not None and piece.mask is not None:
         mask = mask.copy()
         mask[where] = np.where(piece.mask > 0, piece.mask, mask[where])
-    if piece.box is None:
-        return Labelled(image, mask, target.boxes_K4, target.label_K)
-    assert piece.label is not None, "a box has its label"
-    box = piece.box + np.array([x, y, x, y], np.float32)
-    labels = np.append(target.label_K, piece.label).astype(np.int64)
-    return Labelled(image, mask, np.vstack([target.boxes_K4, box[None]]).astype(np.float32), labels)
+    moved_K4 = piece.boxes_K4 + np.array([x, y, x, y], np.float32)
+    boxes = np.concatenate([target.boxes_K4, moved_K4]).astype(np.float32)
+    return Labelled(image, mask, boxes, np.concatenate([target.label_K, piece.label_K]))
 
 
 def _is_free(target: Labelled, x: int, y: int, piece: Cut) -> bool:

@@ -18,7 +18,7 @@ def gate_headline(page: Page, gate: Gate | None) -> None:
     choice = gate.measured.at_recall
     found, how = choice.cross_fitted or choice.same_images, "cross-fitted" if choice.cross_fitted else SAME_IMAGES
     page.verdict(
-        f"As a gate at a recall of {percent(gate.measured.asked_recall, 0)}: {percent(found.overkill.mean)} of good "
+        f"As a gate at a recall of {100 * gate.measured.asked_recall:g} %: {percent(found.overkill.mean)} of good "
         f"images are rejected ({band(found.overkill)}), {percent(found.escapes.mean)} of defective ones pass "
         f"({band(found.escapes)}); {how}. More under “Escapes and overkill”."
     )
@@ -39,7 +39,7 @@ def gate_report(page: Page, gate: Gate | None) -> None:
         page.note(f"Not measured: {inspection.undefined}.")
         return
     if _rejects_all(measured.at_recall):
-        page.verdict(f"Recall {percent(measured.asked_recall, 0)} is reached by rejecting every image only.", "bad")
+        page.verdict(f"Recall {100 * measured.asked_recall:g} % is reached by rejecting every image only.", "bad")
     page.table(_HEADERS + ["cost of 1000"] * bool(measured.costs), _rows(measured), _told(gate))
     page.note(
         "A threshold chosen on the images it is measured on flatters itself; the cross-fitted rows are honest. "
@@ -62,7 +62,7 @@ def _rejects_all(choice: Choice) -> bool:
 
 
 def _rows(measured: Measured) -> list[tuple[object, ...]]:
-    named = [(f"for recall {percent(measured.asked_recall, 0)}", measured.at_recall)]
+    named = [(f"for recall {100 * measured.asked_recall:g} %", measured.at_recall)]
     if measured.costs and measured.at_least_cost:
         prices = f"{measured.costs.escape:g} : {measured.costs.overkill:g}"
         named.append((f"for least cost, {prices}", measured.at_least_cost))

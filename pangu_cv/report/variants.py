@@ -25,6 +25,8 @@ def training_variants(
     for name, alone in {**policies(config), "all together": config}.items():
         augment = alone.build(tile_px=tile_px)
         made = _changed(augment, shown, donor)
+        if not made:
+            continue
         pictures = [Picture(drawn(one), f"{name} {number}") for number, one in enumerate(made, start=1)]
         rows.append(Row((Picture(drawn(shown), "the image"), *pictures), name))
     page.section(

@@ -50,7 +50,7 @@ def _multilabel(metrics: dict[str, Any]) -> list[str]:
         interval = first["intervals"]["mean_ap"]
     band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval and interval["low"] is not None else ""
     mean = f"{interval['mean']:.1%}" if interval else "undefined"
-    chance = f"{first['chance_ap']:.1%}" if interval else "undefined"
+    chance = f"{first['chance_ap']:.1%}" if first["chance_ap"] is not None else "undefined"
     return [
         f"labelled images   {first['labelled']}",
         f"mean AP           {mean}{band} on {first['images']} images, {draws} draw(s); by chance {chance}",

@@ -90,3 +90,18 @@ def test_with_the_parts_drawn_anew_a_group_stays_on_one_side(tmp_path: Path) -> 
         parts = holdout(anew, fraction=0.4, seed=seed)
         sides = {"kept" if s in parts.kept else "held" for s in anew if s.group is not None}
         assert len(sides) == 1
+
+
+def test_a_table_joins_groups_that_were_known_and_blank_cells_join_nothing(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    own = tmp_path / "own.csv"
+    names = sorted(path.relative_to(root).as_posix() for path in root.rglob("*.png"))
+    lines = [f"{name},x,part{number // 2}" for number, name in enumerate(names[:6])]
+    own.write_text("file,label,group\n" + "\n".join(lines))
+    table = tmp_path / "groups.csv"
+    table.write_text(f"file,group\n{names[1]},alike\n{names[2]},alike\n{names[4]},\n{names[5]},\n")
+    dataset = DataConfig(path=own, root=root, groups=table).read()
+    found = [s.group for s in sorted(dataset, key=lambda s: names.index(s.path.relative_to(root).as_posix()))]
+    assert len(set(found[:4])) == 1  # part0 and part1 are one by the two pictures that look alike
+    assert found[4] == found[5]  # their own group
+    assert found[4] not in found[:4]

@@ -37,7 +37,9 @@ def test_an_anomaly_detector_brings_its_threshold():
     scores_N, is_defect_N = np.array([0.2, 0.9]), np.array([False, True])
     outcome = AnomalyOutcome(("x", "y"), scores_N, is_defect_N, is_defect_N, 0.5, ("good", "dent"), 0.01)
     found = as_inspection(outcome)
-    assert (found.own_threshold, found.scores_N.tolist()) == (0.5, [0.2, 0.9])
+    assert found.scores_N.tolist() == [0.2, 0.9]
+    assert found.own_threshold is not None
+    assert 0.5 < found.own_threshold < 0.5 + 1e-6  # its graph lets pass what lies at the threshold
 
 
 def test_a_detector_scores_its_best_box_and_an_image_without_boxes_is_good():

@@ -36,6 +36,29 @@ def test_folds_spread_classes_and_keep_groups_whole() -> None:
     assert folds_of([Sample(Path("1"), label="a")], 3, seed=0) == []
 
 
+def test_a_group_of_several_classes_is_held_out_whole() -> None:
+    support = [Sample(Path(f"{label}{n}.png"), label=label, group=f"part{n}") for label in "ab" for n in range(6)]
+    folds = folds_of(support, 3, seed=0)
+    assert sum(len(fold) for fold in folds) == 12
+    sides = [{s.group for s in fold} for fold in folds]
+    assert not sides[0] & sides[1] | sides[1] & sides[2] | sides[0] & sides[2]
+
+
+def test_ways_are_compared_on_the_folds_that_both_have() -> None:
+    """The first trial of all is slow (imports, weights): another way is late for that fold and not for the next."""
+    calls = []
+
+    def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
+        calls.append(way.kind)
+        time.sleep(0.3 if len(calls) == 1 else 0.01)
+        return [0.5 if way.kind == "frozen" else 0.9] * len(held)
+
+    odd = [s for s in SUPPORT if s.path.name != "a0.png"]
+    found = choose(Auto(ways=(Linear(),)), odd, trial, seed=0, seconds=0.5)
+    assert len(found.tried[1].worth) < len(found.tried[0].worth)
+    assert found.way == Linear()
+
+
 def test_a_clear_winner_is_taken() -> None:
     config = Auto(ways=(Linear(), Full()))
     found = choose(

@@ -21,21 +21,34 @@ def grids(seed: int, label: int | None) -> list[Tensor]:
 def fitted(*, classes: int = 3, shown: int = 2) -> BoxHead:
     """A head whose prototypes come from six images; classes from ``shown`` on are on none."""
     head = BoxHeadConfig(width=16, blocks=1).build(channels=CHANNELS, classes=classes)
-    prior = PriorFit(features=sum(CHANNELS), classes=classes)
+    size = {"features": sum(CHANNELS), "classes": classes}
+    parts = [PriorFit(**size) for _ in range(3)]
     for seed in range(6):
-        prior.add(grids(seed, seed % shown), BOX, torch.tensor([seed % shown]), side_px=PX)
-    prior.install(head)
+        parts[seed % 3].add(grids(seed, seed % shown), BOX, torch.tensor([seed % shown]), side_px=PX)
+    head.install(PriorFit.joined(parts, **size).solve())
     return head
 
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_prototypes_tell_the_class_and_the_background_on_new_images(label: int) -> None:
-    score = fitted().prior(grids(99, label))[0]
+    score = fitted().prototypes.scores(grids(99, label))[0]
     inside, outside = score[:, 5:11, 5:11].mean((1, 2)), score[:, :3].mean((1, 2))
     other = 1 - label
-    assert inside[label] > outside[label] + 1
-    assert inside[label] > inside[other] + 1
+    assert inside[label] > outside[label] + 0.5
+    assert inside[label] > inside[other] + 0.5
     assert (score[2] == 0).all()  # of a class never seen they say nothing
+
+
+def test_parts_together_are_the_whole_and_nothing_says_nothing() -> None:
+    size = {"features": sum(CHANNELS), "classes": 2}
+    whole, one, other = (PriorFit(**size) for _ in range(3))
+    for seed in range(4):
+        seen = (grids(seed, seed % 2), BOX, torch.tensor([seed % 2]))
+        whole.add(*seen, side_px=PX)
+        (one if seed < 2 else other).add(*seen, side_px=PX)
+    for a, b in zip(whole.solve(), PriorFit.joined([one, other], **size).solve(), strict=True):
+        torch.testing.assert_close(a, b)
+    assert (PriorFit.joined([], **size).solve().scores(grids(0, 1)) == 0).all()
 
 
 def test_sizes_are_geometric_means_of_the_boxes_of_a_level() -> None:

@@ -58,6 +58,26 @@ def test_a_pasted_mask_keeps_its_class_and_covers_no_other(seed: int) -> None:
     assert (made.mask[target.mask > 0] == target.mask[target.mask > 0]).all()
 
 
+def test_a_box_takes_along_what_is_inside_it() -> None:
+    boxes = np.array([[20, 20, 60, 60], [30, 30, 40, 40]], np.float32)
+    nested = Labelled(image(90), None, boxes, np.array([0, 1]))
+    target = Labelled(image(9, side=160), None, NO_BOXES, NO_LABELS)
+    found = {}
+    for seed in range(12):
+        random = np.random.default_rng(seed)
+        piece = cut(nested, random)
+        assert piece is not None
+        made = paste(target, piece, random)
+        found[tuple(made.label_K.tolist())] = (made.boxes_K4[:, 2:] - made.boxes_K4[:, :2]).tolist()
+    assert found == {(0, 1): [[40, 40], [10, 10]], (1,): [[10, 10]]}
+
+
+def test_a_box_that_would_cut_another_apart_is_left() -> None:
+    boxes = np.array([[20, 20, 60, 60], [40, 40, 70, 70]], np.float32)
+    crossing = Labelled(image(90), None, boxes, np.array([0, 1]))
+    assert all(cut(crossing, np.random.default_rng(seed)) is None for seed in range(6))
+
+
 def test_without_room_or_defect_nothing_happens() -> None:
     random = np.random.default_rng(0)
     full = Labelled(image(9), np.full((80, 80), 1, np.uint8), NO_BOXES, NO_LABELS)
