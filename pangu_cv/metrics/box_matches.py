@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from pangu_cv.metrics.bootstrap import Floats
 
+_MOST_CELLS = 1 << 20  # bounds the memory of a block of resamples: 8 MiB an array, however many boxes hit
 RECALLS = np.linspace(0, 1, 101)  # COCO's; precision is read at each
 
 
@@ -30,6 +31,11 @@ class ClassMatches:
 
     def ap_R(self, counts_RN: Floats, levels: slice = slice(None)) -> Floats:
         """Mean over IoU ``levels`` of COCO's average precision for each row of counts; NaN where no true box is."""
+        rows = max(1, _MOST_CELLS // max(1, len(self._at_H)))
+        blocks = (counts_RN[start : start + rows] for start in range(0, len(counts_RN), rows))
+        return np.concatenate([self._block_R(block, levels) for block in blocks])
+
+    def _block_R(self, counts_RN: Floats, levels: slice) -> Floats:
         truth_R, hits_TH = counts_RN @ self.truth_N, self.is_hit_TD[levels][:, self._at_H]
         # Along the last axis numpy sums several times faster.
         found_RH = np.cumsum(np.ascontiguousarray((self._found_HN @ counts_RN.T).T), axis=1)

@@ -46,8 +46,10 @@ def embed_texts(tower: str, texts: Sequence[str]) -> Tensor:
     _refuse_code(folder)
     try:
         from sentence_transformers import SentenceTransformer
+        from transformers.utils import logging
     except ImportError:
         raise MissingExtraError("text towers", "text", "sentence-transformers") from None
+    logging.disable_progress_bar()  # it would draw one into pipes too
     options: dict[str, Any] = {"use_safetensors": True}
     try:
         model = SentenceTransformer(
