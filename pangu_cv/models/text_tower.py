@@ -49,7 +49,7 @@ def embed_texts(tower: str, texts: Sequence[str]) -> Tensor:
         from transformers.utils import logging
     except ImportError:
         raise MissingExtraError("text towers", "text", "sentence-transformers") from None
-    logging.disable_progress_bar()  # it would draw one into pipes too
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it would draw one into pipes too
     options: dict[str, Any] = {"use_safetensors": True}
     try:
         model = SentenceTransformer(
