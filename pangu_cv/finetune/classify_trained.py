@@ -26,6 +26,7 @@ from pangu_cv.features import Extraction, FeatureStore, Skipped, digest, extract
 from pangu_cv.finetune.auto import Auto, Choice, OutOfTimeError, Trial, choose, tried_ways
 from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, stated
 from pangu_cv.finetune.draws import Kept, is_readable
+from pangu_cv.finetune.fitted import training_figures
 from pangu_cv.finetune.fitting import Example, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks, skipped_json
 from pangu_cv.finetune.training import History
@@ -275,11 +276,7 @@ def _metrics(adapted: Sequence[Adapted]) -> dict[str, Any]:
             {
                 "seed": one.result.draw.seed,
                 "labelled": one.result.labelled,
-                "seconds": one.history.seconds,
-                "learning": one.history.learning,
-                "saved_by_freezing": one.history.saved,
-                "tried": [tried.as_json() for tried in one.choice.tried] if one.choice else [],
-                "way": one.choice.way.model_dump(mode="json") if one.choice else None,
+                **training_figures(one.history, one.choice),
                 **one.result.outcome.summary(),
             }
             for one in adapted

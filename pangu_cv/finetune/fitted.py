@@ -46,6 +46,17 @@ def save_first(fitted: Fitted[Any], recipe: FinetuneRecipe, dataset: Dataset, ru
     save_model(SavedModel(fitted.model, provenance, parent_of(fitted.model)), run.model)
 
 
+def training_figures(history: History, choice: Choice | None) -> dict[str, Any]:
+    """How a draw was trained, for ``metrics.json``."""
+    return {
+        "seconds": history.seconds,
+        "learning": history.learning,
+        "saved_by_freezing": history.saved,
+        "tried": [tried.as_json() for tried in choice.tried] if choice else [],
+        "way": choice.way.model_dump(mode="json") if choice else None,
+    }
+
+
 def figures_of(fitted: Sequence[Fitted[Any]], lost: Sequence[Skipped] = ()) -> dict[str, Any]:
     """Every draw's figures, and the images left out in any of them."""
     skipped = tuple({s.path: s for s in (*lost, *(s for one in fitted for s in one.skipped))}.values())
@@ -53,11 +64,7 @@ def figures_of(fitted: Sequence[Fitted[Any]], lost: Sequence[Skipped] = ()) -> d
         {
             "seed": one.seed,
             "labelled": len(one.support),
-            "seconds": one.history.seconds,
-            "learning": one.history.learning,
-            "saved_by_freezing": one.history.saved,
-            "tried": [tried.as_json() for tried in one.choice.tried] if one.choice else [],
-            "way": one.choice.way.model_dump(mode="json") if one.choice else None,
+            **training_figures(one.history, one.choice),
             **one.outcome.summary(),
         }
         for one in fitted

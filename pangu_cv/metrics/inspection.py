@@ -155,12 +155,18 @@ def at_recall(recall: float) -> Rule:
     return rule
 
 
+def cost_per_image_S(inspection: Inspection, costs: Costs) -> NDArray[np.float64]:
+    """Mean cost of an image at every threshold of the curve, at the share of defective images of the set."""
+    curve, prevalence = inspection.curve, inspection.prevalence
+    cost_S = costs.escape * prevalence * curve.escapes_S + costs.overkill * (1 - prevalence) * curve.overkill_S
+    return np.asarray(cost_S, np.float64)
+
+
 def at_least_cost(costs: Costs) -> Rule:
     """The threshold of the least cost on the images at hand; of equal ones the one with fewer escapes."""
 
     def rule(inspection: Inspection) -> float:
-        curve, prevalence = inspection.curve, inspection.prevalence
-        cost_S = costs.escape * prevalence * curve.escapes_S + costs.overkill * (1 - prevalence) * curve.overkill_S
-        return float(curve.threshold_S[np.flatnonzero(cost_S <= cost_S.min() + 1e-12 * costs.total)[-1]])
+        cost_S = cost_per_image_S(inspection, costs)
+        return float(inspection.curve.threshold_S[np.flatnonzero(cost_S <= cost_S.min() + 1e-12 * costs.total)[-1]])
 
     return rule

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pangu_cv.metrics.bootstrap import Floats
-from pangu_cv.metrics.inspection import Costs, Inspection
+from pangu_cv.metrics.inspection import Costs, Inspection, cost_per_image_S
 from pangu_cv.metrics.ranking import Ranking
 from pangu_cv.report.canvas import canvas
 from pangu_cv.report.palette import CURVES, LIGHT
@@ -49,11 +49,10 @@ def escapes_over_overkill(inspection: Inspection, points: Sequence[Point]) -> st
 
 def cost_over_threshold(inspection: Inspection, costs: Costs, chosen: float) -> str:
     """Cost of 1000 images at every threshold, with the one chosen."""
-    curve, prevalence = inspection.curve, inspection.prevalence
-    each_S = costs.escape * prevalence * curve.escapes_S + costs.overkill * (1 - prevalence) * curve.overkill_S
+    each_S = cost_per_image_S(inspection, costs)
     with canvas(height_in=4.2) as board:
         axes = board.axes
-        axes.step(curve.threshold_S, 1000 * each_S, color=LIGHT["accent"], linewidth=1.8)
+        axes.step(inspection.curve.threshold_S, 1000 * each_S, color=LIGHT["accent"], linewidth=1.8)
         axes.axvline(chosen, color=LIGHT["bad"], linewidth=1.2, linestyle=(0, (4, 3)))
         above = axes.get_xaxis_transform()
         axes.text(chosen, 1.02, "least cost", transform=above, ha="center", color=LIGHT["bad"])
