@@ -10,16 +10,19 @@ from pangu_cv.finetune.classify_trained import adapt_draw
 from pangu_cv.finetune.recipe import FinetuneRecipe
 
 BACKBONE = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
-WAYS: dict[str, dict[str, Any]] = {
+BASELINE = "frozen, no variants"  # the head of the first benchmark
+WAYS: dict[str, dict[str, Any] | None] = {
+    BASELINE: {"kind": "frozen"},
     "frozen": {"kind": "frozen"},
     "linear": {"kind": "linear"},
-    "partial 2": {"kind": "partial", "blocks": 2},
-    "partial 6": {"kind": "partial", "blocks": 6},
-    "partial 6, settling": {"kind": "partial", "blocks": 6, "settled": 0.5},
+    "partial 2": {"kind": "partial", "blocks": 2, "interpolate": 0.5},
+    "partial 6": {"kind": "partial", "blocks": 6, "interpolate": 0.5},
+    "partial 6, all the way": {"kind": "partial", "blocks": 6},
+    "partial 6, settling": {"kind": "partial", "blocks": 6, "interpolate": 0.5, "settled": 0.5},
     "lora": {"kind": "lora"},
     "prompt": {"kind": "prompt"},
-    "full": {"kind": "full"},
-    "auto": {"kind": "auto"},
+    "full": {"kind": "full", "interpolate": 0.5},
+    "auto": None,  # as the recipe says
 }
 
 
@@ -28,7 +31,12 @@ def measure(*, data: str, is_quick: bool, table: str, way: str, shots: int, draw
     plain = subjects.classify_recipe(Path(data), table, backbone=BACKBONE)
     shipped = FinetuneRecipe.load(recipes.find("finetune", "classify_adapt"), ["data.path=unused"])
     train = shipped.train.model_copy(update={"steps": 2} if is_quick else {})
-    tree = plain.model_dump(mode="json") | {"adapt": WAYS[way], "train": train.model_dump(mode="json")}
+    augment = shipped.augment.model_copy(update={"variants": 0} if way == BASELINE else {})
+    tree = plain.model_dump(mode="json") | {
+        "adapt": WAYS[way] or shipped.adapt.model_dump(mode="json"),
+        "train": train.model_dump(mode="json"),
+        "augment": augment.model_dump(mode="json"),
+    }
     recipe = FinetuneRecipe.parse(tree, origin="benchmark")
     task = subjects.classify_task(recipe)
     _, chosen = subjects.classify_draws(recipe, shots=shots, seeds=range(2 if is_quick else draws), is_quick=is_quick)

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.few_shot_classification import WAYS
+from benchmarks.few_shot_classification import BASELINE, WAYS
 from benchmarks.few_shot_long_tail import ARMS, HEAD, TAIL
 from benchmarks.few_shot_segmentation import METHODS
 from benchmarks.markdown import NOT_RUN, Promise, Results, points, table
@@ -43,13 +43,13 @@ def _way_promises(results: Results) -> list[Promise]:
     gain_text = "Classification, 5 shots, six tables: best way against the closed form on frozen features, mean"
     auto_text = "The same: `auto` against the best single way"
     time_text = "The same: longest fit of the best way, a draw"
-    plain = _way_values(results, "frozen")
+    plain = _way_values(results, BASELINE)
     singles = {way: values for way in WAYS if way != "auto" and (values := _way_values(results, way)) is not None}
     auto = _way_values(results, "auto")
     found = [Promise(gain_text, "≥ 2 points"), Promise(auto_text, "≥ -1 point"), Promise(time_text, "≤ 60 s")]
     if plain is None or len(singles) < 2:
         return found
-    best = max((way for way in singles if way != "frozen"), key=lambda way: float(np.mean(singles[way])))
+    best = max((way for way in singles if way != BASELINE), key=lambda way: float(np.mean(singles[way])))
     gain = paired_gain(singles[best], plain)
     found[0] = Promise(gain_text, "≥ 2 points", f"{points(gain, sign=True)} ({best})", gain.mean >= 0.02)
     seconds = max(max(results[way_name(name, best)]["fit_seconds"]) for name in TABLES)

@@ -8,19 +8,16 @@ from pangu_cv.finetune.detect import finetune_detect
 from pangu_cv.finetune.multilabel import finetune_multilabel
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
 from pangu_cv.finetune.segment import finetune_segment
-from pangu_cv.finetune.staying_near import require_start
 
 __all__ = ["FinetuneRecipe", "FinetuneResult", "finetune"]
 
 
 def finetune(recipe: FinetuneRecipe) -> FinetuneResult:
     """Fit, measure, save and report; see ``FinetuneRecipe``."""
-    train = recipe.train
-    require_start(way=recipe.adapt.kind, l2_sp=train.l2_sp, interpolate=train.interpolate)
     if recipe.augment.paste and recipe.task.kind not in ("detect", "segment"):
         raise SettingsError("augment.paste: is for task.kind=detect and segment, where it is known what to paste")
     match recipe.task.kind:
-        case "classify" if recipe.adapt.kind == "frozen":
+        case "classify" if recipe.adapt.kind == "frozen" and not recipe.augment.variants:
             return finetune_classify(recipe, recipe.task)
         case "classify":
             return finetune_classify_trained(recipe, recipe.task)

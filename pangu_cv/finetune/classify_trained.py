@@ -10,29 +10,28 @@ Shapes: B images, D features, C classes, S pixels a side.
 
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import DataError, SettingsError
-from pangu_cv.features import Extraction, FeatureStore, Skipped, digest, extract
-from pangu_cv.finetune.auto import Auto, Choice, OutOfTimeError, Trial, choose, tried_ways
+from pangu_cv.errors import SettingsError
+from pangu_cv.features import FeatureStore, Skipped, digest, extract
+from pangu_cv.finetune.auto import Choice, OutOfTimeError, Trial, choose, tried_ways
 from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, stated
+from pangu_cv.finetune.closed_form import ends_in_closed_form, labelled_image, require_closed_form, shown_features
 from pangu_cv.finetune.draws import Kept, is_readable
 from pangu_cv.finetune.fitted import training_figures
-from pangu_cv.finetune.fitting import Example, fit
+from pangu_cv.finetune.fitting import Example, Memory, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks, skipped_json
 from pangu_cv.finetune.training import History
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
-from pangu_cv.models.labelled import Labelled
 from pangu_cv.progress import bar
 from pangu_cv.report.classification import classification_report
 from pangu_cv.report.page import Page
@@ -43,9 +42,10 @@ from pangu_cv.runs import Run
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
 from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
 from pangu_cv.tasks.viewed import pooled
-from pangu_runtime.decode import DecodeSpec, decode
+from pangu_runtime.decode import decode
 
-_AUTO_SECONDS = 40.0
+_AUTO_SECONDS = 24.0
+_LEAST = 0.2  # of a training's steps, in a trial
 # Leaving an image out of the head does not take it out of the backbone (docs/LOG.md: 7.2 % where 5 % were asked).
 _SEEN = "the backbone learnt from these images too, so images of known classes may be answered unknown more often"
 
@@ -60,6 +60,14 @@ class Adapted:
     skipped: tuple[Skipped, ...]
     choice: Choice | None = None
     measuring_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Start:
+    """What all trainings on one draw's images share: features and variants from the backbone as it was."""
+
+    features: FeatureStore = field(default_factory=lambda: FeatureStore(None, ""))
+    variants: Memory = field(default_factory=dict)
 
 
 class _Head(nn.Module):
@@ -123,20 +131,18 @@ def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> F
 
 def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], draw: Draw) -> Adapted:
     """Adapt to a draw, fit the head, measure on the draw's test images."""
-    choice = None
+    choice, start = None, Start()
     if recipe.adapt.kind == "auto":
         seconds = recipe.adapt.seconds or _AUTO_SECONDS
         share = seconds / recipe.adapt.folds
         own = recipe.train.max_seconds
         limit = recipe.train.model_copy(update={"max_seconds": min(share, own or share)})
-        trial = _trial(
-            task, recipe.model_copy(update={"train": limit}), classes, is_cut_short=own is None or own > share
-        )
+        trial = _trial(task, recipe.model_copy(update={"train": limit}), classes, start)
         readable = [s for s in draw.support if is_readable(s.path, recipe.data.decode_spec)]
         choice = choose(recipe.adapt, readable, trial, seed=draw.seed, seconds=seconds)
         recipe = recipe.with_way(choice.way)
-    model, history, lost = adapt(task, recipe, classes, draw.support, seed=draw.seed)
-    spec, start = recipe.data.decode_spec, time.perf_counter()
+    model, history, lost = adapt(task, recipe, classes, draw.support, seed=draw.seed, start=start)
+    spec, began = recipe.data.decode_spec, time.perf_counter()
     with bar("measuring") as progress:
         paths = [s.path for s in draw.test]
         test = extract(
@@ -149,21 +155,21 @@ def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[s
         )
     result = DrawResult(draw, len(draw.support) - len(lost), decided(model, draw, test))
     skipped = (*lost, *test.skipped)
-    return Adapted(model, result, history, skipped, choice, time.perf_counter() - start)
+    return Adapted(model, result, history, skipped, choice, time.perf_counter() - began)
 
 
-def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], *, is_cut_short: bool) -> Trial:
+def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], start: Start) -> Trial:
     """What an image is worth when it was left out: 1 where it is right, less its class's doubt where it is not.
 
-    Where the limit of time is shorter than training's own (``is_cut_short``), a way that does not finish within it is
-    out: a model half trained says nothing of it.
+    A training that its limit of time cuts short cools down by the clock, so a few steps of it speak for the way; one
+    that makes next to none is out.
     """
     task = task.model_copy(update={"unknown_rate": None})  # ways are compared by their answers, not by their silence
 
     def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
         tried = recipe.with_way(way)
-        model, history, _ = adapt(task, tried, classes, learnt, seed=seed)
-        if is_cut_short and history.losses and len(history.losses["total"]) < recipe.train.steps:
+        model, history, _ = adapt(task, tried, classes, learnt, seed=seed, start=start)
+        if history.losses and len(history.losses["total"]) < _LEAST * recipe.train.steps:
             raise OutOfTimeError
         spec = recipe.data.decode_spec
         paths = [s.path for s in held]
@@ -181,13 +187,19 @@ def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str],
 
 
 def adapt(
-    task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], support: Sequence[Sample], *, seed: int
+    task: ClassifyConfig,
+    recipe: FinetuneRecipe,
+    classes: Sequence[str],
+    support: Sequence[Sample],
+    *,
+    seed: int,
+    start: Start,
 ) -> tuple[ClassifyModel, History, tuple[Skipped, ...]]:
     """A model adapted to labelled images by the recipe's way."""
     spec = recipe.data.decode_spec
     model = task.build(classes)
     labels = {s.path: model.classes.index(str(s.label)) for s in support}
-    first = _features(model, support, spec)
+    first = shown_features(model, support, recipe, start.features)
     readable = [s for s in support if s.path in first.index]
     label_N = torch.tensor([labels[s.path] for s in readable])
     model.fit(torch.from_numpy(first.features_NVD[[first.index[s.path] for s in readable]]), label_N)
@@ -197,22 +209,19 @@ def adapt(
     require_closed_form(recipe, task, counts)
     loss = recipe.loss.build([counts[c] for c in range(len(classes))])
     trained, augment = _Trained(model), recipe.augment.build()
-    load = Kept(lambda s: _labelled(s, spec), lambda one: one.image.nbytes)
+    load = Kept(lambda s: labelled_image(s, spec), lambda one: one.image.nbytes)
 
     def make(place: int, item_seed: int) -> Example:
         shown = augment(load(readable[place]), seed=item_seed)
         return Example(model.preprocess(torch.from_numpy(shown.image)[None]), labels[readable[place].path])
 
-    def see(prepared_B3SS: Tensor) -> list[Tensor]:
-        return pooled(trained.backbone(prepared_B3SS))
-
     def losses_of(prepared: Tensor, parts: Sequence[Tensor], truths: list[int]) -> dict[str, Tensor]:
         return {"classes": loss(trained.head(parts), torch.tensor(truths, device=prepared.device))}
 
-    history = fit(trained, recipe, make, losses_of, count=len(readable), seed=seed, see=see)
+    history = fit(trained, recipe, make, losses_of, support=readable, seed=seed, read=pooled, memory=start.variants)
     model.config = task.model_copy(update={"backbone": model.backbone.config})
     if ends_in_closed_form(recipe.adapt, counts):
-        again = _features(model, readable, spec)
+        again = shown_features(model, readable, recipe, FeatureStore(None, ""))
         model.fit(torch.from_numpy(again.features_NVD[[again.index[s.path] for s in readable]]), label_N)
         if model.calibration:
             model.install(replace(model.calibration, caveat=_SEEN))
@@ -221,50 +230,6 @@ def adapt(
         model.head.bias_C.copy_(trained.head.bias.detach())
         model.head.temperature.fill_(1.0)
     return model.eval(), history, first.skipped
-
-
-def ends_in_closed_form(way: Adapt | Auto, counts: Mapping[Any, int]) -> bool:
-    """Whether the head is fitted again after training, given the number of labelled images of each class."""
-    return way.kind == "frozen" or (way.kind != "linear" and len(set(counts.values())) == 1)
-
-
-def require_closed_form(recipe: FinetuneRecipe, task: ClassifyConfig, counts: Mapping[Any, int]) -> None:
-    """Raises SettingsError where an unknown rate is asked for and a way keeps its trained head.
-
-    That head has seen every labelled image, so none of them can say how sure it is of a new one.
-    """
-    ways = recipe.adapt.ways if recipe.adapt.kind == "auto" else (recipe.adapt,)
-    trained = sorted({way.kind for way in ways if not ends_in_closed_form(way, counts)})
-    if task.unknown_rate is None or not trained:
-        return
-    same = len(set(counts.values())) == 1
-    advice = "take partial, lora, prompt or full"
-    if not same:
-        advice += " with few_shot.shots, so that every class has as many labelled images"
-    where = "adapt.ways" if recipe.adapt.kind == "auto" else "adapt.kind"
-    raise SettingsError(
-        f"{where}: {', '.join(trained)} keeps a trained head here, which task.unknown_rate cannot be calibrated for; "
-        f"{advice}, or adapt.kind=frozen, or leave unknown_rate out"
-    )
-
-
-def _features(model: ClassifyModel, samples: Sequence[Sample], spec: DecodeSpec) -> Extraction:
-    found = extract(
-        [s.path for s in samples],
-        model,
-        views=model.config.fit_views,
-        store=FeatureStore(None, ""),
-        decode_spec=spec,
-    )
-    lost = sorted(set(model.classes) - {str(s.label) for s in samples if s.path in found.index})
-    if lost:
-        raise DataError(f"no readable image is left of class(es) {', '.join(lost)}")
-    return found
-
-
-def _labelled(sample: Sample, spec: DecodeSpec) -> Labelled:
-    image = decode(sample.path, spec=spec)
-    return Labelled(image, None, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
 
 
 def _metrics(adapted: Sequence[Adapted]) -> dict[str, Any]:
@@ -299,7 +264,7 @@ def _report(run: Run, recipe: FinetuneRecipe, adapted: Sequence[Adapted]) -> Non
     if first.history.losses:
         lost = {one.path for one in first.skipped}
         shown = next(s for s in first.result.draw.support if s.path not in lost)
-        training_variants(page, recipe.augment, _labelled(shown, spec))
+        training_variants(page, recipe.augment, labelled_image(shown, spec))
     training_curves(page, first.history.losses, seconds=first.history.seconds)
     if len(adapted) > 1:
         rows = [

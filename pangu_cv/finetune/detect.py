@@ -158,7 +158,7 @@ def fit_boxes(
         found = [(boxes.to(device), label.to(device)) for boxes, label, _ in truths]
         return model.losses(dense, found, classes=class_loss)
 
-    history = fit(model, recipe, make, losses_of, count=len(support), seed=seed)
+    history = fit(model, recipe, make, losses_of, support=support, seed=seed)
     return model, history
 
 

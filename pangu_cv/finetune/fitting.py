@@ -5,6 +5,7 @@ Shapes: S pixels a side as the network sees an image.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -15,9 +16,10 @@ from pangu_cv.finetune.auto import Choice, Trial, choose
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.finetune.staying_near import Start
 from pangu_cv.finetune.training import History, Pool, TrainConfig, train
-from pangu_cv.models.adapt import learning, settle
+from pangu_cv.models.adapt import Adapt, Moving, learning, settle
 from pangu_cv.models.arithmetic import best_precision
-from pangu_cv.models.backbone import Backbone
+from pangu_cv.models.backbone import Backbone, BackboneFeatures
+from pangu_cv.models.cut import Cut
 
 Losses = dict[str, Tensor]
 _AUTO_SECONDS = 900.0
@@ -25,11 +27,16 @@ _AUTO_SECONDS = 900.0
 
 @dataclass(frozen=True)
 class Example:
-    """One variant: float32[1,3,S,S], what is true of it, and the backbone's grids where it is frozen."""
+    """One variant: float32[1,3,S,S], what is true of it, and what the frozen part of the backbone says of it."""
 
     prepared: Tensor
     truth: Any
-    grids: tuple[Tensor, ...] | None = None
+    kept: tuple[Tensor, ...] | None = None
+
+
+Read = Callable[[BackboneFeatures], Sequence[Tensor]]
+Memory = dict[int, dict[tuple[Path, int], Example]]
+"""Variants kept from one training to the next from the same start, by the block at which learning begins."""
 
 
 class Trained(Protocol):
@@ -64,57 +71,88 @@ def fit(
     make: Callable[[int, int], Example],
     losses_of: Callable[[Tensor, Sequence[Tensor], list[Any]], Losses],
     *,
-    count: int,
+    support: Sequence[Sample],
     seed: int,
-    see: Callable[[Tensor], Sequence[Tensor]] | None = None,
+    read: Read | None = None,
+    memory: Memory | None = None,
 ) -> History:
-    """Train ``model`` on ``count`` labelled images; ``make(place, seed)`` is a variant of one of them.
+    """Train ``model`` on labelled images; ``make(place, seed)`` is a variant of one of them.
 
-    ``losses_of(prepared, seen, truths)`` are the weighted losses of a batch; ``seen`` is what ``see`` says of the
-    images, by default the backbone's grids. The model ends in eval mode.
+    ``losses_of(prepared, seen, truths)`` are the weighted losses of a batch; ``seen`` is what ``read`` takes of the
+    backbone's features, by default the grids. ``memory`` is for further trainings from the same start. The model ends
+    in eval mode.
     """
     trained: Trained = model
     if recipe.adapt.kind == "auto":
         raise AssertionError("auto is resolved before training")
     config = recipe.train
     groups = recipe.adapt.prepare(trained.backbone)
-    start = Start(groups) if config.l2_sp or config.interpolate < 1 else None
+    held = recipe.adapt if isinstance(recipe.adapt, Moving) else Moving()
+    start = Start(groups) if held.l2_sp or held.interpolate < 1 else None
     trained.head.requires_grad_(True)
 
     def device() -> torch.device:
         return next(trained.head.parameters()).device
 
-    is_bf16 = _suits_bf16(trained.backbone, recipe.train)
+    parts = _parts(trained.backbone, recipe.adapt, read)
+    is_bf16 = _suits_bf16(trained.backbone, config)
 
-    def seen(prepared_B3SS: Tensor) -> tuple[Tensor, ...]:
-        with torch.autocast(prepared_B3SS.device.type, torch.bfloat16, enabled=is_bf16):
-            return tuple(part.float() for part in (see or trained.backbone.grids)(prepared_B3SS))
+    def arithmetic() -> torch.autocast:
+        return torch.autocast(device().type, torch.bfloat16, enabled=is_bf16)
 
-    def with_grids(place: int, item_seed: int) -> Example:
+    def keep(place: int, item_seed: int) -> Example:
         made = make(place, item_seed)
-        with torch.no_grad():
-            grids = seen(made.prepared.to(device()))
+        with torch.no_grad(), arithmetic():
+            kept = parts.shallow(made.prepared.to(device()))
         # Kept in half precision: a pool of hundreds of variants is most of the memory of a run.
-        return replace(made, prepared=made.prepared.half(), grids=tuple(grid.cpu().half() for grid in grids))
+        return replace(made, prepared=made.prepared.half(), kept=tuple(part.cpu().half() for part in kept))
 
     def losses(batch: list[Example]) -> Losses:
         prepared = torch.cat([one.prepared for one in batch]).to(device()).float()
-        if batch[0].grids is None:
-            grids: Sequence[Tensor] = seen(prepared)
-        else:
-            levels = zip(*(one.grids or () for one in batch), strict=True)
-            grids = [torch.cat(level).to(device()).float() for level in levels]
-        found = losses_of(prepared, grids, [one.truth for one in batch])
-        return found | {"l2_sp": config.l2_sp * start.penalty()} if start and config.l2_sp else found
+        kept = [torch.cat(part).to(device()).float() for part in zip(*(one.kept or () for one in batch), strict=True)]
+        with arithmetic():
+            seen = [part.float() for part in parts.deep(kept, prepared)]
+        found = losses_of(prepared, seen, [one.truth for one in batch])
+        return found | {"l2_sp": held.l2_sp * start.penalty()} if start and held.l2_sp else found
 
-    maker = make if groups else Pool(with_grids, count=count, size=recipe.train.pool)
+    blocks = recipe.adapt.blocks if recipe.adapt.kind == "partial" else 0
+    known = {} if memory is None else memory.setdefault(blocks, {})
+    maker = Pool(keep, [s.path for s in support], size=config.pool, kept=known) if parts.is_kept else make
     settled = recipe.adapt.settled if recipe.adapt.kind == "partial" else 0.0
-    history = train(model, groups, maker, losses, count=count, config=config, seed=seed, settled=settled)
-    if start and config.interpolate < 1:
-        start.interpolate(config.interpolate)
+    history = train(model, groups, maker, losses, count=len(support), config=config, seed=seed, settled=settled)
+    if start and held.interpolate < 1:
+        start.interpolate(held.interpolate)
     history.learning = learning(groups) + sum(p.numel() for p in trained.head.parameters())
     settle(trained.backbone)
     return history
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What is said once of a variant and kept, and what the head sees, made of it in every step."""
+
+    shallow: Callable[[Tensor], Sequence[Tensor]]
+    deep: Callable[[Sequence[Tensor], Tensor], Sequence[Tensor]]
+    is_kept: bool = True
+
+
+def _parts(backbone: Backbone, way: Adapt, read: Read | None) -> _Parts:
+    """A frozen backbone says all of it once, one whose last blocks learn what comes before them, others nothing."""
+
+    def whole(prepared_B3SS: Tensor) -> Sequence[Tensor]:
+        return read(backbone(prepared_B3SS)) if read else backbone.grids(prepared_B3SS)
+
+    if way.kind in ("frozen", "linear"):
+        return _Parts(whole, lambda kept, _: kept)
+    if way.kind != "partial" or not Cut.is_possible(backbone):
+        return _Parts(lambda _: (), lambda _, prepared: whole(prepared), is_kept=False)
+    cut = Cut(backbone, deep=way.blocks)
+
+    def deep(kept: Sequence[Tensor], prepared_B3SS: Tensor) -> Sequence[Tensor]:
+        features = cut.deep(kept, prepared_B3SS)
+        return read(features) if read else features.grids_BDhw
+
+    return _Parts(cut.shallow, deep)
 
 
 def _suits_bf16(backbone: Backbone, config: TrainConfig) -> bool:

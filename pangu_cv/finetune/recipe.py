@@ -10,7 +10,6 @@ from pydantic import Field
 from pangu_cv.data.config import DataConfig, dataset_title
 from pangu_cv.features import Skipped
 from pangu_cv.finetune.auto import Auto
-from pangu_cv.finetune.staying_near import MOVING
 from pangu_cv.finetune.training import TrainConfig
 from pangu_cv.models.adapt import Adapt, Frozen, Full, Linear, Lora, Partial, Prompt
 from pangu_cv.models.augment import AugmentConfig
@@ -58,9 +57,8 @@ class FinetuneRecipe(Settings):
     """anomaly with grow_from: images (names as in its bank) to take out of it."""
 
     def with_way(self, way: Adapt) -> "FinetuneRecipe":
-        """The same with another way of adapting; what holds a moving backbone near its start goes where none moves."""
-        free = {} if way.kind in MOVING else {"l2_sp": 0.0, "interpolate": 1.0}
-        return self.model_copy(update={"adapt": way, "train": self.train.model_copy(update=free)})
+        """The same with another way of adapting."""
+        return self.model_copy(update={"adapt": way})
 
 
 @dataclass(frozen=True)

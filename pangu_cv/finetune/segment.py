@@ -150,7 +150,7 @@ def fit_masks(
         share, counts = (torch.cat(parts).to(prepared.device) for parts in zip(*truths, strict=True))
         return model.losses(model.logits_from_grids(prepared, grids), share, counts)
 
-    return model, fit(model, recipe, make, losses_of, count=len(support), seed=seed)
+    return model, fit(model, recipe, make, losses_of, support=support, seed=seed)
 
 
 def labelled(sample: Sample, *, classes: int, spec: DecodeSpec) -> Labelled:

@@ -9,11 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from pangu_cv.errors import SettingsError
 from pangu_cv.models.adapt import Group
-
-MOVING = ("partial", "full")
-"""Ways of adapting in which pretrained weights move."""
 
 
 class Start:
@@ -31,13 +27,3 @@ class Start:
         """Leave the weights at ``share`` of the way from their start."""
         for parameter, start in self._pairs:
             parameter.copy_(torch.lerp(start.to(parameter.device), parameter, share))
-
-
-def require_start(*, way: str, l2_sp: float, interpolate: float) -> None:
-    """Raises SettingsError where a way of adapting has no pretrained weights that move."""
-    for name, is_set in (("l2_sp", l2_sp > 0), ("interpolate", interpolate < 1)):
-        if is_set and way not in (*MOVING, "auto"):
-            raise SettingsError(
-                f"train.{name}: with adapt.kind={way} no pretrained weight moves, so there is none to hold near its "
-                "start; leave it out, or take adapt.kind=partial or full"
-            )

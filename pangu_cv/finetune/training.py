@@ -9,8 +9,10 @@ import logging
 import math
 import time
 import warnings
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
 import numpy as np
@@ -49,10 +51,6 @@ class TrainConfig(Settings):
     """Largest norm of the gradient."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.98
     """The model kept is a moving mean of the weights with this memory; 0 keeps the last ones."""
-    l2_sp: Annotated[float, Field(ge=0)] = 0.0
-    """Strength of the pull of the backbone's weights towards their start (L2-SP), for adapt.kind partial and full."""
-    interpolate: Annotated[float, Field(gt=0, le=1)] = 1.0
-    """How far the backbone goes from its start to what was trained (WiSE-FT), for partial and full; 1: all the way."""
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     """End after so long, whatever ``steps`` says."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
@@ -60,7 +58,7 @@ class TrainConfig(Settings):
     workers: Annotated[int, Field(ge=0)] = 1
     """Processes that make variants of images, where the backbone learns."""
     pool: Positive = 300
-    """Variants kept in memory with their features where the backbone is frozen (1 to 3 MB each): it sees each once."""
+    """Variants kept in memory with what the frozen part of the backbone says of them (to 3 MB each), said once."""
 
 
 @dataclass
@@ -90,18 +88,28 @@ class Draws(Dataset[Item], Generic[Item]):
 
 
 class Pool(Generic[Item]):
-    """A fixed number of variants, each made once and kept: what a frozen backbone says of them does not change."""
+    """A fixed number of variants, each made once and kept: what a frozen backbone says of them does not change.
 
-    def __init__(self, make: Callable[[int, int], Item], *, count: int, size: int) -> None:
-        self.make, self.each = make, max(1, size // count)
-        self._kept: dict[tuple[int, int], Item] = {}
+    About ``size`` variants of the images at ``paths``. ``kept`` are those of an earlier training, by path and number.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int, int], Item],
+        paths: Sequence[Path],
+        *,
+        size: int,
+        kept: dict[tuple[Path, int], Item] | None = None,
+    ) -> None:
+        self.make, self.paths, self.each = make, paths, max(1, size // len(paths))
+        self._kept = {} if kept is None else kept
 
     def __call__(self, place: int, seed: int) -> Item:
         """One of the variants of a place."""
-        key = (place, seed % self.each)
-        if key not in self._kept:
-            self._kept[key] = self.make(place, key[1] * 7919 + place)
-        return self._kept[key]
+        path, number = self.paths[place], seed % self.each
+        if (path, number) not in self._kept:
+            self._kept[path, number] = self.make(place, number * 7919 + zlib.crc32(path.name.encode()))
+        return self._kept[path, number]
 
 
 def keys(count: int, *, batch: int, steps: int, seed: int) -> Iterator[list[tuple[int, int]]]:

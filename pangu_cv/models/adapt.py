@@ -51,15 +51,24 @@ class Linear(Settings):
         return []
 
 
-class Partial(Settings):
+class Moving(Settings):
+    """Pretrained weights learn, and may be held near their start."""
+
+    layer_decay: Scale = 0.75
+    """Factor of the learning rate from each block to the one before it."""
+    l2_sp: Annotated[float, Field(ge=0)] = 0.0
+    """Strength of the pull of the weights towards their start (L2-SP, arXiv 1802.01483)."""
+    interpolate: Scale = 1.0
+    """How far the weights are moved from their start to what was trained (WiSE-FT, 2109.01903); 1: all the way."""
+
+
+class Partial(Moving):
     """The last blocks learn."""
 
     kind: Literal["partial"] = "partial"
     """The way."""
     blocks: Positive = 4
     """How many of the last blocks (stages of a CNN)."""
-    layer_decay: Scale = 0.75
-    """Factor of the learning rate from each block to the one before it."""
     settled: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Dynamic freezing: a block whose relative gradient has sunk below this share of its highest stops learning, from
     the shallow end on; 0 never freezes. Our reading of Pangu's regulariser."""
@@ -70,13 +79,11 @@ class Partial(Settings):
         return _layered(depths(backbone)[-self.blocks :], self.layer_decay)
 
 
-class Full(Settings):
+class Full(Moving):
     """Everything learns, the shallow blocks slowly."""
 
     kind: Literal["full"] = "full"
     """The way."""
-    layer_decay: Scale = 0.75
-    """Factor of the learning rate from each block to the one before it."""
 
     def prepare(self, backbone: Backbone) -> list[Group]:
         """Mark what learns, and return it."""

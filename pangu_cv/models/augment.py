@@ -53,6 +53,8 @@ class AugmentConfig(Settings):
     """Chance of mild noise (deviation up to 5 % of white)."""
     paste: Share = 0.0
     """Chance that a labelled defect of another image is pasted in (boxes and masks)."""
+    variants: Annotated[int, Field(ge=0)] = 0
+    """classify: variants of each labelled image that a head in closed form is fitted to, beside the task's views."""
     keep: Share = 0.5
     """Least share of the labelled defect (pixels of a mask, number of boxes) that a crop must leave."""
 

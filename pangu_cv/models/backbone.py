@@ -95,7 +95,7 @@ class Backbone(nn.Module):
         """Shapes as ``BackboneFeatures`` says; a ViT's vector is the class token beside the mean of its patches."""
         images_BCHW = images_BCHW.contiguous(memory_format=torch.channels_last)
         final, grids = self.network.forward_intermediates(images_BCHW, indices=self.indices)
-        return BackboneFeatures(vector_BD=self._pooled(final), grids_BDhw=tuple(grids))
+        return BackboneFeatures(vector_BD=self.pooled(final), grids_BDhw=tuple(grids))
 
     def grids(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
         """The grids alone, without computing what lies beyond the deepest of them."""
@@ -115,7 +115,8 @@ class Backbone(nn.Module):
                 "a ViT takes multiples of its patch side"
             ) from None
 
-    def _pooled(self, final: Tensor) -> Tensor:
+    def pooled(self, final: Tensor) -> Tensor:
+        """float32[B,D] from the last depth: a ViT's normalised tokens [B,N,D], a CNN's grid [B,D,h,w]."""
         if final.ndim == 3:
             prefix = int(self.network.num_prefix_tokens)
             patches_mean = final[:, prefix:].mean(1)

@@ -1,13 +1,18 @@
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pangu_cv.deploy import export
 from pangu_cv.errors import SettingsError
+from pangu_cv.features import FeatureStore
 from pangu_cv.finetune import finetune
+from pangu_cv.finetune.closed_form import shown_features
 from pangu_cv.models.adapt import Partial, Prompt
 from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.models.cut import Cut
+from pangu_cv.tasks.classify import ClassifyConfig
 from pangu_cv.tasks.saved import load_model
 from pangu_runtime.images import list_images
 from tests.finetune.tiny import class_folders, recipe
@@ -98,3 +103,27 @@ def test_partial_takes_the_last_blocks_deepest_first() -> None:
     assert [group.scale for group in groups] == [1.0, 0.5]
     last = backbone.network.blocks[-1]
     assert groups[0].parameters[0] is next(last.parameters())
+
+
+def test_the_closed_form_is_fitted_to_views_and_variants(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = recipe("classify", class_folders(tmp_path / "data"), tmp_path / "run", *VIT, "augment.variants=6")
+    assert isinstance(made.task, ClassifyConfig)
+    samples = [s for s in made.data.read() if s.split == "train"]
+    model, store = made.task.build(("blue", "red")), FeatureStore(None, "")
+    found = shown_features(model, samples, made, store).features_NVD
+    assert found.shape[:2] == (len(samples), 4 + 6)
+    assert len(np.unique(found[0].round(4), axis=0)) == 10  # no two are alike
+    plain = made.model_copy(update={"augment": made.augment.model_copy(update={"variants": 0})})
+    assert np.array_equal(shown_features(model, samples, plain, store).features_NVD, found[:, :4])
+    monkeypatch.setattr(model, "embed", None)  # what the store holds is not worked out again
+    assert np.array_equal(shown_features(model, samples[1:], made, store).features_NVD, found[1:])
+
+
+def test_trials_share_what_the_frozen_blocks_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shallow, cuts = Cut.shallow, []
+    monkeypatch.setattr(Cut, "shallow", lambda cut, images: cuts.append(cut.at) or shallow(cut, images))
+    auto = "adapt={kind: auto, folds: 2, seconds: 60, ways: [{kind: partial, blocks: 1}]}"
+    more = ("train.steps=40", "train.pool=24")
+    result = finetune(recipe("classify", class_folders(tmp_path / "data"), tmp_path / "run", *QUICK, auto, *more))
+    assert [one["folds"] for one in result.metrics["draws"][0]["tried"]] == [2, 2]
+    assert len(cuts) <= 6 * (24 // 3)  # 6 images, at most as many variants of each as the smaller fold has room for

@@ -1,0 +1,99 @@
+"""What a classifier's closed form is fitted to: the task's views of every labelled image, and random variants of it.
+
+Variants are the cheapest teacher there is: the closed form on frozen features learns from them what a crop, another
+light or a turn do to an image of its class (``benchmarks/RESULTS.md`` shows what that brings).
+
+Shapes: N images, V views and variants, D features.
+"""
+
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from pangu_cv.data.sample import Sample
+from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.features import BATCH, Extraction, FeatureStore, extract
+from pangu_cv.finetune.auto import Auto
+from pangu_cv.finetune.recipe import FinetuneRecipe
+from pangu_cv.models.adapt import Adapt
+from pangu_cv.models.augment import Augment
+from pangu_cv.models.labelled import Labelled
+from pangu_cv.progress import bar
+from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
+from pangu_runtime.decode import DecodeSpec, decode
+
+
+def shown_features(
+    model: ClassifyModel, samples: Sequence[Sample], recipe: FinetuneRecipe, store: FeatureStore
+) -> Extraction:
+    """Features float32[N,V,D] of the readable images; ``store`` is of one state of the backbone.
+
+    Raises DataError where no image of a class can be read.
+    """
+    spec, count = recipe.data.decode_spec, recipe.augment.variants
+    paths = [s.path for s in samples]
+    seen = extract(paths, model, views=model.config.fit_views, store=store, decode_spec=spec)
+    lost = sorted(set(model.classes) - {str(s.label) for s in samples if s.path in seen.index})
+    if lost:
+        raise DataError(f"no readable image is left of class(es) {', '.join(lost)}")
+    if not count:
+        return seen
+    augment, readable = recipe.augment.build(), [s for s in samples if s.path in seen.index]
+    with bar("variants of the labelled images") as progress:
+        for done, sample in enumerate(readable, start=1):
+            keys = _keys(sample, count)
+            if not all(key in store for key in keys):
+                _embed_variants(model, labelled_image(sample, spec), augment, keys, store)
+            progress(done, len(readable))
+    variants = np.stack([np.stack([store[key] for key in _keys(s, count)]) for s in readable])
+    return Extraction(np.concatenate([seen.features_NVD, variants], 1), seen.index, seen.skipped, seen.embedded)
+
+
+def _keys(sample: Sample, count: int) -> list[str]:
+    return [f"{sample.path}:variant {number}" for number in range(count)]
+
+
+@torch.inference_mode()
+def _embed_variants(
+    model: ClassifyModel, shown: Labelled, augment: Augment, keys: Sequence[str], store: FeatureStore
+) -> None:
+    for first in range(0, len(keys), BATCH):
+        batch = keys[first : first + BATCH]
+        variants = [augment(shown, seed=zlib.crc32(Path(key).name.encode())).image for key in batch]
+        prepared = [model.prepare(torch.from_numpy(image)[None]) for image in variants]
+        for key, vector in zip(batch, model.embed(torch.cat(prepared), "identity").numpy(), strict=True):
+            store.put(key, vector.copy())
+
+
+def labelled_image(sample: Sample, spec: DecodeSpec) -> Labelled:
+    """The image without boxes or mask: its label is about all of it."""
+    return Labelled(decode(sample.path, spec=spec), None, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+
+
+def ends_in_closed_form(way: Adapt | Auto, counts: Mapping[Any, int]) -> bool:
+    """Whether the head is fitted again after training, given the number of labelled images of each class."""
+    return way.kind == "frozen" or (way.kind != "linear" and len(set(counts.values())) == 1)
+
+
+def require_closed_form(recipe: FinetuneRecipe, task: ClassifyConfig, counts: Mapping[Any, int]) -> None:
+    """Raises SettingsError where an unknown rate is asked for and a way keeps its trained head.
+
+    That head has seen every labelled image, so none of them can say how sure it is of a new one.
+    """
+    ways = recipe.adapt.ways if recipe.adapt.kind == "auto" else (recipe.adapt,)
+    trained = sorted({way.kind for way in ways if not ends_in_closed_form(way, counts)})
+    if task.unknown_rate is None or not trained:
+        return
+    same = len(set(counts.values())) == 1
+    advice = "take partial, lora, prompt or full"
+    if not same:
+        advice += " with few_shot.shots, so that every class has as many labelled images"
+    where = "adapt.ways" if recipe.adapt.kind == "auto" else "adapt.kind"
+    raise SettingsError(
+        f"{where}: {', '.join(trained)} keeps a trained head here, which task.unknown_rate cannot be calibrated for; "
+        f"{advice}, or adapt.kind=frozen, or leave unknown_rate out"
+    )
