@@ -4,6 +4,7 @@
 PYTHON ?= python3
 DATA ?=
 FULL ?=
+TESTS ?=
 
 # The lock holds hashes of wheels for Linux on x86_64. Elsewhere, and with LOCK=no, pip resolves pyproject.toml's bounds.
 LOCK ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),yes,no)
@@ -35,8 +36,8 @@ help:  ## list these targets
 demo: $(VENV)/.train  ## a few labels in, certified models and reports out, in runs/demo (DATA=folder for your own images)
 	$(BIN)/pangu-cv demo $(if $(DATA),--data '$(DATA)')
 
-test: $(VENV)/.dev  ## run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## run the tests on all cores (TESTS=path for some)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(TESTS)
 
 check: $(VENV)/.dev  ## check format, style, types and the direction of imports
 	$(BIN)/ruff format --check .

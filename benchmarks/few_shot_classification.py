@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks import subjects
 from pangu_cv import recipes
-from pangu_cv.finetune.classify_trained import adapt_draw
+from pangu_cv.finetune.classify_trained import Start, adapt_draw
 from pangu_cv.finetune.recipe import FinetuneRecipe
 
 BACKBONE = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
@@ -36,15 +36,17 @@ def measure(*, data: str, is_quick: bool, table: str, way: str, shots: int, draw
         "adapt": WAYS[way] or shipped.adapt.model_dump(mode="json"),
         "train": train.model_dump(mode="json"),
         "augment": augment.model_dump(mode="json"),
+        "cache": False,
     }
     recipe = FinetuneRecipe.parse(tree, origin="benchmark")
     task = subjects.classify_task(recipe)
     _, chosen = subjects.classify_draws(recipe, shots=shots, seeds=range(2 if is_quick else draws), is_quick=is_quick)
     classes = tuple(sorted({str(s.label) for s in chosen[0].support}))
     found: dict[str, list[Any]] = {"accuracy": [], "fit_seconds": [], "learning": [], "saved": [], "taken": []}
+    untouched = Start.of(recipe, task, classes)
     for draw in chosen:
         start = time.perf_counter()
-        adapted = adapt_draw(task, recipe, classes, draw)
+        adapted = adapt_draw(task, recipe, classes, draw, untouched)
         found["accuracy"].append(adapted.result.outcome.balanced_accuracy)
         found["fit_seconds"].append(time.perf_counter() - start - adapted.measuring_seconds)
         found["learning"].append(adapted.history.learning)

@@ -14,7 +14,7 @@ from benchmarks.few_shot_classification import BACKBONE
 from benchmarks.latency import spread
 from pangu_cv.data.sample import Sample
 from pangu_cv.finetune.classify import Draw
-from pangu_cv.finetune.classify_trained import adapt_draw
+from pangu_cv.finetune.classify_trained import Start, adapt_draw
 from pangu_cv.finetune.recipe import FinetuneRecipe
 
 TABLES = ("xsdd", "neu_det")
@@ -53,7 +53,8 @@ def measure(*, data: str, is_quick: bool, arm: str, seed: int) -> dict[str, Any]
     ]
     measured = tuple(spread(test, 40)) if is_quick else test
     draw = Draw(seed, tuple(support), measured)
-    outcome = adapt_draw(subjects.classify_task(recipe), recipe, tuple(sorted(counts)), draw).result.outcome
+    task, classes = subjects.classify_task(recipe), tuple(sorted(counts))
+    outcome = adapt_draw(task, recipe, classes, draw, Start.of(recipe, task, classes)).result.outcome
     recall = {name: float(value) for name, value in zip(outcome.classes, outcome.recall_per_class_C, strict=True)}
     return {"arm": arm, "seed": seed, "images": counts, "recall": recall, "balanced": outcome.balanced_accuracy}
 

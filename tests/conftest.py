@@ -22,6 +22,10 @@ def pytest_configure(config: pytest.Config) -> None:
     config.add_cleanup(lambda: shutil.rmtree(scratch, ignore_errors=True))
     for name in ("PANGU_CV_CACHE", "XDG_CACHE_HOME", "HF_HOME", "MPLCONFIGDIR"):
         os.environ[name] = str(Path(scratch) / name.lower())
+    if hasattr(config, "workerinput"):
+        os.environ["OMP_NUM_THREADS"] = "1"  # one process a core
+    else:
+        os.environ["PANGU_CV_TESTS_MADE"] = str(Path(scratch) / "made")  # runs that all processes share
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
     for name in ("PANGU_CV_WEIGHTS", "HF_HUB_CACHE"):  # a developer's own weights must not decide a test

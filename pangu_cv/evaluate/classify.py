@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import DataError, ImageError
-from pangu_cv.evaluate.decider import Decider, Evaluated, read_images
-from pangu_cv.features import Progress, Skipped
+from pangu_cv.errors import DataError
+from pangu_cv.evaluate.decider import Decider, Evaluated, Outputs, decide_all
+from pangu_cv.features import Progress
 from pangu_cv.metrics import ClassificationOutcome
 from pangu_cv.metrics.unknown import UNKNOWN, UnknownOutcome
 from pangu_runtime.decode import DecodeSpec
@@ -37,24 +37,21 @@ def evaluate_classify(
             f"the model does not know the class(es) {', '.join(strange)}; it knows: {', '.join(classes)}. "
             "With task.unknown_rate it would be measured by how many of them it recognises as unknown"
         )
-    kept, skipped = [], []
-    outputs = []
-    for done, (sample, image) in enumerate(read_images(samples, decode_spec), start=1):
-        if isinstance(image, ImageError):
-            skipped.append(Skipped(sample.path, image.reason, str(image)))
-        else:
-            out = decider.run(image[None])
-            kept.append(sample)
-            outputs.append((out["scores"][0], int(out["label"][0]), float(out["threshold_applied"][0])))
-        if progress:
-            progress(done, len(samples))
-    if not kept:
-        raise DataError("none of the images to evaluate on can be read")
-    scores, answers, thresholds = zip(*outputs, strict=True)
+
+    def keep(_: Sample, __: Any, out: Outputs) -> tuple[NDArray[np.float32], int, float]:
+        return out["scores"][0], int(out["label"][0]), float(out["threshold_applied"][0])
+
+    decided = decide_all(decider, samples, keep, spec=decode_spec, progress=progress)
+    scores, answers, thresholds = zip(*decided.rows, strict=True)
     outcome = classification_outcome(
-        kept, np.stack(scores), np.array(answers), classes=classes, threshold=thresholds[0], unknown_rate=unknown_rate
+        decided.samples,
+        np.stack(scores),
+        np.array(answers),
+        classes=classes,
+        threshold=thresholds[0],
+        unknown_rate=unknown_rate,
     )
-    return Evaluated(outcome, tuple(skipped))
+    return Evaluated(outcome, decided.skipped)
 
 
 def classification_outcome(

@@ -1,6 +1,6 @@
 """Anything that decides, and what every evaluation shares: reading images, loading what a report shows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -13,7 +13,7 @@ from pangu_cv.data.masks import read_class_mask, read_mask
 from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError
-from pangu_cv.features import Skipped, read_ahead
+from pangu_cv.features import Progress, Skipped, read_ahead
 from pangu_cv.tasks import TaskModel, tiling_of
 from pangu_runtime.bundle import CONTRACT
 from pangu_runtime.decode import DecodeSpec, decode
@@ -21,6 +21,7 @@ from pangu_runtime.tiles import run_tiled
 
 Outputs = dict[str, NDArray[Any]]
 Outcome = TypeVar("Outcome")
+Row = TypeVar("Row")
 
 
 class Decider(Protocol):
@@ -97,13 +98,49 @@ def class_mask(sample: Sample, shape: tuple[int, ...], *, classes: int) -> NDArr
     return mask
 
 
-def read_images(samples: Sequence[Sample], spec: DecodeSpec) -> Any:
-    """Pairs of a sample and its pixels, or the ``ImageError`` where there are none."""
+@dataclass(frozen=True)
+class Decided(Generic[Row]):
+    """The images that could be read, what was kept of each decision, and the others."""
 
-    def read(path: Path) -> NDArray[np.uint8]:
-        return decode(path, spec=spec)
+    samples: tuple[Sample, ...]
+    rows: tuple[Row, ...]
+    skipped: tuple[Skipped, ...]
 
-    return zip(samples, read_ahead([s.path for s in samples], read), strict=True)
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Of the images that could be read."""
+        return tuple(str(s.path) for s in self.samples)
+
+
+def decide_all(
+    decider: Decider,
+    samples: Sequence[Sample],
+    keep: Callable[[Sample, NDArray[np.uint8], Outputs], Row],
+    *,
+    spec: DecodeSpec,
+    needs: str = "",
+    progress: Progress | None = None,
+) -> Decided[Row]:
+    """Decide image after image; ``keep(sample, image, outputs)`` is all that stays in memory.
+
+    An ImageError, of the image or in ``keep`` of its mask, leaves the sample out. Raises DataError where nothing is
+    left; ``needs`` (" and has a mask") completes the sentence.
+    """
+    kept: list[tuple[Sample, Row]] = []
+    skipped = []
+    images = read_ahead([s.path for s in samples], lambda path: decode(path, spec=spec))
+    for done, (sample, image) in enumerate(zip(samples, images, strict=True), start=1):
+        try:
+            if isinstance(image, ImageError):
+                raise image
+            kept.append((sample, keep(sample, image, decider.run(image[None]))))
+        except ImageError as error:
+            skipped.append(Skipped(sample.path, error.reason, str(error)))
+        if progress:
+            progress(done, len(samples))
+    if not kept:
+        raise DataError(f"none of the images to evaluate on can be read{needs}")
+    return Decided(tuple(s for s, _ in kept), tuple(row for _, row in kept), tuple(skipped))
 
 
 class Loaders:

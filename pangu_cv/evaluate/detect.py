@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import DataError, ImageError
-from pangu_cv.evaluate.decider import Decider, Evaluated, Outputs, read_images
-from pangu_cv.features import Progress, Skipped
+from pangu_cv.errors import DataError
+from pangu_cv.evaluate.decider import Decider, Evaluated, Outputs, decide_all
+from pangu_cv.features import Progress
 from pangu_cv.metrics.detection import DetectionOutcome, Found
 from pangu_runtime.decode import DecodeSpec
 
@@ -28,24 +29,15 @@ def evaluate_detect(
     unknown = sorted({box.label for s in boxed for box in s.boxes or ()} - set(classes))
     if unknown:
         raise DataError(f"the model does not know the class(es) {', '.join(unknown)}; it knows: {', '.join(classes)}")
-    kept, sizes, found, skipped, threshold = [], [], [], [], 0.0
-    for done, (sample, image) in enumerate(read_images(boxed, decode_spec), start=1):
-        if isinstance(image, ImageError):
-            skipped.append(Skipped(sample.path, image.reason, str(image)))
-        else:
-            outputs = decider.run(image[None])
-            threshold = float(outputs["threshold_applied"][0])
-            kept.append(sample)
-            sizes.append((image.shape[1], image.shape[0]))
-            found.append(found_boxes(outputs))
-        if progress:
-            progress(done, len(boxed))
-    if not kept:
-        raise DataError("none of the images to evaluate on can be read and has boxes")
-    truth = tuple(true_boxes(sample, classes) for sample in kept)
-    paths = tuple(str(sample.path) for sample in kept)
-    outcome = DetectionOutcome(tuple(classes), paths, tuple(sizes), tuple(found), truth, threshold)
-    return Evaluated(outcome, tuple(skipped))
+
+    def keep(_: Sample, image: NDArray[np.uint8], out: Outputs) -> tuple[tuple[int, int], Found, float]:
+        return (image.shape[1], image.shape[0]), found_boxes(out), float(out["threshold_applied"][0])
+
+    decided = decide_all(decider, boxed, keep, spec=decode_spec, needs=" and has boxes", progress=progress)
+    sizes, found, thresholds = zip(*decided.rows, strict=True)
+    truth = tuple(true_boxes(sample, classes) for sample in decided.samples)
+    outcome = DetectionOutcome(tuple(classes), decided.paths, sizes, found, truth, thresholds[0])
+    return Evaluated(outcome, decided.skipped)
 
 
 def found_boxes(outputs: Outputs) -> Found:

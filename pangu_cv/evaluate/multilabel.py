@@ -1,14 +1,15 @@
 """A tagger on a dataset."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import DataError, ImageError
-from pangu_cv.evaluate.decider import Decider, Evaluated, read_images
-from pangu_cv.features import Progress, Skipped
+from pangu_cv.errors import DataError
+from pangu_cv.evaluate.decider import Decider, Evaluated, Outputs, decide_all
+from pangu_cv.features import Progress
 from pangu_cv.metrics.multilabel import MultilabelOutcome
 from pangu_runtime.decode import DecodeSpec
 
@@ -26,29 +27,17 @@ def evaluate_multilabel(
     Raises DataError for a class the model does not know.
     """
     require_known(shown, classes)
-    kept, skipped, scores, present, threshold = [], [], [], [], 0.0
-    for done, (sample, image) in enumerate(read_images(tuple(shown), decode_spec), start=1):
-        if isinstance(image, ImageError):
-            skipped.append(Skipped(sample.path, image.reason, str(image)))
-        else:
-            outputs = decider.run(image[None])
-            kept.append(sample)
-            scores.append(outputs["scores"][0])
-            present.append(outputs["is_present"][0])
-            threshold = float(outputs["threshold_applied"][0])
-        if progress:
-            progress(done, len(shown))
-    if not kept:
-        raise DataError("none of the images to evaluate on can be read and has labels")
+
+    def keep(_: Sample, __: Any, out: Outputs) -> tuple[NDArray[np.float32], NDArray[np.bool_], float]:
+        return out["scores"][0], out["is_present"][0], float(out["threshold_applied"][0])
+
+    decided = decide_all(decider, tuple(shown), keep, spec=decode_spec, needs=" and has labels", progress=progress)
+    scores, present, thresholds = zip(*decided.rows, strict=True)
+    truth = truth_of([shown[s] for s in decided.samples], classes)
     outcome = MultilabelOutcome(
-        tuple(classes),
-        tuple(str(s.path) for s in kept),
-        np.stack(scores),
-        np.stack(present),
-        truth_of([shown[s] for s in kept], classes),
-        threshold,
+        tuple(classes), decided.paths, np.stack(scores), np.stack(present), truth, thresholds[0]
     )
-    return Evaluated(outcome, tuple(skipped))
+    return Evaluated(outcome, decided.skipped)
 
 
 def require_known(shown: Mapping[Sample, frozenset[str]], classes: Sequence[str]) -> None:

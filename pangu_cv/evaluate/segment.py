@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import DataError, ImageError
-from pangu_cv.evaluate.decider import Decider, Evaluated, class_mask, is_masked, read_images
-from pangu_cv.features import Progress, Skipped
+from pangu_cv.evaluate.decider import Decider, Evaluated, Outputs, class_mask, decide_all, is_masked
+from pangu_cv.features import Progress
 from pangu_cv.metrics.segmentation import SegmentationOutcome, confusion
 from pangu_runtime.decode import DecodeSpec
 
@@ -22,23 +22,13 @@ def evaluate_segment(
 ) -> Evaluated[SegmentationOutcome]:
     """Decide every image that has a mask, or is normal, and compare pixel by pixel; one image at a time."""
     masked = [sample for sample in samples if is_masked(sample)]
-    paths, found, confidences, skipped = [], [], [], []
-    for done, (sample, image) in enumerate(read_images(masked, decode_spec), start=1):
-        try:
-            if isinstance(image, ImageError):
-                raise image
-            truth = class_mask(sample, image.shape[:2], classes=len(classes))
-        except ImageError as error:
-            skipped.append(Skipped(sample.path, error.reason, str(error)))
-        else:
-            outputs = decider.run(image[None])
-            mask, confidence = outputs["mask"][0], outputs["confidence"][0]
-            paths.append(str(sample.path))
-            found.append(confusion(truth, mask, classes=len(classes)))
-            confidences.append(float(confidence[mask > 0].max(initial=0)))
-        if progress:
-            progress(done, len(masked))
-    if not paths:
-        raise DataError("none of the images to evaluate on can be read and has a mask")
-    outcome = SegmentationOutcome(tuple(classes), tuple(paths), np.stack(found), np.array(confidences))
-    return Evaluated(outcome, tuple(skipped))
+
+    def keep(sample: Sample, image: NDArray[np.uint8], out: Outputs) -> tuple[NDArray[np.int64], float]:
+        truth, mask = class_mask(sample, image.shape[:2], classes=len(classes)), out["mask"][0]
+        surest = float(out["confidence"][0][mask > 0].max(initial=0))
+        return confusion(truth, mask, classes=len(classes)), surest
+
+    decided = decide_all(decider, masked, keep, spec=decode_spec, needs=" and has a mask", progress=progress)
+    found, confidences = zip(*decided.rows, strict=True)
+    outcome = SegmentationOutcome(tuple(classes), decided.paths, np.stack(found), np.array(confidences))
+    return Evaluated(outcome, decided.skipped)

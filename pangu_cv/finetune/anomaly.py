@@ -17,7 +17,7 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import Evaluated, Loaders, TorchDecider, evaluate_anomaly
 from pangu_cv.features import Progress, Skipped, content_digest, digest, read_ahead
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks, skipped_json
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
 from pangu_cv.metrics import AnomalyOutcome
 from pangu_cv.models import checkpoint
 from pangu_cv.models.checkpoint import Checkpoint
@@ -28,7 +28,7 @@ from pangu_cv.report.skipped import add_skipped
 from pangu_cv.runs import Run
 from pangu_cv.tasks.anomaly import NORMAL, AnomalyConfig, AnomalyModel
 from pangu_cv.tasks.normality import Normality
-from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, load_model, parent_of, save_model
+from pangu_cv.tasks.saved import SavedModel, load_model, parent_of, save_model
 from pangu_runtime.decode import DecodeSpec, decode
 
 SAVE_EVERY = 100  # images between saves of a growing bank
@@ -64,12 +64,7 @@ def finetune_anomaly(recipe: FinetuneRecipe, task: AnomalyConfig) -> FinetuneRes
     for name in recipe.forget:
         start.normality.forget(name)
     learned = learn(start.model, start.normality, normals, decode_spec=spec, partial=run.folder / "partial")
-    provenance = Provenance(
-        decode=spec,
-        recipe_hash=digest(recipe.model_dump(mode="json")),
-        data_hash=data_hash([s.path for s in split.normals], dataset.root),
-        data_licence=recipe.data.licence,
-    )
+    provenance = provenance_of(recipe, split.normals, dataset.root)
     save_model(SavedModel(learned.model, provenance, parent, learned.normality), run.model)
     evaluated = _measure(learned.model, split.test, spec) if split.test else None
     metrics = _metrics(learned, evaluated) | remarks(learned.model.backbone.source, recipe.data, dataset.notes)

@@ -36,8 +36,8 @@ class Auto(Settings):
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     """Parts the labelled images are cut into; a class with fewer images is cut into as many as it has."""
     seconds: Annotated[float, Field(gt=0)] | None = None
-    """For the trials; the way that is chosen is trained after that. null is 40 for classify, where a way that would not
-    do with a fold's share of them is given up; 900 for detect and segment, where every trial gets an equal share."""
+    """For the trials; the way that is chosen is trained after that. null is 24 for classify, where a way that does
+    not get through a fifth of its steps in a fold's share of them is given up; 900 for detect and segment."""
 
 
 @dataclass

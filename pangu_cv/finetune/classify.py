@@ -13,8 +13,8 @@ from pangu_cv.data.readers import require_same_classes
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import classification_outcome
-from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, digest, extract
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks, skipped_json
+from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
 from pangu_cv.metrics import ClassificationOutcome
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.progress import bar
@@ -23,7 +23,7 @@ from pangu_cv.report.page import Page
 from pangu_cv.report.skipped import add_skipped
 from pangu_cv.runs import Run
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
-from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
+from pangu_cv.tasks.saved import SavedModel, parent_of, save_model
 from pangu_runtime.bundle import UNKNOWN
 from pangu_runtime.decode import decode
 
@@ -55,13 +55,7 @@ def finetune_classify(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneR
     model = task.build(classes_of(recipe, task, draws))
     run = Run.start(recipe.output, name="classify", recipe=recipe)
     results, skipped = fit_draws(model, draws, recipe)
-    support = [s.path for s in draws[0].support]
-    provenance = Provenance(
-        decode=recipe.data.decode_spec,
-        recipe_hash=digest(recipe.model_dump(mode="json")),
-        data_hash=data_hash(support, dataset.root),
-        data_licence=recipe.data.licence,
-    )
+    provenance = provenance_of(recipe, draws[0].support, dataset.root)
     save_model(SavedModel(model, provenance, parent_of(model)), run.model)
     metrics = _metrics(results, skipped) | stated(model) | remarks(model.backbone.source, recipe.data, dataset.notes)
     run.write_metrics(metrics)

@@ -8,6 +8,7 @@ them.
 Shapes: B images, D features, C classes, S pixels a side.
 """
 
+import copy
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,14 +22,14 @@ from torch import Tensor, nn
 from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import SettingsError
-from pangu_cv.features import FeatureStore, Skipped, digest, extract
+from pangu_cv.features import FeatureStore, Skipped, cache_folder, extract
 from pangu_cv.finetune.auto import Choice, OutOfTimeError, Trial, choose, tried_ways
 from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, stated
 from pangu_cv.finetune.closed_form import ends_in_closed_form, labelled_image, require_closed_form, shown_features
 from pangu_cv.finetune.draws import Kept, is_readable
 from pangu_cv.finetune.fitted import training_figures
 from pangu_cv.finetune.fitting import Example, Memory, fit
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks, skipped_json
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
 from pangu_cv.finetune.training import History
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
@@ -40,7 +41,7 @@ from pangu_cv.report.training import training_curves
 from pangu_cv.report.variants import training_variants
 from pangu_cv.runs import Run
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
-from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
+from pangu_cv.tasks.saved import SavedModel, parent_of, save_model
 from pangu_cv.tasks.viewed import pooled
 from pangu_runtime.decode import decode
 
@@ -64,10 +65,17 @@ class Adapted:
 
 @dataclass(frozen=True)
 class Start:
-    """What all trainings on one draw's images share: features and variants from the backbone as it was."""
+    """The unfitted model, and what its backbone says: of images in general, and of variants of one draw's images."""
 
-    features: FeatureStore = field(default_factory=lambda: FeatureStore(None, ""))
+    model: ClassifyModel
+    features: FeatureStore
     variants: Memory = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, recipe: FinetuneRecipe, task: ClassifyConfig, classes: Sequence[str]) -> "Start":
+        """With what earlier runs have left on disk, where the recipe allows."""
+        model = task.build(classes)
+        return cls(model, FeatureStore(cache_folder() if recipe.cache else None, model.fingerprint))
 
 
 class _Head(nn.Module):
@@ -82,9 +90,7 @@ class _Head(nn.Module):
 
     def forward(self, parts: Sequence[Tensor]) -> Tensor:
         """Logits from the groups of features."""
-        features = torch.cat(list(parts), 1)
-        unit = self.fixed._unit((features - self.fixed.mean_D) / self.fixed.scale_D)
-        return unit @ self.weight.T + self.bias
+        return self.fixed.normalised(torch.cat(list(parts), 1)) @ self.weight.T + self.bias
 
 
 class _Trained(nn.Module):
@@ -111,16 +117,11 @@ def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> F
     require_closed_form(recipe, task, Counter(str(s.label) for s in draws[0].support))
     run = Run.start(recipe.output, name="classify", recipe=recipe)
     adapted: list[Adapted] = []
+    start = Start.of(recipe, task, classes)
     for draw in draws:
-        adapted.append(adapt_draw(task, recipe, classes, draw))
+        adapted.append(adapt_draw(task, recipe, classes, draw, start))
         if len(adapted) == 1:
-            support = [s.path for s in draw.support]
-            provenance = Provenance(
-                decode=recipe.data.decode_spec,
-                recipe_hash=digest(recipe.model_dump(mode="json")),
-                data_hash=data_hash(support, dataset.root),
-                data_licence=recipe.data.licence,
-            )
+            provenance = provenance_of(recipe, draw.support, dataset.root)
             save_model(SavedModel(adapted[0].model, provenance, parent_of(adapted[0].model)), run.model)
     metrics = _metrics(adapted) | remarks(adapted[0].model.backbone.source, recipe.data, dataset.notes)
     metrics |= stated(adapted[0].model)
@@ -129,9 +130,11 @@ def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> F
     return FinetuneResult(run.folder, run.model, run.report, metrics)
 
 
-def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], draw: Draw) -> Adapted:
+def adapt_draw(
+    task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], draw: Draw, start: Start
+) -> Adapted:
     """Adapt to a draw, fit the head, measure on the draw's test images."""
-    choice, start = None, Start()
+    choice, start = None, replace(start, variants={})
     if recipe.adapt.kind == "auto":
         seconds = recipe.adapt.seconds or _AUTO_SECONDS
         share = seconds / recipe.adapt.folds
@@ -149,7 +152,7 @@ def adapt_draw(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[s
             paths,
             model,
             views=task.decision_views,
-            store=FeatureStore(None, ""),
+            store=start.features if recipe.adapt.kind in ("frozen", "linear") else FeatureStore(None, ""),
             decode_spec=spec,
             progress=progress,
         )
@@ -197,7 +200,8 @@ def adapt(
 ) -> tuple[ClassifyModel, History, tuple[Skipped, ...]]:
     """A model adapted to labelled images by the recipe's way."""
     spec = recipe.data.decode_spec
-    model = task.build(classes)
+    model = copy.deepcopy(start.model)
+    model.config = task
     labels = {s.path: model.classes.index(str(s.label)) for s in support}
     first = shown_features(model, support, recipe, start.features)
     readable = [s for s in support if s.path in first.index]

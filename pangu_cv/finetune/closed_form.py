@@ -8,7 +8,6 @@ Shapes: N images, V views and variants, D features.
 
 import zlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, SettingsError
-from pangu_cv.features import BATCH, Extraction, FeatureStore, extract
+from pangu_cv.features import BATCH, Extraction, FeatureStore, content_digest, digest, extract
 from pangu_cv.finetune.auto import Auto
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.models.adapt import Adapt
@@ -42,19 +41,19 @@ def shown_features(
         raise DataError(f"no readable image is left of class(es) {', '.join(lost)}")
     if not count:
         return seen
-    augment, readable = recipe.augment.build(), [s for s in samples if s.path in seen.index]
+    augment, rows = recipe.augment.build(), []
+    policy = digest(spec.to_json(), recipe.augment.model_dump(exclude={"variants"}))
+    readable = [s for s in samples if s.path in seen.index]
     with bar("variants of the labelled images") as progress:
         for done, sample in enumerate(readable, start=1):
-            keys = _keys(sample, count)
+            keys = [f"{content_digest(sample.path)}:{policy}:variant {number}" for number in range(count)]
             if not all(key in store for key in keys):
                 _embed_variants(model, labelled_image(sample, spec), augment, keys, store)
+            rows.append(np.stack([store[key] for key in keys]))
             progress(done, len(readable))
-    variants = np.stack([np.stack([store[key] for key in _keys(s, count)]) for s in readable])
-    return Extraction(np.concatenate([seen.features_NVD, variants], 1), seen.index, seen.skipped, seen.embedded)
-
-
-def _keys(sample: Sample, count: int) -> list[str]:
-    return [f"{sample.path}:variant {number}" for number in range(count)]
+    store.flush()
+    both = np.concatenate([seen.features_NVD, np.stack(rows)], 1)
+    return Extraction(both, seen.index, seen.skipped, seen.embedded)
 
 
 @torch.inference_mode()
@@ -63,7 +62,7 @@ def _embed_variants(
 ) -> None:
     for first in range(0, len(keys), BATCH):
         batch = keys[first : first + BATCH]
-        variants = [augment(shown, seed=zlib.crc32(Path(key).name.encode())).image for key in batch]
+        variants = [augment(shown, seed=zlib.crc32(key.encode())).image for key in batch]
         prepared = [model.prepare(torch.from_numpy(image)[None]) for image in variants]
         for key, vector in zip(batch, model.embed(torch.cat(prepared), "identity").numpy(), strict=True):
             store.put(key, vector.copy())

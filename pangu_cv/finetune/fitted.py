@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from pangu_cv.data.sample import Dataset, Sample
-from pangu_cv.features import Skipped, digest
+from pangu_cv.features import Skipped
 from pangu_cv.finetune.auto import Choice
-from pangu_cv.finetune.recipe import FinetuneRecipe, skipped_json
+from pangu_cv.finetune.recipe import FinetuneRecipe, provenance_of, skipped_json
 from pangu_cv.finetune.training import History
 from pangu_cv.models.labelled import Labelled
 from pangu_cv.report.page import Page
@@ -15,7 +15,7 @@ from pangu_cv.report.skipped import add_skipped
 from pangu_cv.report.training import training_curves
 from pangu_cv.report.variants import training_variants
 from pangu_cv.runs import Run
-from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, parent_of, save_model
+from pangu_cv.tasks.saved import SavedModel, parent_of, save_model
 
 Outcome = TypeVar("Outcome")
 
@@ -37,12 +37,7 @@ class Fitted(Generic[Outcome]):
 
 def save_first(fitted: Fitted[Any], recipe: FinetuneRecipe, dataset: Dataset, run: Run) -> None:
     """Write the run's model."""
-    provenance = Provenance(
-        decode=recipe.data.decode_spec,
-        recipe_hash=digest(recipe.model_dump(mode="json")),
-        data_hash=data_hash([s.path for s in fitted.support], dataset.root),
-        data_licence=recipe.data.licence,
-    )
+    provenance = provenance_of(recipe, fitted.support, dataset.root)
     save_model(SavedModel(fitted.model, provenance, parent_of(fitted.model)), run.model)
 
 

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from pangu_cv.data.config import DataConfig, dataset_title
-from pangu_cv.features import Skipped
+from pangu_cv.data.sample import Sample
+from pangu_cv.features import Skipped, digest
 from pangu_cv.finetune.auto import Auto
 from pangu_cv.finetune.training import TrainConfig
 from pangu_cv.models.adapt import Adapt, Frozen, Full, Linear, Lora, Partial, Prompt
@@ -17,6 +18,7 @@ from pangu_cv.models.class_losses import ClassLoss, LogitAdjusted
 from pangu_cv.models.weights import WeightsFile
 from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks import TaskConfig
+from pangu_cv.tasks.saved import Provenance, data_hash
 
 AdaptOrAuto = Annotated[Frozen | Linear | Partial | Full | Lora | Prompt | Auto, Field(discriminator="kind")]
 
@@ -69,6 +71,16 @@ class FinetuneResult:
     model: Path
     report: Path
     metrics: dict[str, Any]
+
+
+def provenance_of(recipe: FinetuneRecipe, labelled: Sequence[Sample], root: Path) -> Provenance:
+    """What a model made by the recipe from these images of the dataset at ``root`` says of where it comes from."""
+    return Provenance(
+        decode=recipe.data.decode_spec,
+        recipe_hash=digest(recipe.model_dump(mode="json")),
+        data_hash=data_hash([s.path for s in labelled], root),
+        data_licence=recipe.data.licence,
+    )
 
 
 def skipped_json(skipped: tuple[Skipped, ...]) -> list[dict[str, str]]:

@@ -43,8 +43,11 @@ class RidgeMap(nn.Module):
 
     def mapped(self, features_BVD: Tensor) -> Tensor:
         """Outputs float32[B,C], about 0 where a target was 0 and about 1 where it was 1."""
-        unit_BVD = self._unit((features_BVD - self.mean_D) / self.scale_D)
-        return unit_BVD.mean(1) @ self.weight_CD.T + self.bias_C
+        return self.normalised(features_BVD).mean(1) @ self.weight_CD.T + self.bias_C
+
+    def normalised(self, features: Tensor) -> Tensor:
+        """What is mapped linearly: standardised, each group of unit length; [...,D]."""
+        return self._unit((features - self.mean_D) / self.scale_D)
 
     def _unit(self, standard: Tensor) -> Tensor:
         parts = [nn.functional.normalize(part, dim=-1) for part in torch.split(standard, self.groups, dim=-1)]

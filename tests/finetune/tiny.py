@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 from PIL import Image
 
 from pangu_cv import recipes
@@ -146,29 +147,36 @@ def recipe(kind: str, data: Path, output: Path, *overrides: str) -> FinetuneReci
 @cache
 def made(kind: str) -> Made:
     """A run of a task (``unknown``: a classifier that may answer so) and its bundle; copy what a test changes."""
-    root = Path(os.environ["PANGU_CV_CACHE"]).parent / "made" / kind
-    torch.manual_seed(0)
-    if kind == "classify":
-        data = class_folders(root / "data", train=6, test=4)
-        result = finetune(recipe(kind, data, root / "run", "few_shot.shots=4"))
-    elif kind == "unknown":
-        data = class_folders(root / "data", train=12, test=4)
-        for number in range(4):
-            save(data / "test" / "white" / f"{number}.png", picture((250, 250, 250), 7000 + number))
-        result = finetune(recipe("classify", data, root / "run", "few_shot.shots=10", "task.unknown_rate=0.2"))
-    elif kind == "multilabel":
-        data = tagged(root / "data" / "test").parent
-        result = finetune(recipe(kind, data / "test", root / "run", "few_shot.shots=2"))
-    elif kind in ("segment", "detect"):
-        data = (masked if kind == "segment" else boxed)(root / "data")
-        result = finetune(recipe(kind, data, root / "run", *QUICK))
-        images = list_images(data / ("images" if kind == "segment" else "JPEGImages"))
-        return Made(result.folder, export(result.model, root / "bundle", images).bundle, data, images)
-    else:
-        data = mvtec(root / "data", normals=20)
-        result = finetune(recipe(kind, data, root / "run"))
-    images = list_images(data / "test")
-    return Made(result.folder, export(result.model, root / "bundle", images).bundle, data, images)
+    root = Path(os.environ["PANGU_CV_TESTS_MADE"]) / kind
+    root.mkdir(parents=True, exist_ok=True)
+    images = {"segment": "data/images", "detect": "data/JPEGImages"}.get(kind, "data/test")
+    with FileLock(root / "lock"):  # tests run in several processes
+        if not (root / "bundle").is_dir():
+            torch.manual_seed(0)
+            result = finetune(_recipe_of(kind, root))
+            export(result.model, root / "bundle", list_images(root / images))
+    return Made(root / "run", root / "bundle", root / "data", list_images(root / images))
+
+
+def _recipe_of(kind: str, root: Path) -> FinetuneRecipe:
+    """Its recipe, with its images written."""
+    data, run = root / "data", root / "run"
+    match kind:
+        case "classify":
+            return recipe(kind, class_folders(data, train=6, test=4), run, "few_shot.shots=4")
+        case "unknown":
+            class_folders(data, train=12, test=4)
+            for number in range(4):
+                save(data / "test" / "white" / f"{number}.png", picture((250, 250, 250), 7000 + number))
+            return recipe("classify", data, run, "few_shot.shots=10", "task.unknown_rate=0.2")
+        case "multilabel":
+            return recipe(kind, tagged(data / "test"), run, "few_shot.shots=2")
+        case "segment":
+            return recipe(kind, masked(data), run, *QUICK)
+        case "detect":
+            return recipe(kind, boxed(data), run, *QUICK)
+        case _:
+            return recipe(kind, mvtec(data, normals=20), run)
 
 
 def copy_of(folder: Path, target: Path) -> Path:
