@@ -35,6 +35,7 @@ app.command("pangu_cv.verbs.finetune:finetune", help="Fit a model to a few label
 app.command("pangu_cv.verbs.evaluate:evaluate", help="Measure a model or a bundle on a dataset.")
 app.command("pangu_cv.verbs.export:export", help="Export a model to one certified ONNX bundle.")
 app.command("pangu_cv.verbs.predict:predict", help="Decide images with a bundle, without torch.")
+app.command("pangu_cv.verbs.serve:serve", help="Serve bundles over HTTP, without torch.")
 app.command("pangu_cv.verbs.verify:verify", help="Check that a bundle is what was certified.")
 
 # What an absent module means for the user: the extra that brings it.
@@ -55,6 +56,7 @@ _EXTRA_OF = dict.fromkeys((*_TRAIN, *_GRADIENT), "train") | {
     "lightly": "dino",
     "peft": "lora",
     "sentence_transformers": "text",
+    **dict.fromkeys(("uvicorn", "starlette", "anyio", "prometheus_client"), "serve"),
 }
 
 

@@ -158,18 +158,18 @@ class Predictor:
             log.warning("threshold moved from %.6g to %.6g", self.bundle.threshold.value, threshold)
         self.moved_threshold = threshold
 
-    def run(self, images_NHW3: Pixels) -> dict[str, NDArray[Any]]:
-        """The outputs by name for images of one size; a bundle with tiles takes one image a call."""
-        if self.bundle.tiling is None:
-            return self._run_graph(images_NHW3)
-        return run_tiled(self._run_graph, images_NHW3, self.bundle.tiling)
+    def run(self, images_NHW3: Pixels, *, threshold: float | None = None) -> dict[str, NDArray[Any]]:
+        """The outputs by name for images of one size; a bundle with tiles takes one image a call.
 
-    def _run_graph(self, images_NHW3: Pixels) -> dict[str, NDArray[Any]]:
-        feed: dict[str, NDArray[Any]] = {"image": images_NHW3}
-        if self.moved_threshold is not None:
-            feed["threshold"] = np.array([self.moved_threshold], np.float32)
-        names = list(CONTRACT[self.bundle.task])
-        return dict(zip(names, self.session.run(names, feed), strict=True))
+        ``threshold`` moves that of this call alone.
+        """
+        names, given = list(CONTRACT[self.bundle.task]), self.moved_threshold if threshold is None else threshold
+        moved = {} if given is None else {"threshold": np.array([given], np.float32)}
+
+        def graph(tile_NHW3: Pixels) -> dict[str, NDArray[Any]]:
+            return dict(zip(names, self.session.run(names, {"image": tile_NHW3, **moved}), strict=True))
+
+        return graph(images_NHW3) if self.bundle.tiling is None else run_tiled(graph, images_NHW3, self.bundle.tiling)
 
     def decode(self, path: Path) -> Pixels:
         """Pixels as this bundle's training decoded them; raises ImageError."""
@@ -179,7 +179,7 @@ class Predictor:
         """One image already in memory, uint8 RGB."""
         if image_HW3.dtype != np.uint8 or image_HW3.ndim != 3 or image_HW3.shape[2] != 3 or image_HW3.size == 0:
             raise ImageError(source, "unsupported", f"uint8[H,W,3] expected, found {image_HW3.dtype}{image_HW3.shape}")
-        return self._unpack([source], self.run(image_HW3[None]))[0]
+        return self.unpack([source], self.run(image_HW3[None]))[0]
 
     def predict(self, paths: Sequence[Path]) -> Iterator[Prediction | ImageError]:
         """Every path in order; an image that cannot be read gives its ``ImageError`` and the others go on."""
@@ -197,7 +197,7 @@ class Predictor:
         iterator = iter(items)
         while batch := list(islice(iterator, size)):
             outputs = self.run(np.stack([image for _, image in batch]))
-            yield from self._unpack([str(path) for path, _ in batch], outputs)
+            yield from self.unpack([str(path) for path, _ in batch], outputs)
 
     def _decoded(self, paths: Sequence[Path]) -> Iterator[tuple[Path, Pixels | ImageError]]:
         def read(path: Path) -> tuple[Path, Pixels | ImageError]:
@@ -215,7 +215,8 @@ class Predictor:
                     yield pending.pop(0).result()
             yield from (future.result() for future in pending)
 
-    def _unpack(self, sources: Sequence[str], out: dict[str, NDArray[Any]]) -> list[Prediction]:
+    def unpack(self, sources: Sequence[str], out: dict[str, NDArray[Any]]) -> list[Prediction]:
+        """What the outputs of a call say of each of its images."""
         names = self.bundle.classes
         if self.bundle.task == "segment":
             return [

@@ -17,6 +17,7 @@ from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import BATCH, Extraction, FeatureStore, content_digest, digest, extract
 from pangu_cv.finetune.auto import Auto
+from pangu_cv.finetune.fitting import suits_bf16
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.models.adapt import Adapt
 from pangu_cv.models.augment import Augment
@@ -48,7 +49,8 @@ def shown_features(
         for done, sample in enumerate(readable, start=1):
             keys = [f"{content_digest(sample.path)}:{policy}:variant {number}" for number in range(count)]
             if not all(key in store for key in keys):
-                _embed_variants(model, labelled_image(sample, spec), augment, keys, store)
+                with torch.autocast("cpu", torch.bfloat16, enabled=suits_bf16(model.backbone, recipe.train)):
+                    _embed_variants(model, labelled_image(sample, spec), augment, keys, store)
             rows.append(np.stack([store[key] for key in keys]))
             progress(done, len(readable))
     store.flush()
@@ -64,7 +66,7 @@ def _embed_variants(
         batch = keys[first : first + BATCH]
         variants = [augment(shown, seed=zlib.crc32(key.encode())).image for key in batch]
         prepared = [model.prepare(torch.from_numpy(image)[None]) for image in variants]
-        for key, vector in zip(batch, model.embed(torch.cat(prepared), "identity").numpy(), strict=True):
+        for key, vector in zip(batch, model.embed(torch.cat(prepared), "identity").float().numpy(), strict=True):
             store.put(key, vector.copy())
 
 

@@ -95,7 +95,7 @@ def fit(
         return next(trained.head.parameters()).device
 
     parts = _parts(trained.backbone, recipe.adapt, read)
-    is_bf16 = _suits_bf16(trained.backbone, config)
+    is_bf16 = suits_bf16(trained.backbone, config)
 
     def arithmetic() -> torch.autocast:
         return torch.autocast(device().type, torch.bfloat16, enabled=is_bf16)
@@ -155,7 +155,7 @@ def _parts(backbone: Backbone, way: Adapt, read: Read | None) -> _Parts:
     return _Parts(cut.shallow, deep)
 
 
-def _suits_bf16(backbone: Backbone, config: TrainConfig) -> bool:
+def suits_bf16(backbone: Backbone, config: TrainConfig) -> bool:
     """A ViT's matrix products gain from it wherever there are units for it, a CNN's convolutions on a GPU alone."""
     on_gpu = torch.cuda.is_available()
     if config.precision != "auto":

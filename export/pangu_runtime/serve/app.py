@@ -1,0 +1,254 @@
+"""The routes of the server.
+
+| route | what it does |
+|---|---|
+| ``GET /`` | a page to drop an image on |
+| ``GET /models`` | what is served |
+| ``POST /models/NAME/predict`` | an image file as body, the decision as JSON; ``?overlay=1`` adds its map |
+| ``/v2/…`` | the Open Inference Protocol: health, metadata, infer |
+| ``GET /metrics`` | Prometheus |
+"""
+
+import asyncio
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from importlib import resources
+from importlib.metadata import version
+
+import numpy as np
+from anyio import CapacityLimiter, to_thread
+from numpy.typing import NDArray
+from starlette.applications import Starlette
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+from pangu_runtime.decode import decode, peek
+from pangu_runtime.errors import ImageError
+from pangu_runtime.serve.batcher import ClosedError, FullError, Outputs
+from pangu_runtime.serve.config import ServeConfig
+from pangu_runtime.serve.in_flight import InFlight
+from pangu_runtime.serve.metrics import Metrics
+from pangu_runtime.serve.overlay import overlay_png
+from pangu_runtime.serve.protocol import BINARY_HEADER, RequestError, answer, model_metadata, parse_request
+from pangu_runtime.serve.shelf import Served, Shelf
+
+_DECODERS = 2  # images decoded at a time
+_BYTES_PER_PIXEL = 8  # of an image while it is decoded: the file's own mode, RGB, and their copies
+_BYTES_PER_JSON_BYTE = 12  # a number of two or three digits becomes an object and a float
+_HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
+_PAGE_POLICY = "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src 'self' blob: data:"
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+class App:
+    """Holds what the routes share."""
+
+    def __init__(self, shelf: Shelf, config: ServeConfig, metrics: Metrics) -> None:
+        self.shelf, self.config, self.metrics = shelf, config, metrics
+        self.in_flight = InFlight(config.max_in_flight_bytes)
+        self._decoders = CapacityLimiter(_DECODERS)
+        metrics.gauge("pangu_waiting_images", "Images that wait for a model", self._waiting)
+        metrics.gauge("pangu_in_flight_bytes", "Bytes of requests held", lambda: self.in_flight.held)
+        metrics.gauge("pangu_refused_bundles", "Replaced bundles that cannot be used", lambda: len(shelf.refused))
+
+    def starlette(self) -> Starlette:
+        """The ASGI application."""
+        post, get = ["POST"], ["GET"]
+        v2 = "/v2/models/{name}"
+        routes = [
+            Route("/", self._page, methods=get),
+            Route("/metrics", self._guarded("metrics", self._metrics), methods=get),
+            Route("/models", self._guarded("models", self._models), methods=get),
+            Route("/models/{name}/predict", self._guarded("predict", self._predict), methods=post),
+            Route("/v2", self._guarded("server", self._server), methods=get),
+            Route("/v2/health/live", self._healthy, methods=get),
+            Route("/v2/health/ready", self._healthy, methods=get),
+            Route("/v2/repository/index", self._guarded("index", self._index), methods=post),
+        ]
+        for path in (v2, v2 + "/versions/{version}"):
+            routes += [
+                Route(path, self._guarded("metadata", self._metadata), methods=get),
+                Route(path + "/ready", self._guarded("ready", self._ready), methods=get),
+                Route(path + "/infer", self._guarded("infer", self._infer), methods=post),
+            ]
+        return Starlette(routes=routes, lifespan=self._lifespan)
+
+    @asynccontextmanager
+    async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
+        yield
+        await to_thread.run_sync(self.shelf.close)
+
+    def _guarded(self, route: str, endpoint: Endpoint) -> Endpoint:
+        """With the token asked for, errors as JSON, and every answer counted."""
+
+        async def run(request: Request) -> Response:
+            start, name = time.perf_counter(), request.path_params.get("name", "")
+            model = name if any(one.name == name for one in self.shelf) else ""  # names of others are not ours to count
+            try:
+                self._authorise(request)
+                response = await endpoint(request)
+            except RequestError as error:
+                response = JSONResponse({"error": str(error)}, error.status)
+            except ImageError as error:
+                status = 413 if error.reason == "too_large" else 400
+                response = JSONResponse({"error": str(error), "reason": error.reason}, status)
+            except FullError:
+                response = JSONResponse({"error": "as many images wait as may; try again"}, 429)
+            except TimeoutError:
+                response = JSONResponse({"error": "no answer in time"}, 503)
+            except ClientDisconnect:
+                response = Response(status_code=499)  # nobody reads it; it is counted
+            if response.status_code == 429:
+                response.headers["retry-after"] = "1"
+            response.headers.update(_HEADERS)
+            self.metrics.requests.labels(model, route, response.status_code).inc()
+            self.metrics.seconds.labels(model, route).observe(time.perf_counter() - start)
+            return response
+
+        return run
+
+    def _authorise(self, request: Request) -> None:
+        token = self.config.token
+        given = request.headers.get("authorization", "")
+        if token is not None and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            raise RequestError(401, "a bearer token is needed")
+
+    def _served(self, request: Request) -> Served:
+        name, asked = request.path_params["name"], request.path_params.get("version")
+        try:
+            served = self.shelf[name]
+        except KeyError:
+            known = ", ".join(one.name for one in self.shelf)
+            raise RequestError(404, f"no model '{name}' here; there are: {known}") from None
+        if asked not in (None, served.version):
+            raise RequestError(404, f"'{name}' is served in version {served.version}")
+        return served
+
+    async def _page(self, _: Request) -> Response:
+        text = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
+        return HTMLResponse(text, headers={"content-security-policy": _PAGE_POLICY, **_HEADERS})
+
+    async def _healthy(self, _: Request) -> Response:
+        return Response(status_code=200)
+
+    async def _metrics(self, _: Request) -> Response:
+        return PlainTextResponse(self.metrics.text(), media_type="text/plain; version=0.0.4")
+
+    async def _server(self, _: Request) -> Response:
+        about = {"name": "pangu-cv", "version": version("pangu-cv"), "extensions": ["binary_tensor_data"]}
+        return JSONResponse(about)
+
+    async def _index(self, _: Request) -> Response:
+        return JSONResponse([{"name": one.name, "version": one.version, "state": "READY"} for one in self.shelf])
+
+    async def _models(self, _: Request) -> Response:
+        models = []
+        for one in self.shelf:
+            bundle = one.predictor.bundle
+            moved, threshold = one.predictor.moved_threshold, bundle.threshold
+            models.append(
+                {
+                    "name": one.name,
+                    "version": one.version,
+                    "task": bundle.task,
+                    "classes": list(bundle.classes),
+                    "threshold": moved if moved is not None else threshold and threshold.value,
+                }
+            )
+        return JSONResponse(models)
+
+    async def _metadata(self, request: Request) -> Response:
+        served = self._served(request)
+        return JSONResponse(model_metadata(served.predictor.bundle, name=served.name, version=served.version))
+
+    async def _ready(self, request: Request) -> Response:
+        self._served(request)
+        return Response(status_code=200)
+
+    async def _infer(self, request: Request) -> Response:
+        served = self._served(request)
+        binary_at = request.headers.get(BINARY_HEADER)
+        factor = _BYTES_PER_JSON_BYTE if binary_at is None else 1
+        with self.in_flight.reserve(factor * self._announced(request)):
+            body = await self._body(request)
+            parse = partial(parse_request, bundle=served.predictor.bundle, max_pixels=self.config.max_pixels)
+            asked = await to_thread.run_sync(parse, body, binary_at, limiter=self._decoders)
+            outputs, served = await self._decide(request, asked.images_NHW3, asked.threshold)
+            content, headers = answer(asked, outputs, name=served.name, version=served.version)
+            return Response(content, headers=headers)
+
+    async def _predict(self, request: Request) -> Response:
+        served, spec = self._served(request), self._served(request).predictor.bundle.decode
+        threshold = _number(request.query_params.get("threshold"))
+        if threshold is not None and served.predictor.bundle.threshold is None:
+            raise RequestError(400, f"threshold: '{served.name}' has none to move")
+        with self.in_flight.reserve(self._announced(request)):
+            body = await self._body(request)
+            header = peek(body, spec=spec)
+            pixels = header.width_px * header.height_px
+            if pixels > self.config.max_pixels:
+                raise RequestError(413, f"{pixels} pixels; at most {self.config.max_pixels} are taken")
+            with self.in_flight.reserve(_BYTES_PER_PIXEL * pixels):
+                image = await to_thread.run_sync(partial(decode, body, spec=spec), limiter=self._decoders)
+                outputs, served = await self._decide(request, image[None], threshold)
+                [found] = served.predictor.unpack(["image"], outputs)
+                told = {**found.to_json(), "model": served.name, "version": served.version}
+                if request.query_params.get("overlay"):
+                    told["overlay_png"] = await to_thread.run_sync(overlay_png, found, limiter=self._decoders)
+                return Response(json.dumps(told), media_type="application/json")
+
+    async def _decide(
+        self, request: Request, images_NHW3: NDArray[np.uint8], threshold: float | None
+    ) -> tuple[Outputs, Served]:
+        """The outputs, and who gave them: a bundle that is replaced meanwhile hands over to the new one."""
+        while True:
+            served = self._served(request)
+            if served.predictor.bundle.tiling is not None and len(images_NHW3) > 1:
+                raise RequestError(400, f"'{served.name}' works in tiles and takes one image a request")
+            try:
+                waiting = served.batcher.submit(images_NHW3, threshold)
+            except ClosedError:
+                await asyncio.sleep(0)
+                continue
+            return await asyncio.wait_for(asyncio.wrap_future(waiting), self.config.decide_timeout_s), served
+
+    def _announced(self, request: Request) -> int:
+        """Bytes to reserve for a body; one that does not say its length may be as long as any."""
+        length = request.headers.get("content-length")
+        if length is None:
+            return self.config.max_body_bytes
+        if not length.isdigit() or int(length) > self.config.max_body_bytes:
+            raise RequestError(413, f"the body has {length} bytes; at most {self.config.max_body_bytes} are taken")
+        return int(length)
+
+    async def _body(self, request: Request) -> bytes:
+        body = bytearray()
+        try:
+            async with asyncio.timeout(self.config.body_timeout_s):
+                async for chunk in request.stream():
+                    body += chunk
+                    if len(body) > self.config.max_body_bytes:
+                        raise RequestError(413, f"the body is longer than {self.config.max_body_bytes} bytes")
+        except TimeoutError:
+            raise RequestError(408, "the body did not arrive in time") from None
+        return bytes(body)
+
+    def _waiting(self) -> float:
+        return sum(one.batcher.waiting for one in self.shelf)
+
+
+def _number(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    if not np.isfinite(value):
+        raise RequestError(400, f"threshold: {text!r} found; a finite number is needed")
+    return value

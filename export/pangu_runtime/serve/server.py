@@ -1,0 +1,32 @@
+"""Runs the application until it is told to stop; requests that are being answered are finished first."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+
+from pangu_runtime.serve.app import App
+from pangu_runtime.serve.config import ServeConfig
+from pangu_runtime.serve.metrics import Metrics
+from pangu_runtime.serve.shelf import Shelf
+
+_BACKLOG = 2048  # connections that the system holds until they are taken
+_GRACE_S = 30
+
+
+def server_of(folders: Sequence[Path], config: ServeConfig, *, host: str, port: int) -> uvicorn.Server:
+    """A server ready to ``run()``; raises PanguError for a bundle that cannot be used."""
+    metrics = Metrics()
+    shelf = Shelf(folders, config, on_batch=metrics.on_batch)
+    settings = uvicorn.Config(
+        App(shelf, config, metrics).starlette(),
+        host=host,
+        port=port,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        backlog=_BACKLOG,
+        timeout_keep_alive=30,
+        timeout_graceful_shutdown=_GRACE_S,
+    )
+    return uvicorn.Server(settings)

@@ -1,0 +1,109 @@
+"""The bundles a server answers for; one that is replaced on disk takes over once it has proved itself."""
+
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pangu_runtime.bundle import SUMS
+from pangu_runtime.errors import BundleError, PanguError
+from pangu_runtime.golden import replay
+from pangu_runtime.predictor import Predictor
+from pangu_runtime.serve.batcher import Batcher
+from pangu_runtime.serve.config import ServeConfig
+
+log = logging.getLogger("pangu_runtime.serve")
+
+
+@dataclass(frozen=True)
+class Served:
+    """A bundle in use."""
+
+    name: str
+    version: str
+    """The first digits of the digest of its SHA256SUMS."""
+    predictor: Predictor
+    batcher: Batcher
+
+
+class Shelf:
+    """Names and the bundles behind them; safe to use from many threads."""
+
+    def __init__(
+        self,
+        folders: Sequence[Path],
+        config: ServeConfig,
+        *,
+        on_batch: Callable[[str, int, float], None] = lambda name, images, seconds: None,
+    ) -> None:
+        """Raises PanguError for a bundle that cannot be used, or two of one name."""
+        self._config, self._on_batch = config, on_batch
+        self._folders = {folder.resolve().name: folder for folder in folders}
+        if len(self._folders) < len(folders):
+            raise BundleError("two bundles have the same folder name, which is the name they are served by; rename one")
+        self._served = {name: self._load(name) for name in self._folders}
+        self._refused: dict[str, str] = {}
+        self._stop = threading.Event()
+        self._watcher = threading.Thread(target=self._watch, name="reload", daemon=True)
+        if config.reload_s:
+            self._watcher.start()
+
+    def __getitem__(self, name: str) -> Served:
+        return self._served[name]
+
+    def __iter__(self) -> Iterator[Served]:
+        return iter(tuple(self._served.values()))
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Versions that lie on disk and could not be used, by name; the ones before them still answer."""
+        return dict(self._refused)
+
+    def close(self) -> None:
+        """Finish what waits."""
+        self._stop.set()
+        for served in self:
+            served.batcher.close()
+
+    def reload(self) -> None:
+        """Take over every bundle that was replaced and passes its golden replay."""
+        for name, folder in self._folders.items():
+            old, version = self._served[name], _version(folder)
+            if version in (None, old.version, self._refused.get(name)):  # None: it is being replaced at this moment
+                continue
+            try:
+                fresh = self._load(name)
+            except (PanguError, OSError) as error:
+                log.error("%s: keeping version %s (%s)", name, old.version, error)
+                self._refused[name] = version
+                continue
+            self._served[name] = fresh
+            self._refused.pop(name, None)
+            log.warning("%s: version %s takes over from %s", name, fresh.version, old.version)
+            old.batcher.close()
+
+    def _watch(self) -> None:
+        while not self._stop.wait(self._config.reload_s):
+            self.reload()
+
+    def _load(self, name: str) -> Served:
+        folder, config = self._folders[name], self._config
+        predictor, version = Predictor(folder, threads=config.threads), _version(folder)
+        replay(predictor)
+        batcher = Batcher(
+            lambda images_NHW3, threshold: predictor.run(images_NHW3, threshold=threshold),
+            max_batch=1 if predictor.bundle.tiling is not None else config.max_batch,
+            max_delay_s=config.max_delay_s,
+            max_waiting=config.max_waiting,
+            on_batch=lambda images, seconds: self._on_batch(name, images, seconds),
+        )
+        return Served(name, version or "", predictor, batcher)
+
+
+def _version(folder: Path) -> str | None:
+    try:
+        return hashlib.sha256((folder / SUMS).read_bytes()).hexdigest()[:12]
+    except OSError:
+        return None
