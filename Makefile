@@ -26,6 +26,8 @@ install = $(INSTALL) --editable '.[$(subst $(space),$(comma),$(filter-out base b
 install_self = @echo "Installed from the bounds in pyproject.toml, not from the lock."
 endif
 
+DEV := dino lora text serve dev
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test check format bench-first bench-pretrain bench-few-shot lock clean
@@ -76,8 +78,8 @@ $(VENV)/.train: pyproject.toml requirements/base.lock requirements/build.lock re
 	$(install_self)
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.lock requirements/dino.lock requirements/lora.lock requirements/text.lock $(VENV)/.train
-	$(call install,dino lora text dev)
+$(VENV)/.dev: $(DEV:%=requirements/%.lock) $(VENV)/.train
+	$(call install,$(DEV))
 	@touch $@
 
 $(VENV)/.bench: requirements/bench.lock $(VENV)/.dev

@@ -35,6 +35,7 @@ ABOUT = {
     "dino": "What pretraining's dino preset needs, beyond train.",
     "lora": "What adapting by low-rank matrices needs, beyond train.",
     "text": "What text towers need, beyond train; with the weights of MiniLM.",
+    "serve": "What answering over HTTP needs, beyond base: no torch.",
     "dev": "What tests and checks need, beyond base, build and train.",
     "bench": "What the comparisons with other projects need, beyond all the others.",
 }
@@ -56,7 +57,7 @@ def groups(pyproject: dict) -> dict[str, list[Requirement]]:
     project = pyproject["project"]
     texts = {"base": project["dependencies"], "build": pyproject["build-system"]["requires"]}
     texts |= {
-        name: project["optional-dependencies"][name] for name in ("train", "dino", "lora", "text", "dev", "bench")
+        name: project["optional-dependencies"][name] for name in ("train", "dino", "lora", "text", "serve", "dev", "bench")
     }
     return {name: [Requirement(line) for line in lines] for name, lines in texts.items()}
 

@@ -115,7 +115,7 @@ class App:
     def _authorise(self, request: Request) -> None:
         token = self.config.token
         given = request.headers.get("authorization", "")
-        if token is not None and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        if token is not None and not hmac.compare_digest(given.encode("latin-1"), f"Bearer {token}".encode()):
             raise RequestError(401, "a bearer token is needed")
 
     def _served(self, request: Request) -> Served:

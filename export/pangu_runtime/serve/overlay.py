@@ -19,9 +19,8 @@ def overlay_png(prediction: Prediction) -> str | None:
         colours = _COLOURS[np.where(classes > 0, (classes - 1) % (len(_COLOURS) - 1) + 1, 0)]
         opacity = np.where(classes > 0, 130, 0)
     elif isinstance(prediction, AnomalyPrediction):
-        # Transparent up to half the threshold, strongest from twice the threshold on.
-        share = (prediction.map_HW / max(prediction.threshold, 1e-9) - 0.5) / 1.5
-        opacity = np.clip(share, 0, 1) * 170
+        over_HW = np.maximum(prediction.map_HW - prediction.threshold, 0)  # what is below it is not to be seen
+        opacity = 190 * over_HW / max(float(over_HW.max()), 1e-9)
         colours = np.broadcast_to(_COLOURS[1], (*opacity.shape, 3))
     else:
         return None

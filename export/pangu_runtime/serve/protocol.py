@@ -63,7 +63,10 @@ def model_metadata(bundle: Bundle, *, name: str, version: str) -> dict[str, Any]
 
 
 def parse_request(body: bytes, header_bytes: str | None, bundle: Bundle, *, max_pixels: int) -> InferRequest:
-    """The request for a bundle; ``header_bytes`` is what ``BINARY_HEADER`` says, if it is there. Raises RequestError."""
+    """The request for a bundle; ``header_bytes`` is what ``BINARY_HEADER`` says, where it is there.
+
+    Raises RequestError.
+    """
     head, blobs = _split(body, header_bytes)
     try:
         asked = json.loads(head)
