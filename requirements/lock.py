@@ -56,9 +56,7 @@ def groups(pyproject: dict) -> dict[str, list[Requirement]]:
     """The direct requirements of each lock file."""
     project = pyproject["project"]
     texts = {"base": project["dependencies"], "build": pyproject["build-system"]["requires"]}
-    texts |= {
-        name: project["optional-dependencies"][name] for name in ("train", "dino", "lora", "text", "serve", "dev", "bench")
-    }
+    texts |= {name: project["optional-dependencies"][name] for name in ABOUT if name not in texts}
     return {name: [Requirement(line) for line in lines] for name, lines in texts.items()}
 
 

@@ -171,9 +171,9 @@ class Predictor:
 
         return graph(images_NHW3) if self.bundle.tiling is None else run_tiled(graph, images_NHW3, self.bundle.tiling)
 
-    def decode(self, path: Path) -> Pixels:
-        """Pixels as this bundle's training decoded them; raises ImageError."""
-        return decode(path, spec=self.bundle.decode)
+    def decode(self, source: Path | bytes) -> Pixels:
+        """Pixels of a file, or of its bytes, as this bundle's training decoded them; raises ImageError."""
+        return decode(source, spec=self.bundle.decode)
 
     def predict_image(self, image_HW3: Pixels, *, source: str = "<array>") -> Prediction:
         """One image already in memory, uint8 RGB."""

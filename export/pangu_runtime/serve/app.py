@@ -29,11 +29,11 @@ from starlette.routing import Route
 
 from pangu_runtime.decode import decode, peek
 from pangu_runtime.errors import ImageError
+from pangu_runtime.overlay import layer_png
 from pangu_runtime.serve.batcher import ClosedError, FullError, Outputs
 from pangu_runtime.serve.config import ServeConfig
 from pangu_runtime.serve.in_flight import InFlight
 from pangu_runtime.serve.metrics import Metrics
-from pangu_runtime.serve.overlay import overlay_png
 from pangu_runtime.serve.protocol import BINARY_HEADER, RequestError, answer, model_metadata, parse_request
 from pangu_runtime.serve.shelf import Served, Shelf
 
@@ -199,7 +199,7 @@ class App:
                 [found] = served.predictor.unpack(["image"], outputs)
                 told = {**found.to_json(), "model": served.name, "version": served.version}
                 if request.query_params.get("overlay"):
-                    told["overlay_png"] = await to_thread.run_sync(overlay_png, found, limiter=self._decoders)
+                    told["overlay_png"] = await to_thread.run_sync(layer_png, found, limiter=self._decoders)
                 return Response(json.dumps(told), media_type="application/json")
 
     async def _decide(

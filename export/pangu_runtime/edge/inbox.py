@@ -1,0 +1,58 @@
+"""Images that arrive in a folder, each once it is complete."""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from pangu_runtime.images import is_image_name
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """A complete image file; ``name`` is relative to the inbox, with ``/``."""
+
+    path: Path
+    name: str
+    size: int
+    modified_ns: int
+
+    @property
+    def key(self) -> str:
+        """What makes it this image and no other: a camera may use a name again."""
+        return f"{self.name}|{self.size}|{self.modified_ns}"
+
+
+class Inbox:
+    """A folder and those below it. A file is complete when it has not changed for ``settle_s``.
+
+    Writers that rename a finished file into place are served at once with ``settle_s`` 0.
+    """
+
+    def __init__(self, folder: Path, *, settle_s: float) -> None:
+        self.folder, self._settle_s = folder, settle_s
+
+    def arrived(self) -> Iterator[Arrived]:
+        """Complete images, the oldest of each folder first; those that vanish meanwhile are not there."""
+        yield from self._below(self.folder, "")
+
+    def _below(self, folder: Path, prefix: str) -> Iterator[Arrived]:
+        found, folders = [], []
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
+                        folders.append(entry.name)
+                    elif is_image_name(entry.name) and entry.is_file():
+                        about = entry.stat()
+                        found.append(Arrived(Path(entry.path), prefix + entry.name, about.st_size, about.st_mtime_ns))
+        except FileNotFoundError:
+            return
+        now_ns = time.time_ns()
+        for image in sorted(found, key=lambda one: (one.modified_ns, one.name)):
+            # A clock that was set back must not keep an image waiting for ever.
+            if not 0 <= now_ns - image.modified_ns < self._settle_s * 1e9:
+                yield image
+        for name in sorted(folders):
+            yield from self._below(folder / name, f"{prefix}{name}/")

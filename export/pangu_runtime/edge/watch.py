@@ -1,0 +1,167 @@
+"""The loop at the line: what arrives is decided, written down once, shown where it should be, and taken away.
+
+The order of a decision's traces is what makes it survive: pictures first (made again they are the same), then its line
+in the journal, then the image leaves the inbox. A crash in between repeats the first and skips what has its line.
+"""
+
+import hashlib
+import json
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from pangu_runtime.edge.doubt import certainty
+from pangu_runtime.edge.inbox import Arrived, Inbox
+from pangu_runtime.edge.journal import Journal
+from pangu_runtime.edge.spool import Spool
+from pangu_runtime.errors import DataError, ImageError
+from pangu_runtime.overlay import annotated_jpeg
+from pangu_runtime.predictor import AnomalyPrediction, Predictor
+
+log = logging.getLogger("pangu_runtime.edge")
+
+After = Literal["move", "keep", "delete"]
+Annotate = Literal["all", "flagged", "none"]
+_RETRY_S = 5.0
+
+
+@dataclass(frozen=True)
+class WatchConfig:
+    """What a watcher does with images; sizes in bytes, times in seconds."""
+
+    after: After = "move"
+    """What becomes of a decided image: moved to ``done`` (or ``unreadable``), kept where it is, or deleted."""
+    annotate: Annotate = "flagged"
+    """Which images are drawn with their decision: all, those flagged (an anomaly, a box, a class present), none."""
+    doubt: float = 0.1
+    """Images whose certainty is below this are kept in ``doubtful`` for 'pangu-cv iterate'."""
+    settle_s: float = 0.5
+    """A file is complete when it has not changed for so long."""
+    poll_s: float = 0.5
+    """Between looks at an empty inbox."""
+    max_annotated_bytes: int = 2**30
+    """Of pictures with decisions; the oldest go."""
+    max_doubtful_bytes: int = 2**30
+    """Of doubtful images; the oldest go."""
+
+
+class Watcher:
+    """One bundle, one inbox, one output folder."""
+
+    def __init__(self, predictor: Predictor, inbox: Path, out: Path, config: WatchConfig) -> None:
+        """Raises DataError where the inbox is not there, or holds the output."""
+        if not inbox.is_dir():
+            raise DataError(f"{inbox}: is not a folder; images are to arrive there")
+        if out.resolve().is_relative_to(inbox.resolve()):
+            raise DataError(f"{out}: lies in the inbox, where its own pictures would arrive; choose another --out")
+        self.predictor, self.config, self.out = predictor, config, out
+        self.inbox = Inbox(inbox, settle_s=config.settle_s)
+        self.journal = Journal(out)
+        self._annotated = Spool(out / "annotated", max_bytes=config.max_annotated_bytes)
+        self._doubtful = Spool(out / "doubtful", max_bytes=config.max_doubtful_bytes)
+        self.stop = threading.Event()
+
+    def run(self, *, once: bool = False) -> int:
+        """Until ``stop`` is set, or with ``once`` until the inbox is empty; how many images were decided."""
+        decided = 0
+        while not self.stop.is_set():
+            found = 0
+            for image in self._waiting():
+                if self.stop.is_set():
+                    break
+                found += self._patiently(image)
+            decided += found
+            if not found:
+                if once and not any(True for _ in islice(self._waiting(), 1)):
+                    break
+                self.stop.wait(self.config.poll_s)
+        return decided
+
+    def close(self) -> None:
+        """Let go of the output folder."""
+        self.journal.close()
+
+    def _waiting(self) -> Iterator[Arrived]:
+        for image in self.inbox.arrived():
+            if image.key not in self.journal:
+                yield image
+            else:  # its line was written, and then the power went
+                self._take_away(image, is_readable=True)
+
+    def _patiently(self, image: Arrived) -> int:
+        """Decide; where the disk is full or gone the image waits, and the next look tries again."""
+        try:
+            return self._decide(image)
+        except OSError as error:
+            log.error("%s: %s; waiting", image.name, error)
+            self.stop.wait(_RETRY_S)
+            return 0
+
+    def _decide(self, image: Arrived) -> int:
+        start = time.perf_counter()
+        try:
+            content = image.path.read_bytes()
+        except FileNotFoundError:  # taken away by others before its turn
+            return 0
+        if len(content) != image.size:  # it grows again: not complete after all
+            return 0
+        record: dict[str, Any] = {"key": image.key, "image": image.name, "sha256": hashlib.sha256(content).hexdigest()}
+        try:
+            record |= self._decision(image, content, record["sha256"])
+        except ImageError as error:
+            record |= {"error": error.reason, "message": str(error)}
+        record |= {"at": time.time(), "seconds": round(time.perf_counter() - start, 4)}
+        self.journal.add([record])
+        self._take_away(image, is_readable="error" not in record)
+        return 1
+
+    def _decision(self, image: Arrived, content: bytes, sha256: str) -> dict[str, Any]:
+        pixels = self.predictor.decode(content)
+        found = self.predictor.predict_image(pixels, source=image.name)
+        told, sure = found.to_json(), certainty(found)
+        is_flagged = found.is_anomalous if isinstance(found, AnomalyPrediction) else _shows_something(told)
+        name = f"{sha256[:16]}_{Path(image.name).stem[:80]}"
+        if self.config.annotate == "all" or (self.config.annotate == "flagged" and is_flagged):
+            told["picture"] = self._annotated.put(f"{name}.jpg", annotated_jpeg(pixels, found)).name
+        if sure < self.config.doubt:
+            self._doubtful.put(f"{name}.json", json.dumps(told).encode())
+            told["doubtful"] = self._doubtful.put(f"{name}{image.path.suffix}", content).name
+        return {**told, "certainty": round(sure, 4)}
+
+    def _take_away(self, image: Arrived, *, is_readable: bool) -> None:
+        """Out of the inbox; one whose place is taken gets a number."""
+        if self.config.after == "keep":
+            return
+        try:
+            if self.config.after == "delete":
+                image.path.unlink()
+            else:
+                target = _free(self.out / ("done" if is_readable else "unreadable") / image.name)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(image.path, target)
+        except FileNotFoundError:
+            pass
+        except OSError as error:  # it has its line: the next look takes it away
+            log.error("%s: cannot be taken away (%s)", image.name, error)
+
+
+def _shows_something(told: dict[str, Any]) -> bool:
+    """Whether a decision names something: boxes, pixels, labels; a class always does."""
+    for key in ("boxes", "labels"):
+        if key in told:
+            return bool(told[key])
+    return any(told["pixels"].values()) if "pixels" in told else True
+
+
+def _free(target: Path) -> Path:
+    number, found = 1, target
+    while found.exists():
+        number += 1
+        found = target.with_name(f"{target.stem}-{number}{target.suffix}")
+    return found

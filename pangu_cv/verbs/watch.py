@@ -1,0 +1,95 @@
+"""``pangu-cv watch``: a bundle at the line, on a folder or a camera, without torch."""
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from pangu_cv.errors import SettingsError
+from pangu_runtime.edge.camera import Camera
+from pangu_runtime.edge.watch import After, Annotate, WatchConfig, Watcher
+from pangu_runtime.predictor import Predictor
+
+
+def watch(
+    bundle: Path,
+    inbox: Path,
+    *,
+    out: Path,
+    camera: int | str | None = None,
+    every: float = 1.0,
+    after: After = WatchConfig.after,
+    annotate: Annotate = WatchConfig.annotate,
+    doubt: float = WatchConfig.doubt,
+    threshold: float | None = None,
+    threads: int | None = None,
+    settle_seconds: float = WatchConfig.settle_s,
+    poll_seconds: float = WatchConfig.poll_s,
+    max_annotated_mb: float = WatchConfig.max_annotated_bytes / 2**20,
+    max_doubtful_mb: float = WatchConfig.max_doubtful_bytes / 2**20,
+    once: Annotated[bool, Parameter(negative="")] = False,
+) -> None:
+    """Decide images as they arrive in a folder, each exactly once, through crashes and power loss. Runs without torch.
+
+    Decisions are appended to OUT/results-*.jsonl, one JSON object a line; a line is on disk before the next image is
+    begun. Ctrl-C or SIGTERM ends after the image at hand; started again, it goes on.
+
+    Parameters
+    ----------
+    bundle
+        The folder that 'pangu-cv export' wrote.
+    inbox
+        The folder where images arrive, with its sub-folders.
+    out
+        Where results, pictures and decided images go; one watcher a folder.
+    camera
+        A camera's number, or a stream's address: its pictures are put into the inbox (needs OpenCV).
+    every
+        Seconds between two pictures of the camera.
+    after
+        What becomes of a decided image: move (to OUT/done), keep, or delete.
+    annotate
+        Which images are drawn with their decision into OUT/annotated.
+    doubt
+        Images decided with less certainty than this (0 to 1) are copied to OUT/doubtful, for a person to look at.
+    threshold
+        Move the threshold of a bundle; the move is logged and stands in every line.
+    threads
+        Threads of the runtime; default all cores.
+    settle_seconds
+        A file is complete when it has not changed for so long; 0 for writers that rename finished files into place.
+    poll_seconds
+        Between looks at an empty inbox.
+    max_annotated_mb
+        Of pictures; then the oldest go.
+    max_doubtful_mb
+        Of doubtful images; then the oldest go.
+    once
+        End when the inbox is empty.
+    """
+    if camera is not None and (once or not every > 0):
+        raise SettingsError("--camera goes on for ever with --every above 0; leave --once out")
+    config = WatchConfig(
+        after=after,
+        annotate=annotate,
+        doubt=doubt,
+        settle_s=settle_seconds,
+        poll_s=poll_seconds,
+        max_annotated_bytes=int(max_annotated_mb * 2**20),
+        max_doubtful_bytes=int(max_doubtful_mb * 2**20),
+    )
+    watcher = Watcher(Predictor(bundle, threshold=threshold, threads=threads), inbox, out, config)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: watcher.stop.set())
+    source = None if camera is None else Camera(camera, inbox, every_s=every, stop=watcher.stop)
+    print(f"watching {inbox}: {len(watcher.journal)} decided before; Ctrl-C stops", file=sys.stderr)
+    try:
+        decided = watcher.run(once=once)
+    finally:
+        watcher.stop.set()
+        if source is not None:
+            source.close()
+        watcher.close()
+    print(f"decided {decided}; lines in {out}", file=sys.stderr)

@@ -1,0 +1,92 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pangu_runtime.edge.journal import Journal
+from pangu_runtime.errors import DataError
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    files = sorted(folder.glob("results-*.jsonl"))
+    return [json.loads(line) for file in files for line in file.read_text().splitlines()]
+
+
+def filled(folder: Path, *keys: str, **options: Any) -> Journal:
+    journal = Journal(folder, **options)
+    for key in keys:
+        journal.add([{"key": key, "label": "x"}])
+    return journal
+
+
+def test_what_was_added_is_there_the_next_time(tmp_path: Path) -> None:
+    filled(tmp_path, "a", "b").close()
+    again = filled(tmp_path, "c")
+    assert [key in again for key in "abcd"] == [True, True, True, False]
+    assert [one["key"] for one in lines(tmp_path)] == ["a", "b", "c"]
+    assert len(again) == 3
+    again.close()
+
+
+@pytest.mark.parametrize("torn", [b'{"key": "c"', b'{"key": "c", "label": "x"}', b"\0" * 5000, b"{"])
+def test_a_torn_line_is_cut_off_and_its_image_is_new_again(tmp_path: Path, torn: bytes) -> None:
+    filled(tmp_path, "a", "b").close()
+    with (tmp_path / "results-00001.jsonl").open("ab") as stream:
+        stream.write(torn)
+    again = filled(tmp_path)
+    assert "c" not in again
+    again.add([{"key": "c"}])
+    again.close()
+    assert [one["key"] for one in lines(tmp_path)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("damage", ["gone", "garbage", "late", "early"])
+def test_the_index_is_made_again_from_the_lines(tmp_path: Path, damage: str) -> None:
+    filled(tmp_path, "a", "b").close()
+    index = tmp_path / "index.sqlite"
+    if damage == "gone":
+        index.unlink()
+    elif damage == "garbage":
+        index.write_bytes(b"no database" * 1000)
+    elif damage == "late":  # the line was synced, and then the power went
+        with (tmp_path / "results-00001.jsonl").open("a") as stream:
+            stream.write('{"key": "c"}\n')
+    else:  # the index knows of lines that somebody took away
+        (tmp_path / "results-00001.jsonl").write_text('{"key": "a"}\n')
+    again = filled(tmp_path)
+    expected = {"late": [True, True, True], "early": [True, False, False]}.get(damage, [True, True, False])
+    assert [key in again for key in "abc"] == expected
+    again.close()
+
+
+def test_files_turn_at_their_size_and_all_are_known(tmp_path: Path) -> None:
+    keys = [f"image {number}" for number in range(40)]
+    filled(tmp_path, *keys, max_file_bytes=200).close()
+    assert len(list(tmp_path.glob("results-*.jsonl"))) > 5
+    (tmp_path / "index.sqlite").unlink()
+    again = filled(tmp_path, max_file_bytes=200)
+    assert all(key in again for key in keys)
+    again.close()
+    assert [one["key"] for one in lines(tmp_path)] == keys
+
+
+def test_a_line_that_is_no_record_is_named(tmp_path: Path) -> None:
+    filled(tmp_path, "a").close()
+    (tmp_path / "index.sqlite").unlink()
+    (tmp_path / "results-00001.jsonl").write_text('{"key": "a"}\nnonsense\n')
+    with pytest.raises(DataError, match="byte 13 begins a line that is no record"):
+        Journal(tmp_path)
+
+
+def test_one_watcher_a_folder(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pangu_runtime.edge.journal import Journal; Journal(__import__('pathlib').Path(sys.argv[1]))"
+    )
+    journal = Journal(tmp_path)
+    other = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert "another watcher writes here" in other.stderr
+    journal.close()
+    subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
