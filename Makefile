@@ -38,7 +38,10 @@ help:  ## list these targets
 demo: $(VENV)/.train  ## a few labels in, certified models and reports out, in runs/demo (DATA=folder for your own images)
 	$(BIN)/pangu-cv demo $(if $(DATA),--data '$(DATA)')
 
-test: $(VENV)/.dev  ## run the tests on all cores (TESTS=path for some)
+# For the tests of the page and of Node; without npm, or without its registry, they are skipped.
+ENGINE := export/end/node_modules/.package-lock.json
+
+test: $(VENV)/.dev $(ENGINE)  ## run the tests on all cores (TESTS=path for some)
 	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(TESTS)
 
 check: $(VENV)/.dev  ## check format, style, types and the direction of imports
@@ -80,6 +83,11 @@ $(VENV)/.train: pyproject.toml requirements/base.lock requirements/build.lock re
 
 $(VENV)/.dev: $(DEV:%=requirements/%.lock) $(VENV)/.train
 	$(call install,$(DEV))
+	@touch $@
+
+$(ENGINE): export/end/package.json
+	@(cd $(<D) && npm install --no-package-lock --no-audit --no-fund --loglevel=error) \
+		|| { mkdir -p $(@D) && echo "npm could not fetch the engine: tests of the browser's page are skipped"; }
 	@touch $@
 
 $(VENV)/.bench: requirements/bench.lock $(VENV)/.dev

@@ -18,13 +18,14 @@ from contextlib import asynccontextmanager
 from functools import partial
 from importlib import resources
 from importlib.metadata import version
+from pathlib import PurePath
 
 import numpy as np
 from anyio import CapacityLimiter, to_thread
 from numpy.typing import NDArray
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from pangu_runtime.decode import decode, peek
@@ -41,7 +42,10 @@ _DECODERS = 2  # images decoded at a time
 _BYTES_PER_PIXEL = 8  # of an image while it is decoded: the file's own mode, RGB, and their copies
 _BYTES_PER_JSON_BYTE = 12  # a number of two or three digits becomes an object and a float
 _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
-_PAGE_POLICY = "default-src 'self'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src 'self' blob: data:"
+_INLINE = "'self' 'unsafe-inline'"
+_POLICY = f"default-src 'self'; style-src {_INLINE}; script-src {_INLINE}; img-src 'self' blob: data:"
+_ASSETS = {"": "server.html", "show.mjs": "show.mjs", "style.css": "style.css"}
+_TYPES = {".html": "text/html", ".mjs": "text/javascript", ".css": "text/css"}
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -61,7 +65,7 @@ class App:
         post, get = ["POST"], ["GET"]
         v2 = "/v2/models/{name}"
         routes = [
-            Route("/", self._page, methods=get),
+            *(Route(f"/{path}", partial(self._asset, name), methods=get) for path, name in _ASSETS.items()),
             Route("/metrics", self._guarded("metrics", self._metrics), methods=get),
             Route("/models", self._guarded("models", self._models), methods=get),
             Route("/models/{name}/predict", self._guarded("predict", self._predict), methods=post),
@@ -129,9 +133,10 @@ class App:
             raise RequestError(404, f"'{name}' is served in version {served.version}")
         return served
 
-    async def _page(self, _: Request) -> Response:
-        text = resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8")
-        return HTMLResponse(text, headers={"content-security-policy": _PAGE_POLICY, **_HEADERS})
+    async def _asset(self, name: str, _: Request) -> Response:
+        text = resources.files("pangu_runtime.web").joinpath(name).read_text(encoding="utf-8")
+        headers = {"content-security-policy": _POLICY, **_HEADERS}
+        return Response(text, media_type=_TYPES[PurePath(name).suffix], headers=headers)
 
     async def _healthy(self, _: Request) -> Response:
         return Response(status_code=200)

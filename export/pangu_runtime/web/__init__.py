@@ -1,0 +1,1 @@
+"""Pages: the server's, and one that runs a bundle in any browser or phone by itself."""

@@ -1,0 +1,112 @@
+// The page that decides by itself: onnxruntime-web runs the bundle beside it; after the first load no network is needed.
+import * as ort from "./onnxruntime/ort.wasm.min.mjs";
+import { checkedHeader, openBundle, rgbOf } from "./bundle.mjs";
+import { at, drawBoxes, onImage, say, showScores, verdict } from "./show.mjs";
+
+const COLOURS = [[0, 0, 0], [230, 60, 40], [40, 120, 230], [60, 170, 70], [240, 170, 30], [150, 70, 190]];
+let bundle = null, last = null, stream = null, isBusy = false;
+
+ort.env.wasm.wasmPaths = new URL("./onnxruntime/", import.meta.url).href;
+if (!globalThis.crossOriginIsolated) ort.env.wasm.numThreads = 1;
+
+async function read(name) {
+  const response = await fetch(`bundle/${name}`);
+  if (!response.ok) throw new Error(`bundle/${name}: ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}
+
+/** Pixels of a file as training saw them: upright, colour profiles ignored. */
+async function decodeFile(bytes) {
+  const blob = new Blob([checkedHeader(bytes, bundle.about.decode)]);
+  const options = { imageOrientation: "from-image", premultiplyAlpha: "none", colorSpaceConversion: "none" };
+  return pixelsOf(await createImageBitmap(blob, options));
+}
+
+function pixelsOf(source, width = source.width, height = source.height) {
+  if (width * height > bundle.about.decode.max_pixels) throw new Error(`more than ${bundle.about.decode.max_pixels} pixels`);
+  const canvas = new OffscreenCanvas(width, height), pen = canvas.getContext("2d", { willReadFrequently: true });
+  pen.drawImage(source, 0, 0);
+  const rgba = pen.getImageData(0, 0, width, height).data;
+  return { data: rgbOf(rgba, bundle.about.decode.background), rgba, width, height };
+}
+
+async function decide(image) {
+  last = image;
+  const threshold = at("threshold").value ? Number(at("threshold").value) : null;
+  if (Number.isNaN(threshold)) return say("threshold: a number is needed", true);
+  const start = performance.now(), out = await bundle.run(image, bundle.threshold === null ? null : threshold);
+  const told = bundle.decision(out);
+  say(`${verdict(told)}  (${(performance.now() - start).toFixed(0)} ms)`);
+  at("json").textContent = JSON.stringify(told, null, 1);
+  showScores(bundle.about.classes, told.scores);
+  at("stage").style.display = "block";
+  drawImage(image, out, told);
+  drawBoxes(at("boxes"), told.boxes ?? [], image.width, image.height);
+}
+
+function drawImage({ rgba, width, height }, out, told) {
+  const canvas = Object.assign(at("image"), { width, height }), picture = new ImageData(rgba.slice(), width, height);
+  const over = layer(out, told);
+  if (over) over((at, [r, g, b], share) => {
+    [r, g, b].forEach((value, i) => { picture.data[4 * at + i] = picture.data[4 * at + i] * (1 - share) + value * share; });
+  });
+  canvas.getContext("2d").putImageData(picture, 0, 0);
+}
+
+/** What to lay over the image: classes of a mask, or where an anomaly's map is above the threshold. */
+function layer(out, told) {
+  if (out.mask) return (blend) => out.mask.data.forEach((v, at) => { if (v) blend(at, COLOURS[((v - 1) % 5) + 1], 0.5); });
+  if (!out.map || !told.is_anomalous) return null;
+  const most = out.map.data.reduce((a, b) => Math.max(a, b)) - told.threshold;
+  return (blend) => out.map.data.forEach((v, at) => {
+    if (v > told.threshold) blend(at, COLOURS[1], (0.75 * (v - told.threshold)) / Math.max(most, 1e-9));
+  });
+}
+
+async function camera() {
+  const video = at("video");
+  if (stream) {
+    stream.getTracks().forEach((track) => track.stop());
+    stream = null;
+    at("camera").textContent = "camera";
+    return;
+  }
+  try {
+    stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } });
+  } catch (error) {
+    return say(`no camera: ${error.message}`, true);
+  }
+  at("camera").textContent = "stop";
+  video.srcObject = stream;
+  await video.play();
+  while (stream) await guarded(() => decide(pixelsOf(video, video.videoWidth, video.videoHeight)));
+}
+
+async function guarded(work) {
+  if (isBusy) return;
+  isBusy = true;
+  try {
+    await work();
+  } catch (error) {
+    say(error.message, true);
+  } finally {
+    isBusy = false;
+    await new Promise(requestAnimationFrame);
+  }
+}
+
+async function start() {
+  const began = performance.now();
+  bundle = await openBundle(read, ort);
+  const replayed = await bundle.replay(decodeFile);
+  const checked = bundle.areSumsChecked ? "sums checked" : "sums not checked: this page was not served securely";
+  const seconds = ((performance.now() - began) / 1000).toFixed(1);
+  at("about").textContent = `${bundle.about.task}, ${replayed.images} certified answers given again (${checked}), ready in ${seconds} s`;
+  at("threshold").disabled = bundle.threshold === null;
+  onImage((file) => guarded(async () => decide(await decodeFile(new Uint8Array(await file.arrayBuffer())))));
+  at("threshold").onchange = () => { if (last && !stream) guarded(() => decide(last)); };
+  at("camera").onclick = camera;
+  if ("serviceWorker" in navigator) navigator.serviceWorker.register("offline.js");
+}
+
+start().catch((error) => say(error.message, true));

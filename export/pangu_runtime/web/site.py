@@ -1,0 +1,46 @@
+"""Puts together a page that decides by itself: the page, a bundle, onnxruntime-web; any web server can serve it."""
+
+import hashlib
+import json
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from pangu_runtime.bundle import Bundle
+from pangu_runtime.errors import BundleError, RuntimeLimitError
+
+PAGE = {"device.html": "index.html", "device.mjs": "device.mjs", "bundle.mjs": "bundle.mjs", "show.mjs": "show.mjs"}
+PAGE |= {"style.css": "style.css"}
+ENGINE = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
+
+
+def write_site(bundle: Bundle, engine: Path, folder: Path) -> None:
+    """Write into an empty folder; ``engine`` is the folder of the npm package onnxruntime-web.
+
+    Raises RuntimeLimitError where the package is not there, BundleError for a bundle with tiles.
+    """
+    if bundle.tiling is not None:
+        raise BundleError(f"{bundle.folder}: works in tiles, which the page does not do; export it without task.tile")
+    missing = [name for name in ENGINE if not (engine / "dist" / name).is_file()]
+    if missing:
+        raise RuntimeLimitError(
+            f"{engine}: holds no dist/{missing[0]}; fetch the package by 'npm install onnxruntime-web' and name "
+            "node_modules/onnxruntime-web"
+        )
+    shutil.copytree(bundle.folder, folder / "bundle")
+    (folder / "onnxruntime").mkdir()
+    for name in ENGINE:
+        shutil.copyfile(engine / "dist" / name, folder / "onnxruntime" / name)
+    for source, target in PAGE.items():
+        (folder / target).write_text(_asset(source), encoding="utf-8")
+    files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    sums = hashlib.sha256()
+    for name in files:
+        sums.update((folder / name).read_bytes())
+    worker = _asset("offline.js").replace("@VERSION@", f"pangu-cv-{sums.hexdigest()[:16]}")
+    listed = json.dumps(["./", *files])
+    (folder / "offline.js").write_text(worker.replace("@FILES@", listed), encoding="utf-8")
+
+
+def _asset(name: str) -> str:
+    return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
