@@ -15,7 +15,7 @@ import torch
 
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, SettingsError
-from pangu_cv.features import BATCH, Extraction, FeatureStore, content_digest, digest, extract
+from pangu_cv.features import Extraction, FeatureStore, content_digest, digest, extract
 from pangu_cv.finetune.auto import Auto
 from pangu_cv.finetune.fitting import suits_bf16
 from pangu_cv.finetune.recipe import FinetuneRecipe
@@ -25,6 +25,8 @@ from pangu_cv.models.labelled import Labelled
 from pangu_cv.progress import bar
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
 from pangu_runtime.decode import DecodeSpec, decode
+
+_BATCH = 16  # bf16 weights are made anew for every call
 
 
 def shown_features(
@@ -62,8 +64,8 @@ def shown_features(
 def _embed_variants(
     model: ClassifyModel, shown: Labelled, augment: Augment, keys: Sequence[str], store: FeatureStore
 ) -> None:
-    for first in range(0, len(keys), BATCH):
-        batch = keys[first : first + BATCH]
+    for first in range(0, len(keys), _BATCH):
+        batch = keys[first : first + _BATCH]
         variants = [augment(shown, seed=zlib.crc32(key.encode())).image for key in batch]
         prepared = [model.prepare(torch.from_numpy(image)[None]) for image in variants]
         for key, vector in zip(batch, model.embed(torch.cat(prepared), "identity").float().numpy(), strict=True):
