@@ -104,16 +104,18 @@ class Watcher:
             return 0
 
     def _decide(self, image: Arrived) -> int:
-        start = time.perf_counter()
+        start, most = time.perf_counter(), self.predictor.bundle.decode.max_bytes
+        record: dict[str, Any] = {"key": image.key, "image": image.name}
         try:
+            if image.size > most:  # not even read: memory has a bound
+                raise ImageError(image.name, "too_large", f"has {image.size} bytes; at most {most} are read")
             content = image.path.read_bytes()
+            if len(content) != image.size:  # it grows again: not complete after all
+                return 0
+            record["sha256"] = hashlib.sha256(content).hexdigest()
+            record |= self._decision(image, content, record["sha256"])
         except FileNotFoundError:  # taken away by others before its turn
             return 0
-        if len(content) != image.size:  # it grows again: not complete after all
-            return 0
-        record: dict[str, Any] = {"key": image.key, "image": image.name, "sha256": hashlib.sha256(content).hexdigest()}
-        try:
-            record |= self._decision(image, content, record["sha256"])
         except ImageError as error:
             record |= {"error": error.reason, "message": str(error)}
         record |= {"at": time.time(), "seconds": round(time.perf_counter() - start, 4)}

@@ -12,6 +12,7 @@
 import asyncio
 import hmac
 import json
+import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -37,6 +38,8 @@ from pangu_runtime.serve.in_flight import InFlight
 from pangu_runtime.serve.metrics import Metrics
 from pangu_runtime.serve.protocol import BINARY_HEADER, RequestError, answer, model_metadata, parse_request
 from pangu_runtime.serve.shelf import Served, Shelf
+
+log = logging.getLogger("pangu_runtime.serve")
 
 _DECODERS = 2  # images decoded at a time
 _BYTES_PER_PIXEL = 8  # of an image while it is decoded: the file's own mode, RGB, and their copies
@@ -107,6 +110,9 @@ class App:
                 response = JSONResponse({"error": "no answer in time"}, 503)
             except ClientDisconnect:
                 response = Response(status_code=499)  # nobody reads it; it is counted
+            except Exception:
+                log.exception("%s %s", request.method, request.url.path)
+                response = JSONResponse({"error": "the server failed; its log says why"}, 500)
             if response.status_code == 429:
                 response.headers["retry-after"] = "1"
             response.headers.update(_HEADERS)

@@ -45,12 +45,15 @@ def lines(root: Path) -> list[dict[str, Any]]:
 def test_every_image_gets_its_line_and_leaves_the_inbox(classify: Made, tmp_path: Path) -> None:
     inbox = inbox_of(tmp_path, 6)
     (inbox / "bad.png").write_bytes(b"no image")
+    with (inbox / "huge.png").open("wb") as stream:
+        stream.truncate(2**40)  # no such file must be read into memory
     (inbox / "notes.txt").write_text("not an image's name")
     watcher = watch(classify, tmp_path, annotate="all")
-    assert watcher.run(once=True) == 7
+    assert watcher.run(once=True) == 8
     watcher.close()
     found = {one["image"]: one for one in lines(tmp_path)}
     assert found.pop("bad.png")["error"] == "not_an_image"
+    assert found.pop("huge.png")["error"] == "too_large"
     for name, one in found.items():
         assert one["label"] == ("red", "blue")[int(Path(name).stem) % 2]
         with Image.open(tmp_path / "out" / "annotated" / one["picture"]) as drawn:

@@ -194,6 +194,17 @@ def test_an_answer_that_takes_too_long_is_given_up(classify: Made, monkeypatch: 
         assert (told.status_code, told.json()) == (503, {"error": "no answer in time"})
 
 
+def test_a_failure_of_ours_is_said_without_its_insides(classify: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Predictor, images: np.ndarray, *, threshold: float | None = None) -> Any:
+        raise RuntimeError("secret path")
+
+    with client(classify.bundle) as server:
+        monkeypatch.setattr(Predictor, "run", broken)
+        told = server.post("/models/bundle/predict", content=png(picture(COLOURS["red"], 0)))
+        assert (told.status_code, told.json()) == (500, {"error": "the server failed; its log says why"})
+        assert 'route="predict",status="500"' in server.get("/metrics").text
+
+
 def test_answers_are_json_that_others_can_read(served: TestClient) -> None:
     image = png(picture(COLOURS["red"], 0))
     json.loads(served.post("/models/colours/predict", content=image).text, parse_constant=pytest.fail)
