@@ -1,6 +1,7 @@
 """``pangu-cv serve``: bundles over HTTP, without torch."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 from typing import TypeVar
@@ -55,7 +56,7 @@ def serve(
     reload_seconds
         Between looks whether a bundle was replaced; 0 never looks.
     """
-    from pangu_runtime.serve.server import server_of
+    from pangu_runtime.serve.server import BACKLOG, server_of
 
     if not bundles:
         raise SettingsError("no bundle to serve; name one or more folders that 'pangu-cv export' wrote")
@@ -70,11 +71,15 @@ def serve(
         threads=threads,
         token=os.environ.get(TOKEN) or None,
     )
-    server = server_of(bundles, config, host=host, port=port)
+    try:
+        listening = socket.create_server((host, port), backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise SettingsError(f"--host {host} --port {port}: cannot listen there ({error}); choose others") from None
+    server = server_of(bundles, config)
     names = ", ".join(folder.resolve().name for folder in bundles)
     guard = "token needed" if config.token else "no token: anyone who reaches the port may use it"
     print(f"serving {names} on http://{host}:{port}/ ({guard}); Ctrl-C stops", file=sys.stderr)
-    server.run()
+    server.run(sockets=[listening])
 
 
 def _at_least(value: Number, least: float, flag: str) -> Number:

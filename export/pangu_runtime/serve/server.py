@@ -10,22 +10,19 @@ from pangu_runtime.serve.config import ServeConfig
 from pangu_runtime.serve.metrics import Metrics
 from pangu_runtime.serve.shelf import Shelf
 
-_BACKLOG = 2048  # connections that the system holds until they are taken
+BACKLOG = 2048  # connections that the system holds until they are taken
 _GRACE_S = 30
 
 
-def server_of(folders: Sequence[Path], config: ServeConfig, *, host: str, port: int) -> uvicorn.Server:
+def server_of(folders: Sequence[Path], config: ServeConfig) -> uvicorn.Server:
     """A server ready to ``run()``; raises PanguError for a bundle that cannot be used."""
     metrics = Metrics()
     shelf = Shelf(folders, config, on_batch=metrics.on_batch)
     settings = uvicorn.Config(
         App(shelf, config, metrics).starlette(),
-        host=host,
-        port=port,
         log_level="warning",
         access_log=False,
         server_header=False,
-        backlog=_BACKLOG,
         timeout_keep_alive=30,
         timeout_graceful_shutdown=_GRACE_S,
     )

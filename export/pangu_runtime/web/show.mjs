@@ -33,13 +33,15 @@ export function showScores(classes, values = []) {
   at("scores").replaceChildren(table);
 }
 
-/** Boxes with labels on a canvas of the image's size. */
+/** Boxes with labels on a canvas over an image of this size; small images get a finer canvas, so that words stay sharp. */
 export function drawBoxes(canvas, boxes, width, height) {
-  Object.assign(canvas, { width, height });
-  const pen = canvas.getContext("2d"), scale = Math.max(width, height) / 800;
+  const zoom = Math.max(1, 800 / Math.max(width, height));
+  Object.assign(canvas, { width: width * zoom, height: height * zoom });
+  const pen = canvas.getContext("2d"), scale = Math.max(canvas.width, canvas.height) / 800;
   pen.lineWidth = 2 * scale;
   pen.font = `${14 * scale}px system-ui`;
-  for (const { label, score, box_xyxy: [x0, y0, x1, y1] } of boxes) {
+  for (const { label, score, box_xyxy } of boxes) {
+    const [x0, y0, x1, y1] = box_xyxy.map((value) => value * zoom);
     pen.strokeStyle = pen.fillStyle = "#e63c28";
     pen.strokeRect(x0, y0, x1 - x0, y1 - y0);
     const text = `${label} ${(100 * score).toFixed(0)} %`, top = Math.max(0, y0 - 18 * scale);

@@ -56,6 +56,14 @@ def running(classify: Made) -> Iterator[Running]:
     process.communicate()
 
 
+def test_a_port_in_use_is_told(running: Running) -> None:
+    command = [sys.executable, "-c", WITHOUT, "serve", str(running.made.bundle), "--port", str(running.port)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 2
+    assert "cannot listen there" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_tritonclient_speaks_to_it(running: Running) -> None:
     http = pytest.importorskip("tritonclient.http")
     client = http.InferenceServerClient(f"127.0.0.1:{running.port}")
