@@ -91,8 +91,14 @@ class Watcher:
         for image in self.inbox.arrived():
             if image.key not in self.journal:
                 yield image
-            else:  # its line was written, and then the power went
-                self._take_away(image, is_readable=True)
+            elif self.config.after != "keep":  # its line was written, and then the power went
+                self._take_away(image, is_readable=self._is_readable(image))
+
+    def _is_readable(self, image: Arrived) -> bool:
+        try:
+            return image.size <= self.predictor.bundle.decode.max_bytes and self.predictor.decode(image.path).size > 0
+        except ImageError:
+            return False
 
     def _patiently(self, image: Arrived) -> int:
         """Decide; where the disk is full or gone the image waits, and the next look tries again."""

@@ -85,6 +85,19 @@ def test_kept_images_are_decided_once_too(classify: Made, tmp_path: Path, after:
     assert sum(path.is_file() for path in inbox.rglob("*")) == left
 
 
+def test_what_has_its_line_is_taken_away_the_next_time(classify: Made, tmp_path: Path) -> None:
+    """As after a crash between the line and the move."""
+    inbox = inbox_of(tmp_path, 2)
+    (inbox / "bad.png").write_bytes(b"no image")
+    for after, expected in (("keep", 3), ("move", 0)):
+        watcher = watch(classify, tmp_path, after=after)
+        assert watcher.run(once=True) == expected
+        watcher.close()
+    assert not any(path.is_file() for path in inbox.rglob("*"))
+    assert [path.name for path in (tmp_path / "out" / "unreadable").iterdir()] == ["bad.png"]
+    assert len(lines(tmp_path)) == 3
+
+
 def test_doubtful_images_are_kept_for_a_person(classify: Made, tmp_path: Path) -> None:
     save(tmp_path / "inbox" / "sure.png", picture(COLOURS["red"], 1))
     half = (np.array(COLOURS["red"]) + np.array(COLOURS["blue"])) // 2
