@@ -118,8 +118,7 @@ def _expected(one: Tried, tried: Sequence[Tried]) -> float:
 def _best(tried: Sequence[Tried]) -> Adapt:
     """The way that wins by the most.
 
-    A few images of a class cannot show that a small gain is more than chance, nor can they that it is not: asking for a
-    standard error kept the yardstick in most draws where another way was better by points.
+    A few images of a class cannot show that a small gain is more than chance, nor that it is not: no margin is asked.
     """
     plain = tried[0]
     best, gain = plain.way, 0.0

@@ -1,7 +1,7 @@
 """What a classifier's closed form is fitted to: the task's views of every labelled image, and random variants of it.
 
-Variants are the cheapest teacher there is: the closed form on frozen features learns from them what a crop, another
-light or a turn do to an image of its class (``benchmarks/RESULTS.md`` shows what that brings).
+Variants teach the closed form what a crop, another light or a turn do to an image. They help some sets and harm others
+(``docs/LOG.md``: magnetic tiles +2.5 points, visible power lines -1.4), so ``classify`` leaves them out.
 
 Shapes: N images, V views and variants, D features.
 """

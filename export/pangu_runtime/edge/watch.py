@@ -40,7 +40,7 @@ class WatchConfig:
     annotate: Annotate = "flagged"
     """Which images are drawn with their decision: all, those flagged (an anomaly, a box, a class present), none."""
     doubt: float = 0.1
-    """Images whose certainty is below this are kept in ``doubtful`` for 'pangu-cv iterate'."""
+    """Images whose certainty is below this are kept in ``doubtful``, for a person to look at."""
     settle_s: float = 0.5
     """A file is complete when it has not changed for so long."""
     poll_s: float = 0.5
