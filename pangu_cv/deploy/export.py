@@ -9,7 +9,6 @@ from typing import Any
 from pangu_cv import __version__
 from pangu_cv.deploy.certify import Certificate, certify
 from pangu_cv.deploy.golden_images import write_golden_images
-from pangu_cv.deploy.graph import OPSET, write_graph
 from pangu_cv.errors import CertificateError
 from pangu_cv.features import Progress
 from pangu_cv.runs import environment
@@ -17,6 +16,7 @@ from pangu_cv.staging import staged_folder, write_json
 from pangu_cv.tasks import TaskModel, tiling_of
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.classify import ClassifyModel
+from pangu_cv.tasks.graph import OPSET, write_graph
 from pangu_cv.tasks.saved import SavedModel, load_model
 from pangu_cv.tasks.segment import SegmentModel
 from pangu_cv.tasks.threshold import SET_BY_HAND
