@@ -10,18 +10,18 @@ Shapes: N images, T tokens, D channels of the teacher, k of the sub-model, M row
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from pangu_cv.distill.affine import affine
 from pangu_cv.distill.importance import Importance
 from pangu_cv.distill.shape import Shape
 from pangu_cv.models.backbone import Backbone, BackboneConfig
 
 _RIDGE = 1e-2  # of the mean square of what is mapped, towards the weights as they were cut
-_ROWS = 4000  # tokens that a closed form is solved from: more of them changed nothing
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,8 @@ def directions(seen: Streams, channels: int) -> Tensor:
     apart_kk = torch.linalg.qr(
         torch.cat([torch.ones(channels, 1), torch.eye(channels)[:, : channels - 1]], 1).double()
     ).Q[:, 1:]
-    return (apart_kk @ strongest_Dk.T).float()
+    into_kD: Tensor = (apart_kk @ strongest_Dk.T).float()
+    return into_kD
 
 
 def _cut_embedding(student: Any, teacher: Any, into_kD: Tensor) -> None:
@@ -137,7 +138,7 @@ class _Cut:
         inner = own.attn(own.norm1(y_NTk))
         own.attn.proj = kept
         _solve(kept, inner, aim @ self.into_kD.T - y_NTk, start, bias)
-        return y_NTk + kept(inner)
+        return y_NTk + cast(Tensor, kept(inner))
 
     def mlp(self, own: Any, block: Any, y_NTk: Tensor, *, given: Tensor, aim: Tensor) -> Tensor:
         """Fill the student's MLP; its stream behind it, which is to be ``aim``."""
@@ -148,7 +149,7 @@ class _Cut:
         start = self.into_kD @ (scale[:, None] * old.fc2.weight)[:, self.hidden]
         inner = own.mlp.act(own.mlp.fc1(own.norm2(y_NTk)))
         _solve(own.mlp.fc2, inner, aim @ self.into_kD.T - y_NTk, start, self.into_kD @ (scale * old.fc2.bias))
-        return y_NTk + own.mlp.fc2(inner)
+        return y_NTk + cast(Tensor, own.mlp.fc2(inner))
 
 
 def _rows_of_heads(kept: Tensor, *, heads: int, head_dim: int) -> Tensor:
@@ -161,7 +162,7 @@ def _layer_scale(own: Any, old: Any) -> Tensor:
     """The teacher's factor per channel, which goes into the layer before it; the student's own becomes 1."""
     if hasattr(own, "gamma"):
         own.gamma.fill_(1.0)
-    return old.gamma if hasattr(old, "gamma") else torch.ones(())[None]
+    return cast(Tensor, old.gamma) if hasattr(old, "gamma") else torch.ones(1)
 
 
 def _reader(own_norm: Any, old_norm: Any, y_NTk: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,7 +171,7 @@ def _reader(own_norm: Any, old_norm: Any, y_NTk: Tensor, given: Tensor) -> tuple
     own_norm.bias.fill_(0.0)
     if torch.equal(y_NTk, given):  # nothing was cut so far
         return torch.diag(old_norm.weight), old_norm.bias
-    return _least_squares(own_norm(y_NTk), old_norm(given))
+    return affine(own_norm(y_NTk).flatten(0, 1), old_norm(given).flatten(0, 1), ridge=1e-4)
 
 
 def _read_by(layer: Any, weight: Tensor, bias: Tensor | None, reads: tuple[Tensor, Tensor]) -> None:
@@ -181,18 +182,6 @@ def _read_by(layer: Any, weight: Tensor, bias: Tensor | None, reads: tuple[Tenso
 def _solve(layer: Any, given: Tensor, aim: Tensor, weight: Tensor, bias: Tensor) -> None:
     """Fill a linear layer: the weights as they were cut, moved such that it gives ``aim``."""
     left = aim - (given @ weight.T + bias)
-    move, offset = _least_squares(given, left, ridge=_RIDGE)
+    move, offset = affine(given.flatten(0, 1), left.flatten(0, 1), ridge=_RIDGE)
     layer.weight.copy_(weight + move)
     layer.bias.copy_(bias + offset)
-
-
-def _least_squares(given: Tensor, aim: Tensor, *, ridge: float = 1e-4) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the affine map of least squared error, the weight drawn to 0 by ``ridge``."""
-    every = max(1, given.shape[0] * given.shape[1] // _ROWS)
-    x, y = given.flatten(0, 1)[::every].double(), aim.flatten(0, 1)[::every].double()
-    x_mean, y_mean = x.mean(0), y.mean(0)
-    x, y = x - x_mean, y - y_mean
-    gram = x.T @ x
-    gram += ridge * gram.diagonal().mean() * torch.eye(len(gram), dtype=gram.dtype)
-    weight = torch.linalg.solve(gram, x.T @ y).T
-    return weight.float(), (y_mean - weight @ x_mean).float()

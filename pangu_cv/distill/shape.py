@@ -4,7 +4,8 @@ Every block of a sub-model has the same size, so that timm builds it from number
 to load it.
 """
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
@@ -87,12 +88,12 @@ def whole(backbone: Backbone, *, image_px: int, depth: int) -> Shape:
     return Shape(image_px, depth, block.attn.num_heads, block.mlp.fc1.out_features, block.attn.head_dim)
 
 
-def lattice(teacher: Shape, config: LatticeConfig, *, patch_px: int, multiple_px: int, levels: int) -> list[Shape]:
+def lattice(teacher: Shape, config: LatticeConfig, *, patch_px: int, multiple_px: int, least_depth: int) -> list[Shape]:
     """All sub-models to choose from; sides are multiples of the patch and of ``multiple_px`` (what the head needs)."""
-    step = patch_px if patch_px % multiple_px == 0 else patch_px * multiple_px
+    step = math.lcm(patch_px, multiple_px)
     sides = _rounded((round(teacher.image_px * share / step) * step for share in config.sides), least=2 * step)
     hidden = _rounded((round(teacher.hidden * share / 8) * 8 for share in config.hidden), least=8)
-    depths = range(max(config.least_depth, levels), teacher.depth + 1)
+    depths = range(max(config.least_depth, least_depth), teacher.depth + 1)
     heads = _rounded((round(teacher.heads * share) for share in config.heads), least=1)
     return [
         replace(teacher, image_px=s, depth=d, heads=h, hidden=m)
@@ -103,5 +104,5 @@ def lattice(teacher: Shape, config: LatticeConfig, *, patch_px: int, multiple_px
     ]
 
 
-def _rounded(values: Iterator[int], *, least: int) -> Sequence[int]:
+def _rounded(values: Iterable[int], *, least: int) -> Sequence[int]:
     return sorted({max(value, least) for value in values})
