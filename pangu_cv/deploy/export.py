@@ -21,7 +21,8 @@ from pangu_cv.tasks.saved import SavedModel, load_model
 from pangu_cv.tasks.segment import SegmentModel
 from pangu_cv.tasks.threshold import SET_BY_HAND
 from pangu_runtime import golden
-from pangu_runtime.bundle import FORMAT, VERSION, contract, file_sha256, open_bundle, write_sums
+from pangu_runtime.bundle import FORMAT, VERSION, contract, open_bundle, write_sums
+from pangu_runtime.certificate import digests
 from pangu_runtime.compare import Limits
 from pangu_runtime.predictor import Predictor
 
@@ -52,7 +53,7 @@ def export(
     with staged_folder(bundle, replaces="bundle.json") as staging:
         write_graph(saved.model, staging / "model.onnx", classes=classes)
         staging.joinpath("bundle.json").write_text(json.dumps(_manifest(saved, classes), indent=2), encoding="utf-8")
-        write_golden_images(staging / "golden")
+        write_golden_images(staging / "golden", tiling=tiling_of(saved.model))
         write_sums(staging)
         predictor = Predictor(open_bundle(staging))
         certificate = certify(saved, predictor, images, limits=limits or Limits(), progress=progress)
@@ -60,7 +61,7 @@ def export(
             _refuse(checkpoint, certificate)
         golden.record(predictor, staging / "golden")
         record = certificate.record | {
-            "model_sha256": file_sha256(staging / "model.onnx"),
+            **digests(staging),
             "environment": environment(),
         }
         staging.joinpath("parity.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")

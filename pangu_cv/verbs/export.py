@@ -11,6 +11,7 @@ from pangu_cv.data.config import DataConfig
 from pangu_cv.errors import DataError
 from pangu_cv.evaluate import test_samples
 from pangu_cv.progress import bar
+from pangu_runtime.bundle import fingerprint
 from pangu_runtime.images import list_images
 
 
@@ -38,12 +39,15 @@ def export(
     paths = list_images(images) if images is not None else tuple(_images_of_run(checkpoint.parent))
     with bar("certifying") as progress:
         result = deploy.export(checkpoint, out, paths, progress=progress)
-    worst = result.certificate.difference
+    worst, pin = result.certificate.difference, fingerprint(result.bundle)
     if as_json:
-        print(json.dumps({"bundle": str(result.bundle), "images": result.certificate.images, **worst.to_json()}))
+        about = {"bundle": str(result.bundle), "fingerprint": pin, "images": result.certificate.images}
+        print(json.dumps(about | worst.to_json()))
         return
     print(f"certificate  {result.certificate.images} images: {worst.flips} flips, scores within {worst.score:.1e}")
     print(f"bundle       {result.bundle}")
+    print(f"fingerprint  {pin}")
+    print("             Keep it elsewhere: 'pangu-cv verify --sha256' holds a copy to it.")
     print(f"Next: pangu-cv predict {result.bundle} my_images   (no torch needed)")
 
 
