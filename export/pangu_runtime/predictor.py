@@ -158,6 +158,14 @@ class Predictor:
             log.warning("threshold moved from %.6g to %.6g", self.bundle.threshold.value, threshold)
         self.moved_threshold = threshold
 
+    @property
+    def boxes(self) -> int:
+        """How many boxes an image has room for (K of the contract); -1 where it depends on the image, or there are none."""
+        if self.bundle.task != "detect" or self.bundle.tiling is not None:
+            return -1
+        size = self.session.get_outputs()[0].shape[1]
+        return -1 if isinstance(size, str) else int(size)
+
     def run(self, images_NHW3: Pixels, *, threshold: float | None = None) -> dict[str, NDArray[Any]]:
         """The outputs by name for images of one size; a bundle with tiles takes one image a call.
 
