@@ -160,7 +160,7 @@ class Predictor:
 
     @property
     def boxes(self) -> int:
-        """How many boxes an image has room for (K of the contract); -1 where it depends on the image, or there are none."""
+        """How many boxes an image has room for (K of the contract); -1 where that depends on the image."""
         if self.bundle.task != "detect" or self.bundle.tiling is not None:
             return -1
         size = self.session.get_outputs()[0].shape[1]

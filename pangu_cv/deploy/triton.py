@@ -1,10 +1,10 @@
 """A bundle's graph as a model repository of NVIDIA Triton (onnxruntime backend), for those who outgrow one machine.
 
-``<name>/config.pbtxt``, ``<name>/1/model.onnx`` and, for classifiers, ``<name>/labels.txt``. Clients of 'pangu-cv serve' work
-unchanged: names, shapes and data types are the same, and so is the graph, byte by byte.
+``<name>/config.pbtxt``, ``<name>/1/model.onnx`` and, for classifiers, ``<name>/labels.txt``. Clients of 'pangu-cv serve'
+work unchanged: names, shapes and data types are the same, and so is the graph, byte by byte.
 
-What the backend asks of a configuration (its ``ValidateInputs``, ``CompareDimsSupported``): an initialiser that requests may
-override is an ``optional`` input, optional inputs need ``max_batch_size: 0``, and outputs have exactly the graph's dims.
+What the backend asks of a configuration (its ``ValidateInputs``, ``CompareDimsSupported``): an initialiser that requests
+may override is an ``optional`` input, those need ``max_batch_size: 0``, and outputs have exactly the graph's dims.
 """
 
 import json
@@ -30,8 +30,8 @@ def require_whole(tiling: Tiling | None) -> None:
     """Raises SettingsError for a model with tiles: Triton runs the graph, and tiles are merged outside of it."""
     if tiling is not None:
         raise SettingsError(
-            "--profile cloud: this model works in tiles, which are merged outside the graph, and Triton does not do that; "
-            "use 'pangu-cv serve', or train without task.tile"
+            "--profile cloud: this model works in tiles, which are merged outside the graph, and Triton does not do "
+            "that; use 'pangu-cv serve', or train without task.tile"
         )
 
 

@@ -1,4 +1,4 @@
-"""The repository against Triton's own schema and the rules of its onnxruntime backend; there is no Triton here to run."""
+"""The repository against Triton's own schema and the rules of its onnxruntime backend; no Triton is run."""
 
 import importlib.util
 import json
