@@ -1,9 +1,9 @@
 """A bundle's graph as a model repository of NVIDIA Triton (onnxruntime backend), for those who outgrow one machine.
 
-``<name>/config.pbtxt``, ``<name>/1/model.onnx`` and, for classifiers, ``<name>/labels.txt``. Clients of 'pangu-cv serve'
-work unchanged: names, shapes and data types are the same, and so is the graph, byte by byte.
+``NAME/config.pbtxt``, ``NAME/1/model.onnx`` and, for classifiers, ``NAME/labels.txt``. Clients of 'pangu-cv serve' work
+unchanged: names, shapes and data types are the same, and so is the graph, byte by byte.
 
-What the backend asks of a configuration (its ``ValidateInputs``, ``CompareDimsSupported``): an initialiser that requests
+What the backend asks of a configuration (``ValidateInputs``, ``CompareDimsSupported``): an initialiser that requests
 may override is an ``optional`` input, those need ``max_batch_size: 0``, and outputs have exactly the graph's dims.
 """
 
