@@ -116,7 +116,7 @@ def open_bundle(folder: Path | str) -> Bundle:
 def _parsed(folder: Path, manifest: dict[str, Any]) -> Bundle:
     where = folder / "bundle.json"
     task = manifest.get("task")
-    if task not in CONTRACT:
+    if not isinstance(task, str) or task not in CONTRACT:
         raise BundleError(f"{where}: task {task!r} found; allowed: {', '.join(CONTRACT)}")
     if manifest.get("contract") != contract(cast(Task, task)):
         raise BundleError(

@@ -207,6 +207,9 @@ def test_golden_answers_that_are_none_are_refused(
     "change",
     [
         {"task": "detect"},
+        {"task": []},
+        {"tile": {"px": 8, "overlap": 0.2}},
+        {"tile": []},
         {"classes": None},
         {"decode": {"max_pixels": 0}},
         {"decode": {"unknown": 1}},
