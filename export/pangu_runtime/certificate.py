@@ -78,7 +78,12 @@ def check(predictor: Predictor, *, widest: Limits | None = None) -> None:
                 f"{path}: held to a limit of {value:g} for '{name}'; at most {accepted[name]:g} is accepted"
             )
     for key, digest in digests(folder).items():
-        if parity.digests.get(key) != digest:
+        if parity.digests.get(key) is None:
+            raise BundleError(
+                f"{path}: the certificate says nothing of {OF[key]}: an earlier pangu_cv wrote it, or somebody cut it "
+                "short; export the bundle again"
+            )
+        if parity.digests[key] != digest:
             raise BundleError(f"{path}: the certificate is of another {OF[key]}; export the bundle again")
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from pangu_runtime.bundle import Bundle, open_bundle
 from pangu_runtime.errors import RuntimeLimitError
-from pangu_runtime.machine import cores, machine, peak_memory_mb
+from pangu_runtime.machine import machine, peak_memory_mb
 from pangu_runtime.predictor import Predictor
 
 Progress = Callable[[int, int], None]
@@ -54,14 +54,15 @@ class Latency:
     """What was measured, with a picture of ``width`` x ``height`` that the graph saw in ``tiles`` calls.
 
     ``decision`` is from decoded pixels, ``file`` from the bytes of a JPEG. ``open_s`` checks the bundle's sums,
-    ``session_s`` loads the graph, ``first_ms`` is the first decision. ``peak_memory_mb`` is that of the whole process.
+    ``session_s`` loads the graph, ``first_ms`` is the first decision. ``peak_memory_mb`` is that of the whole process,
+    ``threads`` None where ONNX Runtime chose, as it does for the other verbs.
     """
 
     task: str
     width: int
     height: int
     tiles: int
-    threads: int
+    threads: int | None
     runs: int
     open_s: float
     session_s: float
@@ -112,7 +113,7 @@ def measure(
         width=width,
         height=height,
         tiles=1 if opened.tiling is None else len(opened.tiling.windows(height, width)),
-        threads=threads or cores(),
+        threads=threads,
         runs=runs,
         open_s=open_s,
         session_s=session_s,

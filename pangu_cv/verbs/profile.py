@@ -76,7 +76,8 @@ def _size(text: str) -> tuple[int, int]:
 def _show(found: Latency) -> None:
     tiles = f" in {found.tiles} tiles" if found.tiles > 1 else ""
     cpu, memory = found.machine["cpu"], found.machine["memory_gb"]
-    print(f"{found.task}, {found.width}x{found.height} pixels{tiles}, {found.runs} runs, {found.threads} threads")
+    threads = "threads as onnxruntime chooses" if found.threads is None else f"{found.threads} threads"
+    print(f"{found.task}, {found.width}x{found.height} pixels{tiles}, {found.runs} runs, {threads}")
     print(f"{cpu}, {found.machine['cores']} cores, {memory} GB, onnxruntime {found.machine['onnxruntime']}")
     start = Table("start", "")
     start.add_row("sums checked", f"{found.open_s:.3f} s")

@@ -172,8 +172,8 @@ def says_nothing_of(key: str) -> Any:
         (wide, "held to a limit of 99 for 'flips'; at most 0"),
         (no_images, "does not hold"),
         (apart, "does not hold"),
-        (says_nothing_of("manifest_sha256"), "of another bundle.json"),
-        (says_nothing_of("golden_sha256"), "of another golden/expected.json"),
+        (says_nothing_of("manifest_sha256"), "says nothing of bundle.json"),
+        (says_nothing_of("golden_sha256"), "says nothing of golden/expected.json"),
         (says_nothing_of("images"), "malformed"),
     ],
 )
