@@ -45,7 +45,7 @@ def swap_weights(folder: Path) -> None:
 
 WORKS_OTHERWISE = (IDENTITY, ANSWERS, OF_ANOTHER, IMAGES)  # the graph decides otherwise
 STATED_OTHERWISE = (OF_ANOTHER, OF_ANOTHER, OF_ANOTHER, PASSES)  # bundle.json alone says something else
-TILE = {"px": 32, "overlap": 0.0}
+TILE = {"px": 60, "overlap": 0.0}
 MUTANTS = [
     Mutant("resize without antialias", "detect", forge.other_resize("antialias", 0), *WORKS_OTHERWISE),
     Mutant("linear resize", "classify", forge.other_resize("mode", "linear"), *WORKS_OTHERWISE),
