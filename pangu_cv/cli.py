@@ -39,6 +39,7 @@ app.command("pangu_cv.verbs.predict:predict", help="Decide images with a bundle,
 app.command("pangu_cv.verbs.serve:serve", help="Serve bundles over HTTP, without torch.")
 app.command("pangu_cv.verbs.watch:watch", help="Decide images as they arrive, each once, without torch.")
 app.command("pangu_cv.verbs.page:page", help="Write a page that runs a bundle in any browser.")
+app.command("pangu_cv.verbs.profile:profile", help="Measure where a bundle's milliseconds go, without torch.")
 app.command("pangu_cv.verbs.verify:verify", help="Check that a bundle is what was certified.")
 
 # What an absent module means for the user: the extra that brings it.

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_runtime.bundle import CONTRACT, file_sha256, read_json
-from pangu_runtime.compare import Difference, Limits, compact, compare, from_record, recordable, worst
+from pangu_runtime.bundle import file_sha256, read_json
+from pangu_runtime.compare import Difference, Limits, compare_recorded, recordable, worst
 from pangu_runtime.errors import BundleError
 from pangu_runtime.predictor import Predictor
 
@@ -45,8 +45,10 @@ def replay(predictor: Predictor) -> Replay:
     answers = expected.get("answers")
     if not isinstance(answers, dict) or not answers or sorted(answers) != [p.name for p in _images(folder)]:
         raise BundleError(f"{folder}: golden images and recorded answers do not match; export the bundle again")
-    recorded = {name: _recorded(folder, predictor, answer) for name, answer in answers.items()}
-    difference = worst(compare(recorded[p.name], compact(_answer(predictor, p))) for p in _images(folder))
+    try:
+        difference = worst(compare_recorded(answers[p.name], _answer(predictor, p)) for p in _images(folder))
+    except ValueError as error:
+        raise BundleError(f"{folder}: a recorded answer is malformed ({error}); export the bundle again") from None
     if not difference.within(REPLAY_LIMITS):
         raise BundleError(
             f"{folder}: the model does not give its certified answers: {difference.flips} of {len(answers)} decisions "
@@ -54,16 +56,6 @@ def replay(predictor: Predictor) -> Replay:
             "Weights, classes or threshold were changed, or this machine computes wrongly; export the bundle again"
         )
     return Replay(len(answers), difference)
-
-
-def _recorded(folder: Path, predictor: Predictor, answer: Any) -> dict[str, NDArray[Any]]:
-    outputs = list(CONTRACT[predictor.bundle.task])
-    try:
-        if sorted(answer) != sorted(outputs):
-            raise ValueError(f"outputs {sorted(answer)}, expected {sorted(outputs)}")
-        return from_record(answer)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise BundleError(f"{folder}: a recorded answer is malformed ({error}); export the bundle again") from None
 
 
 def _identity(predictor: Predictor) -> dict[str, Any]:

@@ -140,14 +140,20 @@ class Predictor:
     """Runs one bundle; safe to share between threads.
 
     ``threshold`` moves the decision of a bundle that has one (all but segment) without a new export; the move is logged
-    and stands in every prediction. ``threads`` defaults to all cores.
+    and stands in every prediction. ``threads`` defaults to all cores. ``trace`` is how the path begins under which
+    ``session.end_profiling()`` writes what every node took.
     """
 
     def __init__(
-        self, bundle: Bundle | Path | str, *, threshold: float | None = None, threads: int | None = None
+        self,
+        bundle: Bundle | Path | str,
+        *,
+        threshold: float | None = None,
+        threads: int | None = None,
+        trace: Path | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        self.session = _session(self.bundle, threads)
+        self.session = _session(self.bundle, threads, trace)
         if threshold is not None:
             if not math.isfinite(threshold):
                 raise RuntimeLimitError(f"threshold: {threshold} found; a finite number is needed")
@@ -157,6 +163,14 @@ class Predictor:
                 raise RuntimeLimitError(f"{self.bundle.folder}: has a class '{UNKNOWN}', so that answer would be two")
             log.warning("threshold moved from %.6g to %.6g", self.bundle.threshold.value, threshold)
         self.moved_threshold = threshold
+
+    @property
+    def boxes(self) -> int:
+        """How many boxes an image has room for (K of the contract); -1 where that depends on the image."""
+        if self.bundle.task != "detect" or self.bundle.tiling is not None:
+            return -1
+        size = self.session.get_outputs()[0].shape[1]
+        return -1 if isinstance(size, str) else int(size)
 
     def run(self, images_NHW3: Pixels, *, threshold: float | None = None) -> dict[str, NDArray[Any]]:
         """The outputs by name for images of one size; a bundle with tiles takes one image a call.
@@ -250,8 +264,10 @@ class Predictor:
         return BoxPrediction(source, labels, out["scores"][kept], out["boxes_xyxy"][kept], threshold)
 
 
-def _session(bundle: Bundle, threads: int | None) -> ort.InferenceSession:
+def _session(bundle: Bundle, threads: int | None, trace: Path | None = None) -> ort.InferenceSession:
     options = ort.SessionOptions()
+    if trace is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(trace)
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     try:

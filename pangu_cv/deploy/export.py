@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from pangu_cv import __version__
 from pangu_cv.deploy.certify import Certificate, certify
 from pangu_cv.deploy.golden_images import write_golden_images
+from pangu_cv.deploy.triton import require_whole, write_repository
 from pangu_cv.errors import CertificateError
 from pangu_cv.features import Progress
 from pangu_cv.runs import environment
@@ -21,7 +23,8 @@ from pangu_cv.tasks.saved import SavedModel, load_model
 from pangu_cv.tasks.segment import SegmentModel
 from pangu_cv.tasks.threshold import SET_BY_HAND
 from pangu_runtime import golden
-from pangu_runtime.bundle import FORMAT, VERSION, contract, file_sha256, open_bundle, write_sums
+from pangu_runtime.bundle import FORMAT, VERSION, contract, open_bundle, write_sums
+from pangu_runtime.certificate import digests
 from pangu_runtime.compare import Limits
 from pangu_runtime.predictor import Predictor
 
@@ -40,19 +43,27 @@ def export(
     images: Sequence[Path],
     *,
     limits: Limits | None = None,
+    repository: Path | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Export a checkpoint and certify it on the user's images.
+
+    ``repository`` is where a model repository of Triton appears too, with the model under the bundle's name.
 
     Raises CertificateError outside the limits: then no bundle appears, and the certificate lies beside the checkpoint
     as ``parity-failed.json``.
     """
     saved = load_model(checkpoint)
     classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
-    with staged_folder(bundle, replaces="bundle.json") as staging:
+    name = bundle.resolve().name
+    with ExitStack() as stack:
+        staging = stack.enter_context(staged_folder(bundle, replaces="bundle.json"))
+        if repository is not None:
+            require_whole(tiling_of(saved.model))
+            elsewhere = stack.enter_context(staged_folder(repository, replaces=f"{name}/config.pbtxt"))
         write_graph(saved.model, staging / "model.onnx", classes=classes)
         staging.joinpath("bundle.json").write_text(json.dumps(_manifest(saved, classes), indent=2), encoding="utf-8")
-        write_golden_images(staging / "golden")
+        write_golden_images(staging / "golden", tiling=tiling_of(saved.model))
         write_sums(staging)
         predictor = Predictor(open_bundle(staging))
         certificate = certify(saved, predictor, images, limits=limits or Limits(), progress=progress)
@@ -60,12 +71,15 @@ def export(
             _refuse(checkpoint, certificate)
         golden.record(predictor, staging / "golden")
         record = certificate.record | {
-            "model_sha256": file_sha256(staging / "model.onnx"),
+            **digests(staging),
             "environment": environment(),
         }
         staging.joinpath("parity.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
         write_sums(staging)
-        golden.replay(Predictor(open_bundle(staging)))
+        finished = Predictor(open_bundle(staging))
+        golden.replay(finished)
+        if repository is not None:
+            write_repository(finished, elsewhere, name=name)
     return ExportResult(bundle, certificate)
 
 

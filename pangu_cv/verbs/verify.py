@@ -1,14 +1,15 @@
 """``pangu-cv verify``: is this bundle what was certified, and does this machine decide the same?"""
 
 import json
+import re
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
-from pangu_cv.errors import BundleError
+from pangu_cv.errors import BundleError, SettingsError
 from pangu_runtime import certificate, golden
-from pangu_runtime.bundle import open_bundle
+from pangu_runtime.bundle import fingerprint, open_bundle
 from pangu_runtime.images import list_images
 from pangu_runtime.predictor import Predictor
 
@@ -17,9 +18,13 @@ def verify(
     bundle: Path,
     *,
     images: Path | None = None,
+    sha256: str | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
-    """Check a bundle: sums, format, golden replay; with images, its certificate again. Runs without torch.
+    """Check a bundle: sums, format, golden replay, certificate; with images, its answers again. Runs without torch.
+
+    Who can write into a bundle can write its records anew too. What he cannot change is a fingerprint that was kept
+    elsewhere: 'pangu-cv export' prints it, and --sha256 holds the bundle to it.
 
     Parameters
     ----------
@@ -27,14 +32,25 @@ def verify(
         The folder that 'pangu-cv export' wrote.
     images
         An image or folder of those it was certified on: this machine's answers are compared with the recorded ones.
+    sha256
+        The fingerprint that 'pangu-cv export' printed: any other bundle is refused, whatever its own records say.
     as_json
         Print JSON.
     """
-    predictor = Predictor(open_bundle(bundle))
+    opened = open_bundle(bundle)
+    found = _fingerprint(bundle, sha256)
+    predictor = Predictor(opened)
     replay = golden.replay(predictor)
     certificate.check(predictor)
-    result = {"bundle": str(bundle), "task": predictor.bundle.task, "sums": "ok", "golden": replay.difference.to_json()}
+    result = {
+        "bundle": str(bundle),
+        "task": predictor.bundle.task,
+        "sums": "ok",
+        "golden": replay.difference.to_json(),
+        "fingerprint": found,
+    }
     lines = [
+        f"fingerprint       {found} ({'the one asked for' if sha256 else 'compare it with the one of the export'})",
         f"sums and format   ok ({predictor.bundle.task})",
         f"golden replay     ok ({replay.images} images, scores within {replay.difference.score:.1e})",
     ]
@@ -49,8 +65,27 @@ def verify(
         if not again.holds:
             raise BundleError(
                 f"{bundle}: on {again.checked} certified images this machine flips {again.difference.flips} decisions, "
-                f"scores differ by {again.difference.score:.2g} (limit {again.limits.score:.2g})"
+                f"scores differ by {again.difference.score:.2g} (limit {again.limits.score:.2g}), maps by "
+                f"{again.difference.map:.2g} (limit {again.limits.map:.2g})"
             )
         others = f", {again.unknown} others not in it" if again.unknown else ""
-        lines.append(f"certificate       ok ({again.checked} images, 0 flips{others})")
+        within = f"scores within {again.difference.score:.1e}"
+        lines.append(f"certificate       ok ({again.checked} images, 0 flips, {within}{others})")
+    else:
+        lines.append("certificate       of these files; give --images to compare this machine's answers with it")
     print(json.dumps(result) if as_json else "\n".join(lines))
+
+
+def _fingerprint(bundle: Path, expected: str | None) -> str:
+    """The bundle's; raises where it is not the one that is expected."""
+    found = fingerprint(bundle)
+    if expected is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", expected):
+        raise SettingsError(
+            f"--sha256: '{expected}' found; the 64 hex digits that 'pangu-cv export' printed are needed"
+        )
+    if expected is not None and expected.lower() != found:
+        raise BundleError(
+            f"{bundle}: its fingerprint is {found}, not the one that was asked for: it is not the bundle that was "
+            "exported then; its files agree with each other, so somebody made it so, or it is another export"
+        )
+    return found
