@@ -57,11 +57,22 @@ class Chosen:
     candidates: tuple[Candidate, ...]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The readable images in a random order, the unreadable, the median size, and those known to be normal."""
+
+    views: Views
+    skipped: tuple[Skipped, ...]
+    image_hw: tuple[int, int]
+    normal: frozenset[Path]
+
+
 def distill(recipe: DistillRecipe) -> DistillResult | None:
     """Run the recipe; raises PanguError for what the user can mend. None where only a kit was written."""
     saved = load_model(recipe.model / "model" if (recipe.model / "model" / "model.json").is_file() else recipe.model)
     teacher = saved.model.requires_grad_(False)
-    views, skipped, image_hw, normal = _views(recipe, teacher, saved.provenance.decode)
+    seen = readable_views(recipe, teacher, saved.provenance.decode)
+    views, image_hw = seen.views, seen.image_hw
     if recipe.probes is not None:
         _, shapes = _shapes(recipe, teacher)
         write_kit(teacher, shapes, recipe.probes, image_hw=image_hw)
@@ -85,7 +96,7 @@ def distill(recipe: DistillRecipe) -> DistillResult | None:
         saved.provenance.data_licence,
     )
     student = SavedModel(chosen.pupil.settle(), provenance, _parent(saved, chosen.pupil.model))
-    student = calibrated(student, saved, views, normal=normal)
+    student = calibrated(student, saved, views, normal=seen.normal)
     save_model(student, run.model)
     own, of_teacher = measure(student.model, beside=teacher, threads=recipe.budget.threads, image_hw=image_hw)
     held = views.paths[lesson.learnt :]
@@ -94,17 +105,15 @@ def distill(recipe: DistillRecipe) -> DistillResult | None:
     use = _use(recipe, own, of_teacher)
     metrics |= {"use": use, "within": use <= 1 + _TOLERANCE}
     run.write_metrics(metrics)
-    write_report(run, recipe, metrics, lesson, chosen.pupil, history, chosen.candidates, skipped)
+    write_report(run, recipe, metrics, lesson, chosen.pupil, history, chosen.candidates, seen.skipped)
     for name in _STEPS:
         path = run.folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return DistillResult(run.folder, run.model, run.report, metrics)
 
 
-def _views(
-    recipe: DistillRecipe, teacher: TaskModel, spec: DecodeSpec
-) -> tuple[Views, tuple[Skipped, ...], tuple[int, int], frozenset[Path]]:
-    """The readable images in a random order, the unreadable, the median size, those known to be normal."""
+def readable_views(recipe: DistillRecipe, teacher: TaskModel, spec: DecodeSpec) -> Seen:
+    """Look at the headers of all images; raises DataError where too few can be read."""
     samples = recipe.data.read()
     order = np.random.default_rng(recipe.seed).permutation(len(samples))
     paths, sizes, lost = [], [], []
@@ -124,7 +133,8 @@ def _views(
     height, width = (int(v) for v in np.median(np.array(sizes), 0))
     image_hw = (min(height, side or height), min(width, side or width))
     normal = frozenset(s.path for s in samples if s.label == "good")
-    return Views(tuple(paths), spec, recipe.augment, recipe.variants, side), tuple(lost), image_hw, normal
+    views = Views(tuple(paths), spec, recipe.augment, recipe.variants, side)
+    return Seen(views, tuple(lost), image_hw, normal)
 
 
 def _shapes(recipe: DistillRecipe, teacher: TaskModel) -> tuple[Shape, list[Shape]]:
