@@ -171,8 +171,8 @@ def _chosen(
     probe = middle[len(middle) // 2]
     if recipe.budget.asks_time and recipe.budget.table is None:  # the sum of parts against a whole one, near the budget
         model = extractor.model(probe)
-        ms = measure(model, beside=teacher, threads=recipe.budget.threads, image_hw=image_hw)[0].ms
-        costs = costs.corrected_by(probe, ms)
+        mine, whole_cost = measure(model, beside=teacher, threads=recipe.budget.threads, image_hw=image_hw)
+        costs = costs.corrected_by(probe, costs.table.whole_ms * mine.ms / whole_cost.ms)
     found = search(extractor, shapes, costs, budget, recipe.student, slack=slack)
     candidates = [asdict(one) for one in found.candidates]
     content = {"key": key, "state": found.pupil.state_dict(), "plain": json.dumps([asdict(found.chosen), candidates])}
