@@ -25,7 +25,7 @@ from pangu_cv.distill.pupil import Pupil
 from pangu_cv.distill.recipe import DistillRecipe, DistillResult, ExtractConfig, TimmConfig
 from pangu_cv.distill.report import write_report
 from pangu_cv.distill.search import Candidate, Extractor, search, within
-from pangu_cv.distill.shape import Shape, lattice, require_plain, whole
+from pangu_cv.distill.shape import Shape, lattice, params_in, require_plain, whole
 from pangu_cv.distill.student import read_depth, side_multiple, student_levels, with_network
 from pangu_cv.distill.teaching import Lesson
 from pangu_cv.distill.views import Views
@@ -205,10 +205,11 @@ def _costs(
     key: str,
     image_hw: tuple[int, int],
 ) -> tuple[Costs, Budget]:
-    rest = millions(teacher) - _network_millions(teacher.backbone.config)
+    network = teacher.backbone.network
+    rest = millions(teacher) - float(sum(p.numel() for p in network.parameters())) / 1e6
 
     def params_of(shape: Shape) -> float:
-        return rest + _network_millions(sub_config(teacher.backbone.config, shape, levels=student_levels(teacher)))
+        return float(rest + params_in(shape, network) / 1e6)
 
     kept = run.folder / "latency.json"
     if not recipe.budget.asks_time:
@@ -225,14 +226,6 @@ def _costs(
     costs = Costs(table, params_of).corrected_by(own, table.whole_ms)
     of_teacher = Cost(table.whole_ms, millions(teacher), costs(own).size_mb)
     return costs, Budget.of(recipe.budget, teacher=of_teacher)
-
-
-def _network_millions(config: BackboneConfig) -> float:
-    with torch.device("meta"):
-        import timm
-
-        network = timm.create_model(config.name.split(".")[0], pretrained=False, num_classes=0, **config.arguments)
-    return float(sum(p.numel() for p in network.parameters())) / 1e6
 
 
 def _read(path: Path) -> dict[str, Any]:
