@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pangu_runtime.bundle import CONTRACT, UNKNOWN, Bundle, open_bundle
+from pangu_runtime.bundle import CONTRACT, UNKNOWN, Bundle, Precision, open_bundle
 from pangu_runtime.decode import decode
 from pangu_runtime.errors import BundleError, ImageError, RuntimeLimitError
 from pangu_runtime.tiles import run_tiled
@@ -140,14 +140,25 @@ class Predictor:
     """Runs one bundle; safe to share between threads.
 
     ``threshold`` moves the decision of a bundle that has one (all but segment) without a new export; the move is logged
-    and stands in every prediction. ``threads`` defaults to all cores.
+    and stands in every prediction. ``threads`` defaults to all cores, ``precision`` to the one the bundle names.
     """
 
     def __init__(
-        self, bundle: Bundle | Path | str, *, threshold: float | None = None, threads: int | None = None
+        self,
+        bundle: Bundle | Path | str,
+        *,
+        threshold: float | None = None,
+        threads: int | None = None,
+        precision: Precision | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        self.session = _session(self.bundle, threads)
+        self.precision: Precision = self.bundle.default_precision if precision is None else precision
+        if self.precision not in self.bundle.precisions:
+            raise RuntimeLimitError(
+                f"{self.bundle.folder}: holds no {precision} model, only {', '.join(self.bundle.precisions)}; "
+                f"'pangu-cv export RUN --out BUNDLE --precision {precision}' writes one"
+            )
+        self.session = _session(self.bundle, self.model, threads)
         if threshold is not None:
             if not math.isfinite(threshold):
                 raise RuntimeLimitError(f"threshold: {threshold} found; a finite number is needed")
@@ -157,6 +168,11 @@ class Predictor:
                 raise RuntimeLimitError(f"{self.bundle.folder}: has a class '{UNKNOWN}', so that answer would be two")
             log.warning("threshold moved from %.6g to %.6g", self.bundle.threshold.value, threshold)
         self.moved_threshold = threshold
+
+    @property
+    def model(self) -> Path:
+        """The graph that runs."""
+        return self.bundle.graph(self.precision)
 
     def run(self, images_NHW3: Pixels, *, threshold: float | None = None) -> dict[str, NDArray[Any]]:
         """The outputs by name for images of one size; a bundle with tiles takes one image a call.
@@ -250,18 +266,18 @@ class Predictor:
         return BoxPrediction(source, labels, out["scores"][kept], out["boxes_xyxy"][kept], threshold)
 
 
-def _session(bundle: Bundle, threads: int | None) -> ort.InferenceSession:
+def _session(bundle: Bundle, model: Path, threads: int | None) -> ort.InferenceSession:
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(str(bundle.model), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own Fail, InvalidGraph, InvalidProtobuf, …
-        raise BundleError(f"{bundle.model}: onnxruntime {ort.__version__} cannot load it ({error})") from None
+        raise BundleError(f"{model}: onnxruntime {ort.__version__} cannot load it ({error})") from None
     inputs = [(i.name, i.type, i.shape[-1:]) for i in session.get_inputs()]
     outputs = [o.name for o in session.get_outputs()]
     if inputs != [("image", "tensor(uint8)", [3])] or outputs != list(CONTRACT[bundle.task]):
-        raise BundleError(f"{bundle.model}: inputs {inputs} and outputs {outputs} are not those of '{bundle.task}'")
+        raise BundleError(f"{model}: inputs {inputs} and outputs {outputs} are not those of '{bundle.task}'")
     _check_metadata(bundle, session.get_modelmeta().custom_metadata_map)
     return session
 
