@@ -10,6 +10,7 @@ from pangu_cv import __version__
 from pangu_cv.deploy.certify import Certificate, certify
 from pangu_cv.deploy.golden_images import write_golden_images
 from pangu_cv.deploy.graph import OPSET, write_graph
+from pangu_cv.deploy.precisions import Made, Wanted, make
 from pangu_cv.errors import CertificateError
 from pangu_cv.features import Progress
 from pangu_cv.runs import environment
@@ -21,17 +22,18 @@ from pangu_cv.tasks.saved import SavedModel, load_model
 from pangu_cv.tasks.segment import SegmentModel
 from pangu_cv.tasks.threshold import SET_BY_HAND
 from pangu_runtime import golden
-from pangu_runtime.bundle import FORMAT, VERSION, contract, file_sha256, open_bundle, write_sums
+from pangu_runtime.bundle import FORMAT, VERSION, Precision, contract, file_sha256, open_bundle, write_sums
 from pangu_runtime.compare import Limits
 from pangu_runtime.predictor import Predictor
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """Where the bundle is, and its certificate."""
+    """Where the bundle is, its certificate, and what each precision costs and buys."""
 
     bundle: Path
     certificate: Certificate
+    made: Made
 
 
 def export(
@@ -40,38 +42,60 @@ def export(
     images: Sequence[Path],
     *,
     limits: Limits | None = None,
+    wanted: Wanted | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
-    """Export a checkpoint and certify it on the user's images.
+    """Export a checkpoint, in full precision and others that are ``wanted``, and certify it on the user's images.
 
-    Raises CertificateError outside the limits: then no bundle appears, and the certificate lies beside the checkpoint
-    as ``parity-failed.json``.
+    Raises CertificateError outside the limits, of any precision: then no bundle appears, and the certificate lies beside
+    the checkpoint as ``parity-failed.json``.
     """
+    wanted = wanted or Wanted()
     saved = load_model(checkpoint)
     classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
     with staged_folder(bundle, replaces="bundle.json") as staging:
         write_graph(saved.model, staging / "model.onnx", classes=classes)
-        staging.joinpath("bundle.json").write_text(json.dumps(_manifest(saved, classes), indent=2), encoding="utf-8")
+        made = make(saved, staging, wanted, images, progress=progress)
+        precisions: tuple[Precision, ...] = ("fp32", *made.losses)
+        manifest = json.dumps(_manifest(saved, classes, precisions), indent=2)
+        staging.joinpath("bundle.json").write_text(manifest, encoding="utf-8")
         write_golden_images(staging / "golden")
         write_sums(staging)
-        predictor = Predictor(open_bundle(staging))
-        certificate = certify(saved, predictor, images, limits=limits or Limits(), progress=progress)
-        if not certificate.holds:
+        opened = open_bundle(staging)
+        predictor, *others = [Predictor(opened, precision=one) for one in precisions]
+        limits, most = limits or Limits(), wanted.points(saved)
+        certificate = certify(
+            saved, predictor, images, limits=limits, others=others, max_loss=most, progress=progress
+        )
+        if not certificate.holds or not all(one.holds for one in certificate.others.values()):
             _refuse(checkpoint, certificate)
-        golden.record(predictor, staging / "golden")
+        for one in (predictor, *others):
+            golden.record(one, staging / "golden")
         record = certificate.record | {
             "model_sha256": file_sha256(staging / "model.onnx"),
             "environment": environment(),
         }
+        for name, loss in made.losses.items():
+            control = loss.to_json() | {"limit": most, "source": wanted.source, "calibrated_on": made.calibrated_on}
+            record["precisions"][name]["control"] = control
         staging.joinpath("parity.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
         write_sums(staging)
-        golden.replay(Predictor(open_bundle(staging)))
-    return ExportResult(bundle, certificate)
+        finished = open_bundle(staging)
+        for name in precisions:
+            golden.replay(Predictor(finished, precision=name))
+    return ExportResult(bundle, certificate, made)
 
 
 def _refuse(checkpoint: Path, certificate: Certificate) -> None:
     path = checkpoint.parent / "parity-failed.json"
     write_json(path, certificate.record)
+    if certificate.holds:
+        name, other = next((name, one) for name, one in certificate.others.items() if not one.holds)
+        raise CertificateError(
+            f"{name} decides {other.difference.flips} of {certificate.images} images differently from the trained model "
+            f"(limit {other.limits.flips}). No bundle was written; the certificate is {path}. Allow more (--max-loss), "
+            f"calibrate on more images (--calibrate), or export without --precision {name}"
+        )
     worst, limits = certificate.difference, certificate.limits
     told = [
         f"{name}s by {getattr(worst, name):.2g} (limit {getattr(limits, name):.2g})"
@@ -85,7 +109,7 @@ def _refuse(checkpoint: Path, certificate: Certificate) -> None:
     )
 
 
-def _manifest(saved: SavedModel, classes: tuple[str, ...]) -> dict[str, Any]:
+def _manifest(saved: SavedModel, classes: tuple[str, ...], precisions: Sequence[Precision]) -> dict[str, Any]:
     model, provenance = saved.model, saved.provenance
     task = model.config.kind
     return {
@@ -93,6 +117,8 @@ def _manifest(saved: SavedModel, classes: tuple[str, ...]) -> dict[str, Any]:
         "version": VERSION,
         "task": task,
         "contract": contract(task),
+        "precisions": list(precisions),
+        "default_precision": "fp32",
         "classes": list(classes),
         "thresholds": _thresholds(model),
         "decode": provenance.decode.to_json(),
