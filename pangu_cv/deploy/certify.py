@@ -19,6 +19,7 @@ from pangu_runtime.compare import OWN_LIMITS, Difference, Limits, compare, recor
 from pangu_runtime.decode import decode
 from pangu_runtime.predictor import Predictor
 
+_FLIPS_PER_POINT = 3
 _NOT_HELD = 1e6  # JSON has no word for infinity
 
 
@@ -137,12 +138,12 @@ def certify(
 def limits_of(predictor: Predictor, *, images: int, max_loss: float) -> Limits:
     """What another precision is held to against the trained model, where it may lose ``max_loss`` points.
 
-    Of the decisions for whole images twice that share may flip, since as many may be gained as lost, and one in any
-    case where anything may. Masks and boxes always differ in some pixel: what they may lose is held by the control's
+    Of the decisions for whole images three times that share may flip, and one in any case where anything may: control
+    allows twice, since as many may be gained as lost, and these are other images. Masks and boxes always differ in some pixel: what they may lose is held by the control's
     figure, and here every image may. Scores are not held: a decision that they carry across its threshold is a flip.
     """
     dense = predictor.bundle.task in ("segment", "detect")
-    flips = images if dense else max(1, math.floor(2 * max_loss * images / 100)) if max_loss > 0 else 0
+    flips = images if dense else max(1, math.floor(_FLIPS_PER_POINT * max_loss * images / 100)) if max_loss > 0 else 0
     return Limits(flips, score=_NOT_HELD, map=_NOT_HELD, mask=1.0, box=1.0)
 
 

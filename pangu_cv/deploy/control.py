@@ -33,6 +33,7 @@ from pangu_runtime.decode import DecodeSpec, decode
 Outputs = dict[str, NDArray[Any]]
 Item = TypeVar("Item")
 MOST_IMAGES = 400
+FLIPS_PER_POINT = 2
 _LARGE = ("map", "mask", "confidence")
 
 
@@ -50,6 +51,15 @@ class Loss:
     figure: str | None
     before: float | None = None
     after: float | None = None
+    is_dense: bool = False
+
+    def within(self, limit: float) -> bool:
+        """Whether at most ``limit`` points are lost, and at most twice that share of decisions differs.
+
+        Gains and losses cancel out in a figure, so it alone would let many decisions change. Masks and boxes always
+        differ somewhere: there the figure is all.
+        """
+        return self.points <= limit and (self.is_dense or 100 * self.flips <= FLIPS_PER_POINT * limit * self.images)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -63,6 +73,7 @@ class Control:
         """Raises CertificateError where no image can be read."""
         self._model, self._spec = model, spec
         self._samples = spread(samples, MOST_IMAGES)
+        self._is_dense = model.config.kind in ("segment", "detect")
         watched = _Watched(reference, reference, expected=[])
         self._before = self._figure(watched)
         if self._before is None:
@@ -80,11 +91,13 @@ class Control:
         watched = _Watched(decider, self._reference, expected=self._expected)
         if self._before is None:
             self._run(watched)
-            return Loss(100 * float(np.mean(watched.apart)), watched.flips, len(watched.seen), None)
+            apart = 100 * float(np.mean(watched.apart))
+            return Loss(apart, watched.flips, len(watched.seen), None, is_dense=self._is_dense)
         after = self._figure(watched)
         assert after is not None, "what is defined for one model on these images is for the other"
         (name, first), second = self._before, after[1]
-        return Loss(100 * (first - second), watched.flips, len(watched.seen), name, first, second)
+        lost = 100 * (first - second)
+        return Loss(lost, watched.flips, len(watched.seen), name, first, second, is_dense=self._is_dense)
 
     def _figure(self, decider: Decider) -> tuple[str, float] | None:
         try:
@@ -100,7 +113,9 @@ class Control:
             if not isinstance(image, ImageError):
                 watched.run(image[None])
         if not watched.seen:
-            raise CertificateError("none of the images to control a precision on can be read; give --calibrate a folder")
+            raise CertificateError(
+                "none of the images to control a precision on can be read; give --calibrate a folder"
+            )
 
 
 class _Watched:
@@ -164,9 +179,7 @@ def _matched(expected: Outputs, found: Outputs) -> int:
     for at in range(int(expected["count"][0])):
         mine, label = expected["boxes_xyxy"][0][at], expected["labels"][0][at]
         same = [
-            i
-            for i in free
-            if found["labels"][0][i] == label and overlap(mine, found["boxes_xyxy"][0][i]) >= SAME_BOX
+            i for i in free if found["labels"][0][i] == label and overlap(mine, found["boxes_xyxy"][0][i]) >= SAME_BOX
         ]
         if same:
             free.remove(same[0])

@@ -64,9 +64,7 @@ def export(
         opened = open_bundle(staging)
         predictor, *others = [Predictor(opened, precision=one) for one in precisions]
         limits, most = limits or Limits(), wanted.points(saved)
-        certificate = certify(
-            saved, predictor, images, limits=limits, others=others, max_loss=most, progress=progress
-        )
+        certificate = certify(saved, predictor, images, limits=limits, others=others, max_loss=most, progress=progress)
         if not certificate.holds or not all(one.holds for one in certificate.others.values()):
             _refuse(checkpoint, certificate)
         for one in (predictor, *others):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pangu_cv.deploy.control import Control, Loss
+from pangu_cv.deploy.control import FLIPS_PER_POINT, Control, Loss
 from pangu_cv.deploy.decider import GraphDecider, Kind, Pixels
 from pangu_cv.deploy.quantise import Quantiser
 from pangu_cv.deploy.ranges import Method
@@ -55,7 +55,7 @@ def int8_within(
             tried[kept] = control.loss(GraphDecider(path, kind))
         return tried[kept]
 
-    kept = _fewest(lambda count: loss_with(count).points <= limit, most=int(MOST_SHARE * len(found)))
+    kept = _fewest(lambda count: loss_with(count).within(limit), most=int(MOST_SHARE * len(found)))
     if kept is None:
         path.unlink(missing_ok=True)
         raise CertificateError(_refusal(limit, tried, found))
@@ -78,10 +78,14 @@ def _fewest(holds: Callable[[int], bool], *, most: int) -> int | None:
 
 
 def _refusal(limit: float, tried: dict[int, Loss], found: Sequence[Sensitivity]) -> str:
-    all_int8, last = tried[0], max(tried)
-    of = f"points of {all_int8.figure.replace('_', ' ')}" if all_int8.figure else "points of the decisions"
+    last = max(tried)
     return (
-        f"int8 loses {all_int8.points:.2f} {of} on {all_int8.images} images, and {tried[last].points:.2f} with the "
-        f"{last} most sensitive of {len(found)} layers in fp32; the limit is {limit:g}. No bundle was written. Calibrate on "
+        f"int8 loses {_told(tried[0])}; with the {last} most sensitive of {len(found)} layers in fp32 {_told(tried[last])}. "
+        f"The limit is {limit:g} points and {FLIPS_PER_POINT * limit:g} % of decisions. No bundle was written. Calibrate on "
         "more images of the line (--calibrate), allow more (--max-loss), or export with --precision fp16 or fp32"
     )
+
+
+def _told(loss: Loss) -> str:
+    of = f"points of {loss.figure.replace('_', ' ')}" if loss.figure else "points of the decisions"
+    return f"{loss.points:.2f} {of} on {loss.images} images, where {loss.flips} decisions differ"

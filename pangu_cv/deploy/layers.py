@@ -62,7 +62,9 @@ def riding(graph: Graph, layers: Collection[str]) -> list[str]:
     found = []
     for one in graph.nodes:
         makers = [graph.made_by(name) for name in one.input[: 1 if one.op_type in _RIDING else None]]
-        if one.op_type not in (*_RIDING, "Add") or not all(maker is not None and maker.name in inside for maker in makers):
+        if one.op_type not in (*_RIDING, "Add") or not all(
+            maker is not None and maker.name in inside for maker in makers
+        ):
             continue
         if one.op_type in _RIDING and graph.only_taker(one.input[0]) is None:
             continue

@@ -127,15 +127,17 @@ def _read(paths: Sequence[Path], saved: SavedModel) -> list[Pixels]:
     spec = saved.provenance.decode
     images = [one for one in read_ahead(paths, lambda path: decode(path, spec=spec)) if not isinstance(one, ImageError)]
     if not images:
-        raise CertificateError("none of the images to calibrate int8 on can be read; give --calibrate a folder of images")
+        raise CertificateError(
+            "none of the images to calibrate int8 on can be read; give --calibrate a folder of images"
+        )
     return images
 
 
 def _require(loss: Loss, limit: float) -> None:
-    if not loss.points <= limit:
+    if not loss.within(limit):
         raise CertificateError(
-            f"fp16 loses {loss.points:.2f} points on {loss.images} images; the limit is {limit:g}. No bundle was "
-            "written; allow more (--max-loss), or export without --precision fp16"
+            f"fp16 loses {loss.points:.2f} points on {loss.images} images, where {loss.flips} decisions differ; the limit "
+            f"is {limit:g} points. No bundle was written; allow more (--max-loss), or export without --precision fp16"
         )
 
 

@@ -83,4 +83,3 @@ def quantiser(proto: onnx.ModelProto, kind: Kind, images: Sequence[Pixels]) -> Q
         for name in (*one.input[: 2 if one.op_type == "Add" else 1], one.output[0])
     )
     return Quantiser(proto, layers, observe(proto, list(touched), images, kind))
-

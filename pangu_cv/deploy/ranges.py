@@ -50,7 +50,9 @@ def observe(proto: onnx.ModelProto, tensors: Sequence[str], images: Iterable[Pix
     session = GraphDecider(watched.SerializeToString(), kind).session
     seen: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
     for image in images:
-        for name, value in zip(tensors, session.run(list(tensors), {"image": one_tile(image, kind)[None]}), strict=True):
+        for name, value in zip(
+            tensors, session.run(list(tensors), {"image": one_tile(image, kind)[None]}), strict=True
+        ):
             flat = value.ravel()
             sampled = flat[:: max(1, flat.size // _SAMPLED)]
             low, high = np.quantile(sampled, [_TAIL, 1 - _TAIL])
