@@ -1,7 +1,7 @@
 """A bundle: one folder that holds a model and everything needed to trust its decisions.
 
-``model.onnx``, ``bundle.json``, ``golden/``, ``parity.json`` and ``SHA256SUMS`` over all of it (see ``CONTRACT``); beside
-them, where they were asked for, the same model in other precisions, ``model.int8.onnx`` and ``model.fp16.onnx``.
+``model.onnx``, ``bundle.json``, ``golden/``, ``parity.json`` and ``SHA256SUMS`` over all of it (see ``CONTRACT``).
+Beside them, where they were asked for, the model in other precisions: ``model.int8.onnx``, ``model.fp16.onnx``.
 """
 
 import hashlib

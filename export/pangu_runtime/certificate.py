@@ -34,7 +34,7 @@ class Recheck:
 
 
 def recheck(predictor: Predictor, paths: Sequence[Path]) -> Recheck:
-    """Compare this machine's answers on the user's images with the recorded ones of the trained model, or of int8 itself.
+    """Compare this machine's answers on the user's images with the recorded ones of the model, or of int8 itself.
 
     A few decisions of int8 may flip between processors, as many as its certificate let flip between it and the model.
     """

@@ -40,7 +40,7 @@ class Limits:
         return cls(int(values["flips"]), float(values["score"]), float(values["map"]), **later)
 
 
-# An int8 graph against its own answers: where rounding differs between processors a value falls on the next of 255 steps.
+# int8 against its own answers: where rounding differs between processors, a value falls on the next of 255 steps.
 OWN_LIMITS = Limits(flips=0, score=5e-2, map=1e-1, mask=1e-1, box=2e-1)
 
 

@@ -76,9 +76,10 @@ def certify(
     max_loss: float = 0.0,
     progress: Progress | None = None,
 ) -> Certificate:
-    """Run both on every image, and the ``others``: the same bundle in other precisions, which may lose ``max_loss`` points.
+    """Run both on every image, and the ``others``: the same bundle in other precisions.
 
-    Images are named by SHA-256 and size, never stored. Raises CertificateError where no image can be read.
+    These may lose ``max_loss`` points. Images are named by SHA-256 and size, never stored. Raises CertificateError
+    where no image can be read.
     """
     torch_side = TorchDecider(saved.model)
     images: list[dict[str, Any]] = []
@@ -139,11 +140,14 @@ def limits_of(predictor: Predictor, *, images: int, max_loss: float) -> Limits:
     """What another precision is held to against the trained model, where it may lose ``max_loss`` points.
 
     Of the decisions for whole images three times that share may flip, and one in any case where anything may: control
-    allows twice, since as many may be gained as lost, and these are other images. Masks and boxes always differ in some pixel: what they may lose is held by the control's
-    figure, and here every image may. Scores are not held: a decision that they carry across its threshold is a flip.
+    allows twice, since as many may be gained as lost, and these are other images. Masks and boxes always differ in
+    some pixel: what they may lose is held by the control's figure, and here every image may. Scores are not held: a
+    decision that they carry across its threshold is a flip.
     """
-    dense = predictor.bundle.task in ("segment", "detect")
-    flips = images if dense else max(1, math.floor(_FLIPS_PER_POINT * max_loss * images / 100)) if max_loss > 0 else 0
+    share = math.floor(_FLIPS_PER_POINT * max_loss * images / 100)
+    flips = max(1, share) if max_loss > 0 else 0
+    if predictor.bundle.task in ("segment", "detect"):
+        flips = images
     return Limits(flips, score=_NOT_HELD, map=_NOT_HELD, mask=1.0, box=1.0)
 
 

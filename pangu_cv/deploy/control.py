@@ -1,4 +1,4 @@
-"""What a cheaper graph costs, in points: of the task's own figure where labels are known, else of decisions that differ.
+"""What a cheaper graph costs, in points: of the task's figure where labels are known, else of decisions that differ.
 
 Never on the test part: a graph chosen on it would be measured on what chose it.
 """

@@ -47,8 +47,8 @@ def export(
 ) -> ExportResult:
     """Export a checkpoint, in full precision and others that are ``wanted``, and certify it on the user's images.
 
-    Raises CertificateError outside the limits, of any precision: then no bundle appears, and the certificate lies beside
-    the checkpoint as ``parity-failed.json``.
+    Raises CertificateError outside the limits, of any precision: then no bundle appears, and the certificate lies
+    beside the checkpoint as ``parity-failed.json``.
     """
     wanted = wanted or Wanted()
     saved = load_model(checkpoint)
@@ -90,7 +90,7 @@ def _refuse(checkpoint: Path, certificate: Certificate) -> None:
     if certificate.holds:
         name, other = next((name, one) for name, one in certificate.others.items() if not one.holds)
         raise CertificateError(
-            f"{name} decides {other.difference.flips} of {certificate.images} images differently from the trained model "
+            f"{name} decides {other.difference.flips} of {certificate.images} images differently from the model "
             f"(limit {other.limits.flips}). No bundle was written; the certificate is {path}. Allow more (--max-loss), "
             f"calibrate on more images (--calibrate), or export without --precision {name}"
         )

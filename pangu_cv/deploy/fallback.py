@@ -80,9 +80,10 @@ def _fewest(holds: Callable[[int], bool], *, most: int) -> int | None:
 def _refusal(limit: float, tried: dict[int, Loss], found: Sequence[Sensitivity]) -> str:
     last = max(tried)
     return (
-        f"int8 loses {_told(tried[0])}; with the {last} most sensitive of {len(found)} layers in fp32 {_told(tried[last])}. "
-        f"The limit is {limit:g} points and {FLIPS_PER_POINT * limit:g} % of decisions. No bundle was written. Calibrate on "
-        "more images of the line (--calibrate), allow more (--max-loss), or export with --precision fp16 or fp32"
+        f"int8 loses {_told(tried[0])}; with the {last} most sensitive of {len(found)} layers in fp32 "
+        f"{_told(tried[last])}. Allowed are {limit:g} points and {FLIPS_PER_POINT * limit:g} % of decisions. No "
+        "bundle was written. Calibrate on more images of the line (--calibrate), allow more (--max-loss), or export "
+        "with --precision fp16 or fp32"
     )
 
 

@@ -1,7 +1,7 @@
 """Weights in fp16, computed with in fp32: half the size everywhere, the same speed.
 
-CPUs have no fp16 kernels in onnxruntime (nor does WASM), so arithmetic in fp16 would be slower, not faster. The cast back
-is folded when the session starts, and what is lost is the rounding of the weights alone.
+CPUs have no fp16 kernels in onnxruntime (nor has WASM), so arithmetic in fp16 would be slower. The cast back is folded
+when the session starts, and what is lost is the rounding of the weights alone.
 """
 
 import numpy as np

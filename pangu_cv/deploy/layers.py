@@ -1,7 +1,7 @@
 """Which layers of a graph int8 may touch: those of the network that hold weights.
 
-The resize and normalisation before it, the decision tail behind it and the bank of an anomaly detector stay as they are:
-a decision hangs on their last digits, and they are small or, like the bank, the very memory that is compared with.
+The resize and normalisation before it, the decision tail behind it and the bank of an anomaly detector stay as they
+are: a decision hangs on their last digits, and they are small or, like the bank, the very memory that is compared with.
 """
 
 from collections.abc import Collection
@@ -53,7 +53,7 @@ def _is_short(graph: Graph, layer: onnx.NodeProto) -> bool:
 
 
 def riding(graph: Graph, layers: Collection[str]) -> list[str]:
-    """Names of the activations and sums that are computed in int8 with ``layers``, at no cost and without rounding twice.
+    """Names of the activations and sums computed in int8 with ``layers``, at no cost and without rounding twice.
 
     An activation that only cuts off is the edge of the quantised range itself; a sum of two quantised tensors has an
     operator of its own.
@@ -61,10 +61,10 @@ def riding(graph: Graph, layers: Collection[str]) -> list[str]:
     inside = {one.name for one in graph.nodes if one.name in layers and one.op_type == "Conv"}
     found = []
     for one in graph.nodes:
+        if one.op_type not in (*_RIDING, "Add"):
+            continue
         makers = [graph.made_by(name) for name in one.input[: 1 if one.op_type in _RIDING else None]]
-        if one.op_type not in (*_RIDING, "Add") or not all(
-            maker is not None and maker.name in inside for maker in makers
-        ):
+        if not all(maker is not None and maker.name in inside for maker in makers):
             continue
         if one.op_type in _RIDING and graph.only_taker(one.input[0]) is None:
             continue

@@ -53,7 +53,7 @@ def linear_as_gemm(graph: Graph) -> int:
 
 
 def distances_as_gemm(graph: Graph) -> int:
-    """``half_norms - patches @ bank`` of anomaly detection in one Gemm: the largest array is written once, not twice."""
+    """``half_norms - patches @ bank`` of anomaly detection in one Gemm: its largest array is written once."""
     found = 0
     for minus in graph.nodes:
         if minus.op_type != "Sub" or not _is_vector_or_matrix(graph, minus.input[0], 1):

@@ -1,4 +1,4 @@
-"""An ONNX graph with an index: who makes and who takes a tensor, constants as arrays, where in the model a node is from."""
+"""An ONNX graph with an index: who makes and who takes a tensor, constants, where in the model a node is from."""
 
 import ast
 from collections import defaultdict
@@ -14,7 +14,7 @@ _SCOPES = "pkg.torch.onnx.name_scopes"  # torch's exporter leaves the path of mo
 
 
 class Graph:
-    """Wraps a proto and changes it in place; what it answers is of the state after the last ``replace`` or ``prune``."""
+    """Wraps a proto and changes it in place; it answers for the state after the last ``replace`` or ``prune``."""
 
     def __init__(self, proto: onnx.ModelProto) -> None:
         self.proto = proto
@@ -70,7 +70,7 @@ class Graph:
         return name
 
     def replace(self, old: Iterable[onnx.NodeProto], new: Sequence[onnx.NodeProto], *, at: onnx.NodeProto) -> None:
-        """Put ``new`` in the place of node ``at`` and take ``old`` away; their results must be made again or not used."""
+        """Put ``new`` in the place of node ``at`` and take ``old`` away; what they made is made again."""
         gone = {id(node) for node in old}
         kept: list[onnx.NodeProto] = []
         for node in self.nodes:

@@ -80,14 +80,15 @@ def make(
     chosen_bytes = chosen.SerializeToString()
     sizes = {"plain": model.stat().st_size, "fp32": len(chosen_bytes)}
     model.write_bytes(chosen_bytes)
-    others = [one for one in PRECISIONS if one in wanted.precisions and one != "fp32"]
+    others: list[Precision] = [one for one in PRECISIONS if one in wanted.precisions and one != "fp32"]
     if not others:
         return Made(optimised, sizes, optimised.timings)
     samples = wanted.samples or tuple(Sample(path) for path in fallback)
     seen, control_samples = _shared_out(samples)
     control = Control(saved.model, control_samples, GraphDecider(model, kind), saved.provenance.decode)
     images = _read([one.path for one in seen], saved)
-    int8, losses, limit = None, {}, wanted.points(saved)
+    int8, limit = None, wanted.points(saved)
+    losses: dict[Precision, Loss] = {}
     for one in others:
         path = folder / in_precision("model.onnx", one)
         if one == "fp16":
@@ -100,7 +101,8 @@ def make(
             int8 = int8_within(limit, quantised, kind, control, few, path, progress=progress)
             losses[one] = int8.loss
         sizes[one] = path.stat().st_size
-    paths = {one: folder / in_precision("model.onnx", one) for one in ("fp32", *others)}
+    made: tuple[Precision, ...] = ("fp32", *others)
+    paths = {str(one): folder / in_precision("model.onnx", one) for one in made}
     return Made(
         optimised,
         sizes,
@@ -127,21 +129,19 @@ def _read(paths: Sequence[Path], saved: SavedModel) -> list[Pixels]:
     spec = saved.provenance.decode
     images = [one for one in read_ahead(paths, lambda path: decode(path, spec=spec)) if not isinstance(one, ImageError)]
     if not images:
-        raise CertificateError(
-            "none of the images to calibrate int8 on can be read; give --calibrate a folder of images"
-        )
+        raise CertificateError("none of the images to calibrate int8 on can be read; give --calibrate a folder")
     return images
 
 
 def _require(loss: Loss, limit: float) -> None:
     if not loss.within(limit):
         raise CertificateError(
-            f"fp16 loses {loss.points:.2f} points on {loss.images} images, where {loss.flips} decisions differ; the limit "
-            f"is {limit:g} points. No bundle was written; allow more (--max-loss), or export without --precision fp16"
+            f"fp16 loses {loss.points:.2f} points on {loss.images} images, where {loss.flips} decisions differ; the "
+            f"limit is {limit:g} points. No bundle was written; allow more (--max-loss), or leave fp16 out"
         )
 
 
-def _timed(plain: onnx.ModelProto, paths: Mapping[Precision, Path], image: Pixels, kind: Kind) -> dict[str, Timing]:
+def _timed(plain: onnx.ModelProto, paths: Mapping[str, Path], image: Pixels, kind: Kind) -> dict[str, Timing]:
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / "plain.onnx"
         exported.write_bytes(plain.SerializeToString())

@@ -47,12 +47,12 @@ def _layers(made: Made) -> list[LayerError]:
 
 def _notes(result: ExportResult, wanted: Wanted) -> list[str]:
     made, notes = result.made, []
-    told = {name: round(timing.ratio, 2) for name, timing in made.optimised.timings.items()}
+    times = ", ".join(f"{name} {timing.ratio:.2f}" for name, timing in made.optimised.timings.items())
     kept = "rewritten" if made.optimised.is_lean else "as exported, since rewriting it was not faster"
     found = ", ".join(f"{name} ({count})" for name, count in made.optimised.rewritings.items() if count)
     notes.append(
-        f"model.onnx is {kept}, in standard operators only. Found: {found or 'nothing to rewrite'}; times of plain, rewritten "
-        f"and with onnxruntime's own attention: {', '.join(f'{name} {ratio}' for name, ratio in told.items())}."
+        f"model.onnx is {kept}, in standard operators. Found: {found or 'nothing to rewrite'}; times of plain, "
+        f"rewritten and with onnxruntime's own attention: {times}."
     )
     loss = next(iter(made.losses.values()), None)
     if loss is not None:

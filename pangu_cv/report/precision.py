@@ -112,8 +112,8 @@ def _bars(steps: Sequence[Step]) -> str:
     first, places = steps[0], np.arange(len(steps))
     with canvas(height_in=max(1.8, 0.9 + 0.5 * len(steps))) as board:
         axes = board.axes
-        kinds = (("time", "accent", -0.19, [s.ratio for s in steps]),)
-        kinds += (("size", "muted", 0.19, [s.megabytes / first.megabytes for s in steps]),)
+        sizes = [step.megabytes / first.megabytes for step in steps]
+        kinds = (("time", "accent", -0.19, [step.ratio for step in steps]), ("size", "muted", 0.19, sizes))
         for name, colour, offset, shares in kinds:
             axes.barh(places + offset, shares, 0.34, color=LIGHT[colour], label=name, linewidth=0)
             for place, share in zip(places + offset, shares, strict=True):

@@ -45,8 +45,8 @@ def export(
         Images of the line that int8 is fitted to and controlled on, never the test part; a dataset with labels is
         controlled by the task's figure. Default: the run's own training and validation images.
     max_loss
-        Points that fp16 or int8 may lose, of the task's figure or, without labels, of decisions; default 0.5, for anomaly
-        detection 0.3. Layers go back to fp32 until it holds; where that is not enough there is no bundle.
+        Points that fp16 or int8 may lose, of the task's figure or, without labels, of decisions; default 0.5, for
+        anomaly detection 0.3. Layers go back to fp32 until it holds; if that is not enough there is no bundle.
     as_json
         Print JSON.
     """
@@ -72,8 +72,9 @@ def export(
     print(f"certificate  {result.certificate.images} images: {worst.flips} flips, scores within {worst.score:.1e}")
     for name, loss in result.made.losses.items():
         timing, size = result.made.timings[name], result.made.bytes[name] / 1e6
+        flips = certified[name].difference.flips
         print(
-            f"{name:12} {certified[name].difference.flips} flips, {loss.points:.2f} points lost on {loss.images} images; "
+            f"{name:12} {flips} flips, {loss.points:.2f} points lost on {loss.images} images; "
             f"{1 / timing.ratio:.2f} times as fast as plain, {size:.1f} MB"
         )
     print(f"bundle       {result.bundle}")

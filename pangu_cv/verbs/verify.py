@@ -65,8 +65,8 @@ def _verified(
         )
     if not again.holds:
         raise BundleError(
-            f"{bundle}: {prefix}on {again.checked} certified images this machine flips {again.difference.flips} decisions, "
-            f"scores differ by {again.difference.score:.2g} (limit {again.limits.score:.2g})"
+            f"{bundle}: {prefix}on {again.checked} certified images this machine flips {again.difference.flips} "
+            f"decisions, scores differ by {again.difference.score:.2g} (limit {again.limits.score:.2g})"
         )
     others = f", {again.unknown} others not in it" if again.unknown else ""
     lines.append(f"certificate       ok ({prefix}{again.checked} images, {again.difference.flips} flips{others})")
