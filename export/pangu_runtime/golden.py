@@ -3,7 +3,7 @@
 A bundle whose weights, classes or threshold were changed answers differently, even where its sums were written anew.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ REPLAY_LIMITS = Limits(flips=0, score=2e-4, map=2e-4, mask=1e-2, box=1e-3)
 
 
 def replay_limits(precision: Precision) -> Limits:
-    """What a replay is held to: fp16 weights are computed with in full precision, int8 has steps to fall on."""
-    return OWN_LIMITS if precision == "int8" else REPLAY_LIMITS
+    """What a replay is held to: fp16 weights are computed with in full precision, int8 has steps to fall on.
+
+    Of the eight images, which show nothing a model was made for, two that are undecided may fall the other way in int8.
+    """
+    return replace(OWN_LIMITS, flips=2) if precision == "int8" else REPLAY_LIMITS
 
 
 @dataclass(frozen=True)

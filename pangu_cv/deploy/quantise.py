@@ -16,9 +16,11 @@ from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, Te
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from pangu_cv.deploy.decider import Kind, Pixels
+from pangu_cv.deploy.half import halved
 from pangu_cv.deploy.layers import Layer, quantisable, riding
-from pangu_cv.deploy.onnx_graph import Graph, stripped
+from pangu_cv.deploy.onnx_graph import Graph
 from pangu_cv.deploy.ranges import Method, Ranges, observe
+from pangu_runtime.bundle import Task
 
 _FLOAT_OUT = ["Gemm", "MatMul"]
 
@@ -30,10 +32,11 @@ class Quantiser:
     proto: onnx.ModelProto
     layers: tuple[Layer, ...]
     ranges: Ranges
+    task: Task
 
     def int8(self, layers: Collection[Layer], *, method: Method) -> onnx.ModelProto:
-        """The graph with these layers in int8, ready to be written."""
-        return stripped(self._quantised({one.name for one in layers}, method))
+        """The graph with these layers in int8, the network's other weights stored in fp16, ready to be written."""
+        return halved(self._quantised({one.name for one in layers}, method), self.task)
 
     def _quantised(self, names: set[str], method: Method) -> onnx.ModelProto:
         copy = onnx.ModelProto()
@@ -82,4 +85,4 @@ def quantiser(proto: onnx.ModelProto, kind: Kind, images: Sequence[Pixels]) -> Q
         if one.name in together
         for name in (*one.input[: 2 if one.op_type == "Add" else 1], one.output[0])
     )
-    return Quantiser(proto, layers, observe(proto, list(touched), images, kind))
+    return Quantiser(proto, layers, observe(proto, list(touched), images, kind), kind.task)

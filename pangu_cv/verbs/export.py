@@ -103,6 +103,8 @@ def _wanted(others: tuple[Precision, ...], max_loss: float | None, calibrate: Pa
     dataset = _dataset_of_run(run)
     test = set(test_samples(dataset))
     samples = tuple(one for one in dataset if one not in test)
+    if not samples:  # without parts all are for measuring: their pixels may serve, their labels may not
+        return deploy.Wanted(others, max_loss)
     return deploy.Wanted(others, max_loss, samples, "the run's training and validation parts")
 
 
