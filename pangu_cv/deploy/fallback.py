@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pangu_cv.deploy.control import FLIPS_PER_POINT, Control, Loss
+from pangu_cv.deploy.control import FLIPS_PER_POINT, MOST_MOVED, Control, Loss
 from pangu_cv.deploy.decider import GraphDecider, Kind, Pixels
 from pangu_cv.deploy.quantise import Quantiser
 from pangu_cv.deploy.ranges import Method
@@ -89,4 +89,5 @@ def _refusal(limit: float, tried: dict[int, Loss], found: Sequence[Sensitivity])
 
 def _told(loss: Loss) -> str:
     of = f"points of {loss.figure.replace('_', ' ')}" if loss.figure else "points of the decisions"
-    return f"{loss.points:.2f} {of} on {loss.images} images, where {loss.flips} decisions differ"
+    moved = f" and the typical score moves by {100 * loss.moved:.1f} %" if loss.moved > MOST_MOVED else ""
+    return f"{loss.points:.2f} {of} on {loss.images} images, where {loss.flips} decisions differ{moved}"

@@ -164,6 +164,24 @@ def test_loss_is_of_the_figure_where_labels_are_and_of_decisions_where_not(class
         assert not other.within(50.0)
 
 
+def test_shift_of_every_anomaly_score_is_seen_without_a_label(anomaly: Made) -> None:
+    saved = load_model(anomaly.run / "model")
+    graph = anomaly.bundle / "model.onnx"
+
+    class Shifted(GraphDecider):
+        def run(self, images_NHW3: np.ndarray) -> dict[str, np.ndarray]:
+            outputs = super().run(images_NHW3)
+            return outputs | {"score": outputs["score"] * np.float32(1.03)}
+
+    normals = [Sample(path, label="good") for path in (anomaly.data / "train" / "good").iterdir()]
+    control = Control(saved.model, normals, GraphDecider(graph, Kind("anomaly")), saved.provenance.decode)
+    found = control.loss(Shifted(graph, Kind("anomaly")))
+    assert (found.figure, found.flips) == (None, 0)
+    assert found.moved == pytest.approx(0.03, abs=1e-4)
+    assert not found.within(0.5)
+    assert control.loss(GraphDecider(graph, Kind("anomaly"))).within(0.0)
+
+
 def test_gains_do_not_hide_decisions_that_changed() -> None:
     assert Loss(-1.0, 8, 1000, "balanced_accuracy").within(0.5)
     assert not Loss(-1.0, 14, 1000, "balanced_accuracy").within(0.5)
