@@ -9,12 +9,13 @@ from benchmarks.latency import spread
 from pangu_cv import recipes
 from pangu_cv.data.readers import read_dataset
 from pangu_cv.data.sample import Dataset, Sample
-from pangu_cv.finetune.anomaly import Learned, NormalSplit, learn, named, split_of
+from pangu_cv.finetune.anomaly import NormalSplit, split_of
 from pangu_cv.finetune.classify import Draw, draws_of
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.models.memory_bank import MemoryBankConfig, bytes_per_centre
 from pangu_cv.tasks.anomaly import NORMAL, AnomalyConfig, AnomalyModel
 from pangu_cv.tasks.classify import ClassifyConfig
+from pangu_cv.tasks.normal_images import Learned, learn, named
 from pangu_cv.tasks.normality import Normality
 from pangu_cv.tasks.saved import Provenance
 

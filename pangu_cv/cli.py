@@ -33,11 +33,13 @@ app.command("pangu_cv.verbs.pretrain:pretrain", help="Make a backbone better wit
 app.command("pangu_cv.verbs.search:search", help="Find images by a sentence.")
 app.command("pangu_cv.verbs.finetune:finetune", help="Fit a model to a few labels.")
 app.command("pangu_cv.verbs.evaluate:evaluate", help="Measure a model or a bundle on a dataset.")
+app.command("pangu_cv.verbs.distill:distill", help="Make a smaller model within a budget.")
 app.command("pangu_cv.verbs.export:export", help="Export a model to one certified ONNX bundle.")
 app.command("pangu_cv.verbs.predict:predict", help="Decide images with a bundle, without torch.")
 app.command("pangu_cv.verbs.serve:serve", help="Serve bundles over HTTP, without torch.")
 app.command("pangu_cv.verbs.watch:watch", help="Decide images as they arrive, each once, without torch.")
 app.command("pangu_cv.verbs.page:page", help="Write a page that runs a bundle in any browser.")
+app.command("pangu_cv.verbs.profile:profile", help="Measure where a bundle's milliseconds go, without torch.")
 app.command("pangu_cv.verbs.verify:verify", help="Check that a bundle is what was certified.")
 
 # What an absent module means for the user: the extra that brings it.

@@ -25,6 +25,7 @@ _MEMBERS = re.compile(rf"model{_OTHERS}\.onnx|bundle\.json|parity\.json|golden/(
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 Task = Literal["classify", "multilabel", "anomaly", "segment", "detect"]
+TILED = ("segment", "detect")  # tasks whose answers on the tiles of an image can be merged
 UNKNOWN = "unknown"  # what label -1 of a classifier is called
 
 # Outputs of the graph per task: name, shape. The input is always ``image: uint8[N,H,W,3]``, RGB, one size per call.
@@ -131,7 +132,7 @@ def open_bundle(folder: Path | str) -> Bundle:
 def _parsed(folder: Path, manifest: dict[str, Any]) -> Bundle:
     where = folder / "bundle.json"
     task = manifest.get("task")
-    if task not in CONTRACT:
+    if not isinstance(task, str) or task not in CONTRACT:
         raise BundleError(f"{where}: task {task!r} found; allowed: {', '.join(CONTRACT)}")
     if manifest.get("contract") != contract(cast(Task, task)):
         raise BundleError(
@@ -150,6 +151,8 @@ def _parsed(folder: Path, manifest: dict[str, Any]) -> Bundle:
         raise BundleError(f"{where}: malformed ({type(error).__name__}: {error})") from None
     if ("threshold_applied" in CONTRACT[task]) != (threshold is not None):
         raise BundleError(f"{where}: task '{task}' with thresholds {manifest['thresholds']!r}")
+    if tiling is not None and task not in TILED:
+        raise BundleError(f"{where}: tile {tile!r} with task '{task}'; only {' and '.join(TILED)} work in tiles")
     precisions, default = _precisions(where, manifest)
     return Bundle(folder, cast(Task, task), classes, spec, threshold, tiling, manifest, precisions, default)
 
@@ -187,6 +190,14 @@ def write_sums(folder: Path) -> None:
     """Write ``SHA256SUMS`` over every other file, in the format of ``sha256sum -c``."""
     lines = [f"{file_sha256(folder / name)}  {name}\n" for name in _files(folder)]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8")
+
+
+def fingerprint(folder: Path) -> str:
+    """SHA-256 of ``SHA256SUMS``: it stands for the whole bundle, once ``check_sums`` has passed.
+
+    Whoever can change a bundle can write its sums and records anew. Kept elsewhere, this is what he cannot change.
+    """
+    return file_sha256(folder / SUMS)
 
 
 def check_sums(folder: Path) -> None:

@@ -66,6 +66,11 @@ class Difference:
         """Plain values."""
         return asdict(self)
 
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Difference":
+        """The inverse. Raises KeyError or ValueError."""
+        return cls(int(values["flips"]), *(float(values[name]) for name in ("score", "map", "mask", "box")))
+
 
 def compare(expected: Outputs, found: Outputs) -> Difference:
     """The difference of the outputs for one image, batch of one, under the contract's names."""
@@ -90,7 +95,10 @@ def _largest(expected: NDArray[Any], found: NDArray[Any]) -> float:
 
 
 def _compare_boxes(expected: Outputs, found: Outputs) -> Difference:
-    """Box by box those that count as found; one whose score lies at the threshold may fall on either side of it."""
+    """Box by box those that count as found; one whose score lies at the threshold may fall on either side of it.
+
+    Where none counts, the best score is compared, so that an image without objects tells something too.
+    """
     threshold = float(expected["threshold_applied"][0])
     moved = _largest(expected["threshold_applied"], found["threshold_applied"])
     free = list(range(int(found["count"][0])))
@@ -106,7 +114,13 @@ def _compare_boxes(expected: Outputs, found: Outputs) -> Difference:
         box = max(box, 1 - overlaps[best])
         score = max(score, abs(float(expected["scores"][0][at]) - float(found["scores"][0][best])))
     unmatched += sum(abs(float(found["scores"][0][i]) - threshold) > _AT_THRESHOLD for i in free)
+    if not int(expected["count"][0]):
+        score = max(score, abs(_best(expected) - _best(found)))
     return Difference(flips=int(unmatched > 0), score=score, box=box)
+
+
+def _best(outputs: Outputs) -> float:
+    return float(outputs["scores"][0].max(initial=0.0))
 
 
 def overlap(one: NDArray[Any], other: NDArray[Any]) -> float:
@@ -162,6 +176,26 @@ def recordable(outputs: Outputs) -> dict[str, Any]:
 def from_record(record: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
     """The arrays behind ``recordable``."""
     return {name: np.array(value) for name, value in record.items()}
+
+
+def compare_recorded(record: Any, found: Outputs) -> Difference:
+    """The difference of ``found`` from a recorded answer, which may come from anyone.
+
+    Raises ValueError where the record does not state each of the outputs, in numbers of their shape: what it leaves out
+    could not differ.
+    """
+    if not isinstance(record, dict) or sorted(record) != sorted(found):
+        raise ValueError(
+            f"outputs {sorted(record) if isinstance(record, dict) else record!r}, expected {sorted(found)}"
+        )
+    expected, reduced = from_record(record), compact(found)
+    for name, value in expected.items():
+        if value.dtype.kind not in "biuf" or value.ndim != reduced[name].ndim:
+            raise ValueError(f"{name}: {value.dtype}{list(value.shape)} is no recorded answer")
+    try:
+        return compare(expected, reduced)
+    except (IndexError, OverflowError) as error:
+        raise ValueError(f"an answer that contradicts itself ({error})") from None
 
 
 def compact(outputs: Outputs) -> dict[str, NDArray[Any]]:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_runtime.bundle import CONTRACT, Precision, file_sha256, in_precision, read_json
-from pangu_runtime.compare import OWN_LIMITS, Difference, Limits, compact, compare, from_record, recordable, worst
+from pangu_runtime.bundle import Precision, file_sha256, in_precision, read_json
+from pangu_runtime.compare import OWN_LIMITS, Difference, Limits, compare_recorded, recordable, worst
 from pangu_runtime.errors import BundleError
 from pangu_runtime.predictor import Predictor
 
@@ -22,7 +22,7 @@ REPLAY_LIMITS = Limits(flips=0, score=2e-4, map=2e-4, mask=1e-2, box=1e-3)
 def replay_limits(precision: Precision) -> Limits:
     """What a replay is held to: fp16 weights are computed with in full precision, int8 has steps to fall on.
 
-    Of the eight images, which show nothing a model was made for, two that are undecided may fall the other way in int8.
+    Of the golden images, which show nothing a model was made for, two undecided ones may fall the other way in int8.
     """
     return replace(OWN_LIMITS, flips=2) if precision == "int8" else REPLAY_LIMITS
 
@@ -54,8 +54,10 @@ def replay(predictor: Predictor) -> Replay:
     answers = expected.get("answers")
     if not isinstance(answers, dict) or not answers or sorted(answers) != [p.name for p in _images(folder)]:
         raise BundleError(f"{folder}: golden images and recorded answers do not match; export the bundle again")
-    recorded = {name: _recorded(folder, predictor, answer) for name, answer in answers.items()}
-    difference = worst(compare(recorded[p.name], compact(_answer(predictor, p))) for p in _images(folder))
+    try:
+        difference = worst(compare_recorded(answers[p.name], _answer(predictor, p)) for p in _images(folder))
+    except ValueError as error:
+        raise BundleError(f"{folder}: a recorded answer is malformed ({error}); export the bundle again") from None
     limits = replay_limits(predictor.precision)
     if not difference.within(limits):
         raise BundleError(
@@ -64,16 +66,6 @@ def replay(predictor: Predictor) -> Replay:
             "Weights, classes or threshold were changed, or this machine computes wrongly; export the bundle again"
         )
     return Replay(len(answers), difference)
-
-
-def _recorded(folder: Path, predictor: Predictor, answer: Any) -> dict[str, NDArray[Any]]:
-    outputs = list(CONTRACT[predictor.bundle.task])
-    try:
-        if sorted(answer) != sorted(outputs):
-            raise ValueError(f"outputs {sorted(answer)}, expected {sorted(outputs)}")
-        return from_record(answer)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise BundleError(f"{folder}: a recorded answer is malformed ({error}); export the bundle again") from None
 
 
 def _identity(predictor: Predictor) -> dict[str, Any]:

@@ -141,6 +141,7 @@ class Predictor:
 
     ``threshold`` moves the decision of a bundle that has one (all but segment) without a new export; the move is logged
     and stands in every prediction. ``threads`` defaults to all cores, ``precision`` to the one the bundle names.
+    ``trace`` is how the path begins under which ``session.end_profiling()`` writes what every node took.
     """
 
     def __init__(
@@ -150,6 +151,7 @@ class Predictor:
         threshold: float | None = None,
         threads: int | None = None,
         precision: Precision | None = None,
+        trace: Path | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
         self.precision: Precision = self.bundle.default_precision if precision is None else precision
@@ -158,7 +160,7 @@ class Predictor:
                 f"{self.bundle.folder}: holds no {precision} model, only {', '.join(self.bundle.precisions)}; "
                 f"'pangu-cv export RUN --out BUNDLE --precision {precision}' writes one"
             )
-        self.session = _session(self.bundle, self.model, threads)
+        self.session = _session(self.bundle, self.model, threads, trace)
         if threshold is not None:
             if not math.isfinite(threshold):
                 raise RuntimeLimitError(f"threshold: {threshold} found; a finite number is needed")
@@ -173,6 +175,14 @@ class Predictor:
     def model(self) -> Path:
         """The graph that runs."""
         return self.bundle.graph(self.precision)
+
+    @property
+    def boxes(self) -> int:
+        """How many boxes an image has room for (K of the contract); -1 where that depends on the image."""
+        if self.bundle.task != "detect" or self.bundle.tiling is not None:
+            return -1
+        size = self.session.get_outputs()[0].shape[1]
+        return -1 if isinstance(size, str) else int(size)
 
     def run(self, images_NHW3: Pixels, *, threshold: float | None = None) -> dict[str, NDArray[Any]]:
         """The outputs by name for images of one size; a bundle with tiles takes one image a call.
@@ -266,8 +276,10 @@ class Predictor:
         return BoxPrediction(source, labels, out["scores"][kept], out["boxes_xyxy"][kept], threshold)
 
 
-def _session(bundle: Bundle, model: Path, threads: int | None) -> ort.InferenceSession:
+def _session(bundle: Bundle, model: Path, threads: int | None, trace: Path | None = None) -> ort.InferenceSession:
     options = ort.SessionOptions()
+    if trace is not None:
+        options.enable_profiling, options.profile_file_prefix = True, str(trace)
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     try:

@@ -15,11 +15,11 @@ from pangu_cv.evaluate import TorchDecider
 from pangu_cv.features import Progress, Skipped, read_ahead
 from pangu_cv.tasks.saved import SavedModel
 from pangu_runtime.bundle import UNKNOWN, Precision, file_sha256
-from pangu_runtime.compare import OWN_LIMITS, Difference, Limits, compare, recordable, worst
+from pangu_runtime.certificate import flips_allowed, own_limits
+from pangu_runtime.compare import Difference, Limits, compare, recordable, worst
 from pangu_runtime.decode import decode
 from pangu_runtime.predictor import Predictor
 
-_FLIPS_PER_POINT = 3
 _NOT_HELD = 1e6  # JSON has no word for infinity
 
 
@@ -38,14 +38,12 @@ class Compared:
 
     def to_json(self, predictor: Predictor) -> dict[str, Any]:
         """What the certificate says of it; ``recheck`` is what another machine's answers are held to."""
-        own = OWN_LIMITS if predictor.precision == "int8" else Limits()
         return {
             "images": len(self.answers),
             "worst": self.difference.to_json(),
             "holds": self.holds,
             "limits": self.limits.to_json(),
-            "model_sha256": file_sha256(predictor.model),
-            "recheck": replace(own, flips=self.limits.flips).to_json(),
+            "recheck": replace(own_limits(predictor.precision), flips=self.limits.flips).to_json(),
             "answers": list(self.answers),
         }
 
@@ -139,15 +137,10 @@ def certify(
 def limits_of(predictor: Predictor, *, images: int, max_loss: float) -> Limits:
     """What another precision is held to against the trained model, where it may lose ``max_loss`` points.
 
-    Of the decisions for whole images three times that share may flip, and one in any case where anything may: control
-    allows twice, since as many may be gained as lost, and these are other images. Masks and boxes always differ in
-    some pixel: what they may lose is held by the control's figure, and here every image may. Scores are not held: a
-    decision that they carry across its threshold is a flip.
+    Scores, masks and boxes are not held: a decision that a score carries across its threshold is a flip, and what masks
+    and boxes lose the control's figure holds.
     """
-    share = math.floor(_FLIPS_PER_POINT * max_loss * images / 100)
-    flips = max(1, share) if max_loss > 0 else 0
-    if predictor.bundle.task in ("segment", "detect"):
-        flips = images
+    flips = flips_allowed(predictor.bundle.task, images=images, points=max_loss)
     return Limits(flips, score=_NOT_HELD, map=_NOT_HELD, mask=1.0, box=1.0)
 
 

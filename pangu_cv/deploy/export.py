@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,8 @@ from typing import Any
 from pangu_cv import __version__
 from pangu_cv.deploy.certify import Certificate, certify
 from pangu_cv.deploy.golden_images import write_golden_images
-from pangu_cv.deploy.graph import OPSET, write_graph
 from pangu_cv.deploy.precisions import Made, Wanted, make
+from pangu_cv.deploy.triton import require_whole, write_repository
 from pangu_cv.errors import CertificateError
 from pangu_cv.features import Progress
 from pangu_cv.runs import environment
@@ -18,11 +19,13 @@ from pangu_cv.staging import staged_folder, write_json
 from pangu_cv.tasks import TaskModel, tiling_of
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.classify import ClassifyModel
+from pangu_cv.tasks.graph import OPSET, write_graph
 from pangu_cv.tasks.saved import SavedModel, load_model
 from pangu_cv.tasks.segment import SegmentModel
 from pangu_cv.tasks.threshold import SET_BY_HAND
 from pangu_runtime import golden
-from pangu_runtime.bundle import FORMAT, VERSION, Precision, contract, file_sha256, open_bundle, write_sums
+from pangu_runtime.bundle import FORMAT, VERSION, Precision, contract, open_bundle, write_sums
+from pangu_runtime.certificate import digests
 from pangu_runtime.compare import Limits
 from pangu_runtime.predictor import Predictor
 
@@ -43,9 +46,13 @@ def export(
     *,
     limits: Limits | None = None,
     wanted: Wanted | None = None,
+    repository: Path | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
     """Export a checkpoint, in full precision and others that are ``wanted``, and certify it on the user's images.
+
+    ``repository`` is where a model repository of Triton appears too, with the bundle's default precision under the
+    bundle's name.
 
     Raises CertificateError outside the limits, of any precision: then no bundle appears, and the certificate lies
     beside the checkpoint as ``parity-failed.json``.
@@ -53,13 +60,18 @@ def export(
     wanted = wanted or Wanted()
     saved = load_model(checkpoint)
     classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
-    with staged_folder(bundle, replaces="bundle.json") as staging:
+    name = bundle.resolve().name
+    with ExitStack() as stack:
+        staging = stack.enter_context(staged_folder(bundle, replaces="bundle.json"))
+        if repository is not None:
+            require_whole(tiling_of(saved.model))
+            elsewhere = stack.enter_context(staged_folder(repository, replaces=f"{name}/config.pbtxt"))
         write_graph(saved.model, staging / "model.onnx", classes=classes)
         made = make(saved, staging, wanted, images, progress=progress)
         precisions: tuple[Precision, ...] = ("fp32", *made.losses)
         manifest = json.dumps(_manifest(saved, classes, precisions), indent=2)
         staging.joinpath("bundle.json").write_text(manifest, encoding="utf-8")
-        write_golden_images(staging / "golden")
+        write_golden_images(staging / "golden", tiling=tiling_of(saved.model))
         write_sums(staging)
         opened = open_bundle(staging)
         predictor, *others = [Predictor(opened, precision=one) for one in precisions]
@@ -67,20 +79,19 @@ def export(
         certificate = certify(saved, predictor, images, limits=limits, others=others, max_loss=most, progress=progress)
         if not certificate.holds or not all(one.holds for one in certificate.others.values()):
             _refuse(checkpoint, certificate)
-        for one in (predictor, *others):
-            golden.record(one, staging / "golden")
-        record = certificate.record | {
-            "model_sha256": file_sha256(staging / "model.onnx"),
-            "environment": environment(),
-        }
-        for name, loss in made.losses.items():
+        for each in (predictor, *others):
+            golden.record(each, staging / "golden")
+        record = certificate.record | digests(staging) | {"environment": environment()}
+        for other, loss in made.losses.items():
             control = loss.to_json() | {"limit": most, "source": wanted.source, "calibrated_on": made.calibrated_on}
-            record["precisions"][name]["control"] = control
+            record["precisions"][other] |= digests(staging, other) | {"control": control}
         staging.joinpath("parity.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
         write_sums(staging)
         finished = open_bundle(staging)
-        for name in precisions:
-            golden.replay(Predictor(finished, precision=name))
+        for one in precisions:
+            golden.replay(Predictor(finished, precision=one))
+        if repository is not None:
+            write_repository(Predictor(finished), elsewhere, name=name)
     return ExportResult(bundle, certificate, made)
 
 

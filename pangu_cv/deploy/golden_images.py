@@ -1,4 +1,4 @@
-"""Eight generated pictures that a bundle carries to prove, anywhere, that it still decides as certified."""
+"""Generated pictures that a bundle carries to prove, anywhere, that it still decides as certified."""
 
 from pathlib import Path
 
@@ -6,13 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pangu_runtime.tiles import Tiling
+
 SIZES_HW = ((224, 224), (96, 160), (301, 217), (64, 64), (180, 320), (256, 256), (333, 129), (200, 150))
 
 
-def write_golden_images(folder: Path) -> None:
-    """Write ``0.png`` to ``7.png``: gradients, textures and shapes of several sizes, always the same."""
+def write_golden_images(folder: Path, *, tiling: Tiling | None = None) -> None:
+    """Write ``0.png`` to ``7.png``: gradients, textures and shapes of several sizes, always the same.
+
+    A bundle with tiles gets one more that is larger than a tile, so that its answer covers the merging.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    for index, (height, width) in enumerate(SIZES_HW):
+    larger = () if tiling is None else ((tiling.px * 5 // 4, tiling.px * 4 // 3),)
+    for index, (height, width) in enumerate(SIZES_HW + larger):
         Image.fromarray(golden_image(index, height, width)).save(folder / f"{index}.png")
 
 

@@ -30,9 +30,9 @@ from pangu_cv.finetune.draws import Kept, is_readable
 from pangu_cv.finetune.fitted import training_figures
 from pangu_cv.finetune.fitting import Example, Memory, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
-from pangu_cv.finetune.training import History
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
+from pangu_cv.models.training import History
 from pangu_cv.progress import bar
 from pangu_cv.report.classification import classification_report
 from pangu_cv.report.page import Page
@@ -78,27 +78,12 @@ class Start:
         return cls(model, FeatureStore(cache_folder() if recipe.cache else None, model.fingerprint))
 
 
-class _Head(nn.Module):
-    """The closed-form head's map as something that learns: weight, bias and sharpness."""
-
-    def __init__(self, model: ClassifyModel) -> None:
-        super().__init__()
-        self.fixed = model.head
-        sharpness = 1 / model.head.temperature
-        self.weight = nn.Parameter(model.head.weight_CD.clone() * sharpness)
-        self.bias = nn.Parameter(model.head.bias_C.clone() * sharpness)
-
-    def forward(self, parts: Sequence[Tensor]) -> Tensor:
-        """Logits from the groups of features."""
-        return self.fixed.normalised(torch.cat(list(parts), 1)) @ self.weight.T + self.bias
-
-
 class _Trained(nn.Module):
     """What is trained: the model's backbone and a head that learns."""
 
     def __init__(self, model: ClassifyModel) -> None:
         super().__init__()
-        self.backbone, self.head = model.backbone, _Head(model)
+        self.backbone, self.head = model.backbone, model.head.learnable()
 
     def train(self, mode: bool = True) -> "_Trained":
         """The backbone's statistics stay as they are: a handful of images must not move them."""
@@ -220,7 +205,7 @@ def adapt(
         return Example(model.preprocess(torch.from_numpy(shown.image)[None]), labels[readable[place].path])
 
     def losses_of(prepared: Tensor, parts: Sequence[Tensor], truths: list[int]) -> dict[str, Tensor]:
-        return {"classes": loss(trained.head(parts), torch.tensor(truths, device=prepared.device))}
+        return {"classes": loss(trained.head(torch.cat(list(parts), 1)), torch.tensor(truths, device=prepared.device))}
 
     history = fit(trained, recipe, make, losses_of, support=readable, seed=seed, read=pooled, memory=start.variants)
     model.config = task.model_copy(update={"backbone": model.backbone.config})
@@ -230,9 +215,7 @@ def adapt(
         if model.calibration:
             model.install(replace(model.calibration, caveat=_SEEN))
     else:
-        model.head.weight_CD.copy_(trained.head.weight.detach())
-        model.head.bias_C.copy_(trained.head.bias.detach())
-        model.head.temperature.fill_(1.0)
+        model.head.settle(trained.head)
     return model.eval(), history, first.skipped
 
 

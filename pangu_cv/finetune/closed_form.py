@@ -17,11 +17,11 @@ from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import Extraction, FeatureStore, content_digest, digest, extract
 from pangu_cv.finetune.auto import Auto
-from pangu_cv.finetune.fitting import suits_bf16
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.models.adapt import Adapt
 from pangu_cv.models.augment import Augment
 from pangu_cv.models.labelled import Labelled
+from pangu_cv.models.training import suits_bf16
 from pangu_cv.progress import bar
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
 from pangu_runtime.decode import DecodeSpec, decode

@@ -24,7 +24,6 @@ from pangu_cv.finetune.draws import Kept, donor, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.fitting import Example, chosen_way, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks
-from pangu_cv.finetune.training import History
 from pangu_cv.metrics.detection import DetectionOutcome
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
@@ -33,6 +32,7 @@ from pangu_cv.models.box_class_losses import BoxClassLoss
 from pangu_cv.models.box_head import Prototypes
 from pangu_cv.models.box_prior import PARTS, PriorFit, level_sizes
 from pangu_cv.models.labelled import Labelled
+from pangu_cv.models.training import History
 from pangu_cv.progress import bar
 from pangu_cv.report.detection import detection_report
 from pangu_cv.report.page import Page

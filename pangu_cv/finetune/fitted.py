@@ -8,8 +8,8 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.features import Skipped
 from pangu_cv.finetune.auto import Choice
 from pangu_cv.finetune.recipe import FinetuneRecipe, provenance_of, skipped_json
-from pangu_cv.finetune.training import History
 from pangu_cv.models.labelled import Labelled
+from pangu_cv.models.training import History
 from pangu_cv.report.page import Page
 from pangu_cv.report.skipped import add_skipped
 from pangu_cv.report.training import training_curves

@@ -15,11 +15,10 @@ from pangu_cv.data.sample import Sample
 from pangu_cv.finetune.auto import Choice, Trial, choose
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.finetune.staying_near import Start
-from pangu_cv.finetune.training import History, Pool, TrainConfig, train
 from pangu_cv.models.adapt import Adapt, Moving, learning, settle
-from pangu_cv.models.arithmetic import best_precision
 from pangu_cv.models.backbone import Backbone, BackboneFeatures
 from pangu_cv.models.cut import Cut
+from pangu_cv.models.training import History, Pool, suits_bf16, train
 
 Losses = dict[str, Tensor]
 _AUTO_SECONDS = 900.0
@@ -153,11 +152,3 @@ def _parts(backbone: Backbone, way: Adapt, read: Read | None) -> _Parts:
         return read(features) if read else features.grids_BDhw
 
     return _Parts(cut.shallow, deep)
-
-
-def suits_bf16(backbone: Backbone, config: TrainConfig) -> bool:
-    """A ViT's matrix products gain from it wherever there are units for it, a CNN's convolutions on a GPU alone."""
-    on_gpu = torch.cuda.is_available()
-    if config.precision != "auto":
-        return config.precision == "bf16-mixed"
-    return best_precision(on_gpu=on_gpu) == "bf16-mixed" and (on_gpu or hasattr(backbone.network, "num_prefix_tokens"))

@@ -17,9 +17,9 @@ from pangu_cv.features import Extraction, FeatureStore, cache_folder, extract
 from pangu_cv.finetune.draws import Parts, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks
-from pangu_cv.finetune.training import History
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.metrics.multilabel import MultilabelOutcome
+from pangu_cv.models.training import History
 from pangu_cv.progress import bar
 from pangu_cv.report.multilabel import multilabel_report
 from pangu_cv.report.page import Page

@@ -11,10 +11,10 @@ from pangu_cv.data.config import DataConfig, dataset_title
 from pangu_cv.data.sample import Sample
 from pangu_cv.features import Skipped, digest
 from pangu_cv.finetune.auto import Auto
-from pangu_cv.finetune.training import TrainConfig
 from pangu_cv.models.adapt import Adapt, Frozen, Full, Linear, Lora, Partial, Prompt
 from pangu_cv.models.augment import AugmentConfig
 from pangu_cv.models.class_losses import ClassLoss, LogitAdjusted
+from pangu_cv.models.training import TrainConfig
 from pangu_cv.models.weights import WeightsFile
 from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks import TaskConfig

@@ -24,11 +24,11 @@ from pangu_cv.finetune.draws import Kept, Parts, donor, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.fitting import Example, chosen_way, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks
-from pangu_cv.finetune.training import History
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.metrics.segmentation import SegmentationOutcome
 from pangu_cv.models.adapt import Adapt
 from pangu_cv.models.labelled import Labelled
+from pangu_cv.models.training import History
 from pangu_cv.progress import bar
 from pangu_cv.report.page import Page
 from pangu_cv.report.segmentation import segmentation_report

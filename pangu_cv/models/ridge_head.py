@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pangu_cv.models.ridge_map import RidgeConfig, RidgeMap
+from pangu_cv.models.ridge_map import LearnableMap, RidgeConfig, RidgeMap
 
 # Where leave-one-out cannot speak (one image per class); about what it gives at 2 shots on the validation pools.
 FALLBACK_TEMPERATURE = 0.1
@@ -35,6 +35,15 @@ class RidgeHead(RidgeMap):
     def forward(self, features_BVD: Tensor) -> Tensor:
         """Logits float32[B,C] whose softmax is calibrated."""
         return self.mapped(features_BVD) / self.temperature
+
+    def learnable(self) -> LearnableMap:
+        """Logits that learn; call ``settle`` afterwards."""
+        return LearnableMap(self, slope_C=1 / self.temperature, offset_C=torch.zeros_like(self.bias_C))
+
+    def settle(self, learnt: LearnableMap) -> None:
+        """Take what was learnt."""
+        learnt.settle()
+        self.temperature.fill_(1.0)
 
     @torch.no_grad()
     def fit(self, features_NVD: Tensor, labels_N: Tensor) -> Tensor:

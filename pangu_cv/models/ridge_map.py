@@ -88,6 +88,27 @@ class RidgeMap(nn.Module):
         return targets.view(images, views, -1) - left_out_residual
 
 
+class LearnableMap(nn.Module):
+    """A fitted head's outputs, with a map that learns; the statistics of the features stay as they were fitted."""
+
+    def __init__(self, head: RidgeMap, *, slope_C: Tensor, offset_C: Tensor) -> None:
+        """Outputs start at ``slope_C`` times the head's map, plus ``offset_C``."""
+        super().__init__()
+        self.fixed = head
+        self.weight = nn.Parameter(head.weight_CD * slope_C.reshape(-1, 1))
+        self.bias = nn.Parameter(head.bias_C * slope_C + offset_C)
+
+    def forward(self, features_BD: Tensor) -> Tensor:
+        """float32[B,C] of one view."""
+        return self.fixed.normalised(features_BD) @ self.weight.T + self.bias
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Put what was learnt into the head."""
+        self.fixed.weight_CD.copy_(self.weight)
+        self.fixed.bias_C.copy_(self.bias)
+
+
 def _dual(x_NVD: Tensor, targets: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
     """Weights [D,C], and each image's own block of the hat matrix [N,V,V], from the products of all views."""
     images, views, _ = x_NVD.shape

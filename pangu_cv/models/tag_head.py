@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pangu_cv.models.platt import FALLBACK, platt_per_class
-from pangu_cv.models.ridge_map import RidgeConfig, RidgeMap
+from pangu_cv.models.ridge_map import LearnableMap, RidgeConfig, RidgeMap
 
 
 class TagHeadConfig(RidgeConfig):
@@ -36,6 +36,16 @@ class TagHead(RidgeMap):
     def forward(self, features_BVD: Tensor) -> Tensor:
         """Logits float32[B,C] whose sigmoid is calibrated."""
         return self.mapped(features_BVD) * self.slope_C + self.offset_C
+
+    def learnable(self) -> LearnableMap:
+        """Logits that learn; call ``settle`` afterwards."""
+        return LearnableMap(self, slope_C=self.slope_C, offset_C=self.offset_C)
+
+    def settle(self, learnt: LearnableMap) -> None:
+        """Take what was learnt."""
+        learnt.settle()
+        self.slope_C.fill_(1.0)
+        self.offset_C.fill_(0.0)
 
     @torch.no_grad()
     def calibrate(self, left_out_NC: Tensor, present_NC: Tensor) -> None:

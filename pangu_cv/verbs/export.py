@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -13,7 +13,7 @@ from pangu_cv.deploy.told import precision_page
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import test_samples
 from pangu_cv.progress import bar
-from pangu_runtime.bundle import PRECISIONS, Precision
+from pangu_runtime.bundle import PRECISIONS, Precision, fingerprint
 from pangu_runtime.images import list_images
 
 
@@ -25,6 +25,7 @@ def export(
     precision: tuple[str, ...] = ("fp32",),
     calibrate: Path | None = None,
     max_loss: float | None = None,
+    profile: Literal["cloud"] | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Export a model to one certified ONNX bundle that runs without torch.
@@ -47,6 +48,8 @@ def export(
     max_loss
         Points that fp16 or int8 may lose, of the task's figure or, without labels, of decisions; default 0.5, for
         anomaly detection 0.3. Layers go back to fp32 until it holds; if that is not enough there is no bundle.
+    profile
+        'cloud' also writes OUT.triton, a model repository for NVIDIA Triton and KServe (onnxruntime backend), of fp32.
     as_json
         Print JSON.
     """
@@ -56,15 +59,18 @@ def export(
         raise SettingsError(f"--max-loss: {max_loss} found; points of 0 or more are needed")
     paths = list_images(images) if images is not None else tuple(_images_of_run(checkpoint.parent))
     wanted = _wanted(others, max_loss, calibrate, checkpoint.parent)
+    repository = out.with_name(f"{out.name}.triton") if profile == "cloud" else None
     with bar("exporting" if others else "certifying") as progress:
-        result = deploy.export(checkpoint, out, paths, wanted=wanted, progress=progress)
+        result = deploy.export(checkpoint, out, paths, wanted=wanted, repository=repository, progress=progress)
     report = None
     if others:
         report = out.with_name(f"{out.name}.report.html")
         precision_page(result, wanted, title=out.name).write(report)
-    worst, certified = result.certificate.difference, result.certificate.others
+    worst, certified, pin = result.certificate.difference, result.certificate.others, fingerprint(result.bundle)
     if as_json:
-        told = {"bundle": str(result.bundle), "images": result.certificate.images, **worst.to_json()}
+        told: dict[str, Any] = {"bundle": str(result.bundle), "fingerprint": pin, "images": result.certificate.images}
+        told |= {} if repository is None else {"triton": str(repository)}
+        told |= worst.to_json()
         for name, loss in result.made.losses.items():
             told[name] = loss.to_json() | {"certified_flips": certified[name].difference.flips}
         print(json.dumps(told))
@@ -80,6 +86,10 @@ def export(
     print(f"bundle       {result.bundle}")
     if report is not None:
         print(f"report       {report}")
+    if repository is not None:
+        print(f"triton       {repository}   (--model-repository)")
+    print(f"fingerprint  {pin}")
+    print("             Keep it elsewhere: 'pangu-cv verify --sha256' holds a copy to it.")
     print(f"Next: pangu-cv predict {result.bundle} my_images   (no torch needed)")
 
 

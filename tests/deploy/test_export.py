@@ -12,7 +12,7 @@ from pangu_cv import cli
 from pangu_cv.deploy import export
 from pangu_cv.errors import CertificateError, CheckpointError, PanguError
 from pangu_runtime import golden
-from pangu_runtime.bundle import open_bundle
+from pangu_runtime.bundle import fingerprint, open_bundle
 from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import Made, copy_of
 
@@ -127,6 +127,7 @@ def test_shell_exports_a_run_on_its_own_test_images(
         assert not stopped.value.code
         told = json.loads(capsys.readouterr().out)
         assert (told["images"], told["flips"]) == (len(anomaly.images), 0)
+        assert told["fingerprint"] == fingerprint(bundle)
     golden.replay(Predictor(bundle))
     assert [p.name for p in tmp_path.iterdir()] == ["bundle"]
 

@@ -9,7 +9,6 @@ import torch
 from pangu_cv.deploy.attention import fuse_attention
 from pangu_cv.deploy.decider import GraphDecider, Kind
 from pangu_cv.deploy.golden_images import golden_image
-from pangu_cv.deploy.graph import write_graph
 from pangu_cv.deploy.lean import lean
 from pangu_cv.deploy.onnx_graph import Graph, attribute, stripped
 from pangu_cv.deploy.optimise import optimise
@@ -17,6 +16,7 @@ from pangu_cv.deploy.timing import Timing, by_operator
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.tasks.classify import ClassifyConfig
+from pangu_cv.tasks.graph import write_graph
 from tests.finetune.tiny import Made
 
 KIND = Kind("classify")

@@ -13,12 +13,12 @@ from pangu_cv.deploy import Wanted, export
 from pangu_cv.deploy.control import Control, Loss
 from pangu_cv.deploy.decider import GraphDecider, Kind
 from pangu_cv.deploy.fallback import int8_within
-from pangu_cv.deploy.graph import write_graph
 from pangu_cv.deploy.half import halved
 from pangu_cv.deploy.onnx_graph import Graph, scope
 from pangu_cv.deploy.quantise import Quantiser, quantiser
 from pangu_cv.deploy.ranges import Ranges
 from pangu_cv.errors import CertificateError
+from pangu_cv.tasks.graph import write_graph
 from pangu_cv.tasks.saved import load_model
 from pangu_runtime import golden
 from pangu_runtime.decode import decode
@@ -196,13 +196,19 @@ def test_shell_exports_precisions_with_a_report_beside(
         cli.main(
             [
                 *("export", str(classify.run), "--out", str(bundle), "--precision", "fp32,int8", "--json"),
-                *("--calibrate", str(images), "--max-loss", "5"),
+                *("--calibrate", str(images), "--max-loss", "5", "--profile", "cloud"),
             ]
         )
     assert not stopped.value.code
     told = json.loads(capsys.readouterr().out)
     assert told["int8"]["figure"] == "balanced_accuracy"
-    assert {one.name for one in tmp_path.iterdir()} == {"bundle", "bundle.report.html"}
+    assert {one.name for one in tmp_path.iterdir()} == {"bundle", "bundle.report.html", "bundle.triton"}
+    (graph,) = (tmp_path / "bundle.triton").rglob("*.onnx")
+    assert graph.read_bytes() == (bundle / "model.onnx").read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["verify", str(bundle), "--images", str(classify.data / "test"), "--sha256", told["fingerprint"]])
+    assert not stopped.value.code
+    assert "golden replay     ok (int8: 8 images" in capsys.readouterr().out
     page = (tmp_path / "bundle.report.html").read_text()
     for words in ("plain export", "QLinearConv", "stayed in fp32", "points lost", "of &#x27;train&#x27;"):
         assert words in page, words

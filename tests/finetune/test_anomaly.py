@@ -225,7 +225,7 @@ def kill_after(monkeypatch: pytest.MonkeyPatch, images: int) -> list[int]:
 
 
 def kill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: Path, *overrides: str) -> None:
-    monkeypatch.setattr("pangu_cv.finetune.anomaly.SAVE_EVERY", 2)
+    monkeypatch.setattr("pangu_cv.tasks.normal_images.SAVE_EVERY", 2)
     with monkeypatch.context() as patch:
         kill_after(patch, 5)
         with pytest.raises(Killed):

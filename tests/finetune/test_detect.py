@@ -11,6 +11,7 @@ from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider, evaluate_detect
 from pangu_cv.finetune import finetune
 from pangu_cv.tasks.saved import load_model
+from pangu_runtime import golden
 from pangu_runtime.compare import compare
 from pangu_runtime.decode import DEFAULT_SPEC, decode
 from pangu_runtime.images import list_images
@@ -121,6 +122,7 @@ def test_large_images_are_cut_into_tiles_by_model_and_bundle_alike(tmp_path: Pat
     assert bundle.certificate.holds
     predictor = Predictor(bundle.bundle)
     assert predictor.bundle.tiling is not None
+    assert golden.replay(predictor).images == 9  # one more than others, larger than a tile
     [found] = predictor.predict([tmp_path / "large" / "mosaic.png"])
     assert isinstance(found, BoxPrediction)
     shown = ("train0", "train1", "train2", "train3")

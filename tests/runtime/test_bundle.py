@@ -1,13 +1,10 @@
 """A bundle that anyone has touched since its certificate is refused, whether or not its sums were written anew."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
-from onnx import numpy_helper
 from PIL import Image
 
 from pangu_cv import cli
@@ -15,64 +12,19 @@ from pangu_runtime.bundle import SUMS, VERSION, contract, file_sha256, open_bund
 from pangu_runtime.errors import BundleError
 from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import Made, copy_of
+from tests.runtime.forge import (
+    Alteration,
+    change_threshold,
+    change_threshold_everywhere,
+    edit_json,
+    scale_convolution,
+    state_threshold,
+    swap_classes,
+    swap_classes_everywhere,
+)
 
-Alteration = Callable[[Path], None]
-
-
-def edit_json(path: Path, change: Callable[[dict], None]) -> None:
-    value = json.loads(path.read_text())
-    change(value)
-    path.write_text(json.dumps(value))
-
-
-def edit_graph(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
-    proto = onnx.load(folder / "model.onnx")
-    change(proto)
-    onnx.save(proto, folder / "model.onnx")
-
-
-def set_initialiser(proto: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    (tensor,) = (t for t in proto.graph.initializer if t.name == name)
-    tensor.CopyFrom(numpy_helper.from_array(change(numpy_helper.to_array(tensor)), name))
-
-
-def change_one_convolution(folder: Path) -> None:
-    def change(proto: onnx.ModelProto) -> None:
-        weight = next(n for n in proto.graph.node if n.op_type == "Conv").input[1]
-        set_initialiser(proto, weight, lambda values: values * np.float32(1.5))
-
-    edit_graph(folder, change)
-
-
-def set_metadata(folder: Path, key: str, value: object) -> None:
-    def change(proto: onnx.ModelProto) -> None:
-        (entry,) = (p for p in proto.metadata_props if p.key == key)
-        entry.value = json.dumps(value)
-
-    edit_graph(folder, change)
-
-
-def swap_classes(folder: Path) -> None:
-    edit_json(folder / "bundle.json", lambda b: b["classes"].reverse())
-
-
-def swap_classes_in_both(folder: Path) -> None:
-    swap_classes(folder)
-    set_metadata(folder, "pangu_cv.classes", ["red", "blue"])
-
-
-def lower_threshold(folder: Path) -> None:
-    edit_json(folder / "bundle.json", lambda b: b["thresholds"]["threshold"].update(value=0.5))
-
-
-def lower_initialiser(folder: Path) -> None:
-    edit_graph(folder, lambda proto: set_initialiser(proto, "threshold", lambda _: np.array([0.5], np.float32)))
-
-
-def lower_everywhere(folder: Path) -> None:
-    lower_threshold(folder)
-    lower_initialiser(folder)
-    set_metadata(folder, "pangu_cv.threshold", 0.5)
+change_one_convolution = scale_convolution(1.5)
+lower_everywhere = change_threshold_everywhere(0.5)
 
 
 def change_golden_image(folder: Path) -> None:
@@ -98,7 +50,7 @@ def other_contract(folder: Path) -> None:
 CLASSIFY = [
     pytest.param(change_one_convolution, "model_sha256", id="one convolution changed"),
     pytest.param(swap_classes, "bundle.json says", id="classes swapped"),
-    pytest.param(swap_classes_in_both, "recorded with classes", id="classes swapped in the graph too"),
+    pytest.param(swap_classes_everywhere, "recorded with classes", id="classes swapped in the graph too"),
     pytest.param(change_golden_image, "does not give its certified answers", id="golden image changed"),
     pytest.param(add_golden_image, "do not match", id="golden image added"),
     pytest.param(drop("golden/0.png"), "do not match", id="golden image missing"),
@@ -110,8 +62,8 @@ CLASSIFY = [
 ]
 ANOMALY = [
     pytest.param(change_one_convolution, "model_sha256", id="one convolution changed"),
-    pytest.param(lower_threshold, "bundle.json says 0.5", id="threshold in bundle.json"),
-    pytest.param(lower_initialiser, "model_sha256", id="threshold in the initialiser"),
+    pytest.param(state_threshold(0.5), "bundle.json says 0.5", id="threshold in bundle.json"),
+    pytest.param(change_threshold(0.5), "model_sha256", id="threshold in the initialiser"),
     pytest.param(lower_everywhere, "recorded with threshold", id="threshold everywhere"),
 ]
 
@@ -255,6 +207,9 @@ def test_golden_answers_that_are_none_are_refused(
     "change",
     [
         {"task": "detect"},
+        {"task": []},
+        {"tile": {"px": 8, "overlap": 0.2}},
+        {"tile": []},
         {"classes": None},
         {"decode": {"max_pixels": 0}},
         {"decode": {"unknown": 1}},

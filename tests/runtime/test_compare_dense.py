@@ -95,3 +95,11 @@ def test_recorded_boxes_are_those_that_count() -> None:
     record = recordable(boxes(FIRST, SECOND, (5, 5, 9, 9, 1, 0.1)))
     assert len(record["scores"][0]) == 2
     assert compare(from_record(record), compact(boxes(FIRST, SECOND))).within(Limits())
+
+
+def test_images_without_boxes_tell_by_their_best_score() -> None:
+    low, lower = (0, 0, 10, 10, 0, 0.3), (0, 0, 10, 10, 0, 0.2)
+    assert compare(boxes(low), boxes(lower)).score == pytest.approx(0.1)
+    assert compare(boxes(low), boxes(low, lower)).within(Limits())
+    assert compare(from_record(recordable(boxes())), boxes()).within(Limits())
+    assert not compare(from_record(recordable(boxes())), boxes(low)).within(Limits())

@@ -60,7 +60,11 @@ def test_each_precision_is_held_to_its_own_record(precise: Made, precision: Prec
     assert again.holds
     assert (again.checked, again.difference.flips) == (len(precise.images), 0)
     record = json.loads((precise.bundle / "parity.json").read_text())["precisions"][precision]
-    assert record["model_sha256"] == file_sha256(predictor.model)
+    assert {key: record[key] for key in certificate.certified_files(precision)} == {
+        "model_sha256": file_sha256(predictor.model),
+        "manifest_sha256": file_sha256(precise.bundle / "bundle.json"),
+        "golden_sha256": file_sha256(precise.bundle / "golden" / f"expected.{precision}.json"),
+    }
     assert again.limits.to_json() == record["recheck"]
     assert record["control"]["limit"] == 2.0
 
@@ -77,7 +81,7 @@ def test_altered_model_of_a_precision_is_caught(
     golden.replay(Predictor(bundle))  # full precision is what it was
     with pytest.raises(BundleError, match="model_sha256"):
         golden.replay(Predictor(bundle, precision=precision))
-    with pytest.raises(BundleError, match="another graph than model"):
+    with pytest.raises(BundleError, match=rf"of another model\.{precision}\.onnx"):
         certificate.check(Predictor(bundle, precision=precision))
     edit_json(
         bundle / "golden" / f"expected.{precision}.json",

@@ -1,3 +1,4 @@
+import json
 from itertools import pairwise
 
 import numpy as np
@@ -5,7 +6,9 @@ import pytest
 
 from pangu_runtime.errors import DataError
 from pangu_runtime.tiles import Tiling, run_tiled
+from tests.runtime import tile_vectors
 
+VECTORS = json.loads(tile_vectors.PATH.read_text(encoding="utf-8"))
 TILING = Tiling(64, 0.25)
 OBJECTS = [(10, 10, 30, 30), (50, 12, 80, 34), (100, 90, 130, 120), (60, 60, 68, 68), (150, 3, 158, 140)]
 
@@ -98,3 +101,39 @@ def test_values_that_make_no_tiling_are_told(values: tuple[int, float]) -> None:
 
 def test_json_round_trip() -> None:
     assert Tiling.from_json(TILING.to_json()) == TILING
+
+
+@pytest.mark.parametrize("case", VECTORS["windows"], ids=lambda case: f"{case['width']}x{case['height']}")
+def test_golden_windows(case: dict) -> None:
+    found = Tiling.from_json(case["tile"]).windows(case["height"], case["width"])
+    assert [list(window) for window in found] == case["windows"]
+
+
+@pytest.mark.parametrize("case", VECTORS["boxes"], ids=lambda case: case["name"])
+def test_golden_boxes(case: dict) -> None:
+    parts = [tile_vectors.from_plain(part) for part in case["tiles"]]
+    found = tile_vectors.merge(Tiling.from_json(case["tile"]), case["height"], case["width"], parts)
+    assert {name: value.tolist() for name, value in found.items()} == case["image"]
+
+
+def test_golden_masks() -> None:
+    for case in VECTORS["masks"]:
+        found = tile_vectors.numbered(Tiling.from_json(case["tile"]), case["height"], case["width"])
+        assert [" ".join(map(str, row)) for row in found["mask"][0].tolist()] == case["rows"]
+        assert np.array_equal(found["confidence"], found["mask"] / np.float32(8))
+
+
+def test_golden_vectors_reach_every_rule() -> None:
+    """Halves of pixels, cut and whole boxes, more boxes than room, tiles without any."""
+    starts = [case["tile"]["px"] for case in VECTORS["windows"]]
+    assert len(starts) > 15
+    halves = [
+        i * (case["width"] - case["tile"]["px"]) / (count - 1) % 1
+        for case in VECTORS["windows"]
+        if (count := len({window[0] for window in case["windows"]})) > 1
+        for i in range(count)
+    ]
+    assert 0.5 in halves
+    rooms = [(len(case["image"]["scores"][0]), len(case["tiles"][0]["scores"][0])) for case in VECTORS["boxes"]]
+    assert any(found == 4 * room for found, room in rooms)
+    assert any(found == 0 for found, _ in rooms)

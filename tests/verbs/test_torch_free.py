@@ -51,6 +51,12 @@ def test_predict_and_verify(kind: str, request: pytest.FixtureRequest, capsys: p
         assert expected
 
 
+def test_profile(anomaly: Made) -> None:
+    done = without_torch("profile", anomaly.bundle, "--runs", "2", "--size", "80x60", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["task"] == "anomaly"
+
+
 def test_heat_maps_are_written(anomaly: Made, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = without_torch("predict", anomaly.bundle, anomaly.images[0], "--out", out)

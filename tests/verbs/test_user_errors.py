@@ -25,6 +25,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory, classify: Made, anomaly: Ma
     class_folders(path / "classes")
     mvtec(path / "normals")
     (path / "empty").mkdir()
+    (path / "kit").mkdir()
+    (path / "kit" / "probes.json").write_text("{}")
     (path / "text.txt").write_text("nothing here")
     (path / "broken.yaml").write_text("task: [")
     save(path / "one" / "red" / "0.png", picture(COLOURS["red"], 0))
@@ -63,6 +65,18 @@ WRONG = [
     "verify text.txt",
     "verify classify_bundle --images nowhere",
     "verify classify_bundle --images empty",
+    "profile nowhere",
+    "profile empty",
+    "profile text.txt",
+    "profile classify_bundle --size 0x3",
+    "profile classify_bundle --size wide",
+    "profile classify_bundle --size 99999x99999",
+    "profile classify_bundle --threads 0",
+    "profile classify_bundle --runs 0",
+    "profile kit",
+    "profile classify_bundle --runs 1 --size 20x20 --out empty",
+    "verify classify_bundle --sha256 12",
+    "export classify_run --out bundle --profile cloud --images nowhere",
     "data check nowhere",
     "data check empty",
     "data check text.txt",

@@ -175,7 +175,9 @@ class App:
 
     async def _metadata(self, request: Request) -> Response:
         served = self._served(request)
-        return JSONResponse(model_metadata(served.predictor.bundle, name=served.name, version=served.version))
+        predictor = served.predictor
+        about = model_metadata(predictor.bundle, name=served.name, version=served.version, boxes=predictor.boxes)
+        return JSONResponse(about)
 
     async def _ready(self, request: Request) -> Response:
         self._served(request)

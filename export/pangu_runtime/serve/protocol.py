@@ -37,9 +37,9 @@ class InferRequest:
     outputs: Mapping[str, bool]
 
 
-def model_metadata(bundle: Bundle, *, name: str, version: str) -> dict[str, Any]:
-    """What ``GET /v2/models/NAME`` answers; -1 stands for a size that may vary."""
-    sizes = {"N": -1, "H": -1, "W": -1, "K": -1, "C": len(bundle.classes)}
+def model_metadata(bundle: Bundle, *, name: str, version: str, boxes: int = -1) -> dict[str, Any]:
+    """What ``GET /v2/models/NAME`` answers; -1 stands for a size that may vary, ``boxes`` is how many the graph has."""
+    sizes = {"N": -1, "H": -1, "W": -1, "K": boxes, "C": len(bundle.classes)}
     inputs = [{"name": "image", "datatype": "UINT8", "shape": [-1, -1, -1, 3]}]
     if bundle.threshold is not None:
         inputs.append({"name": "threshold", "datatype": "FP32", "shape": [1]})

@@ -1,13 +1,12 @@
 """The bundles a server answers for; one that is replaced on disk takes over once it has proved itself."""
 
-import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pangu_runtime.bundle import SUMS
+from pangu_runtime.bundle import fingerprint
 from pangu_runtime.errors import BundleError, PanguError
 from pangu_runtime.golden import replay
 from pangu_runtime.predictor import Predictor
@@ -23,7 +22,7 @@ class Served:
 
     name: str
     version: str
-    """The first digits of the digest of its SHA256SUMS."""
+    """The first digits of its fingerprint."""
     predictor: Predictor
     batcher: Batcher
 
@@ -105,6 +104,6 @@ class Shelf:
 
 def _version(folder: Path) -> str | None:
     try:
-        return hashlib.sha256((folder / SUMS).read_bytes()).hexdigest()[:12]
+        return fingerprint(folder)[:12]
     except OSError:
         return None

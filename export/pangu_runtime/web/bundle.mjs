@@ -1,5 +1,6 @@
 // A bundle in JavaScript: check its sums, run its graph, read its decisions, replay its golden images.
 // The same file serves browsers and Node; `ort` is onnxruntime-web, `read(name)` gives a file of the bundle as bytes.
+import { runTiled } from "./tiles.mjs";
 
 const FORMAT = "pangu-cv-bundle", VERSION = 1;
 const OUTPUTS = {
@@ -9,6 +10,7 @@ const OUTPUTS = {
   segment: ["mask", "confidence"],
   detect: ["boxes_xyxy", "scores", "labels", "count", "threshold_applied"],
 };
+const TILED = ["segment", "detect"], NEEDED = ["model.onnx", "bundle.json", "golden/expected.json"];
 const OTHER_PRECISIONS = /^model\.(int8|fp16)\.onnx$/;
 const DECISIONS = ["label", "is_present", "is_anomalous"];
 // Of golden replay, as in Python.
@@ -24,7 +26,9 @@ export async function openBundle(read, ort) {
   if (about.format !== FORMAT || about.version !== VERSION)
     throw new BundleError(`bundle.json: ${about.format} version ${about.version} found; ${FORMAT} ${VERSION} is spoken here`);
   if (!(about.task in OUTPUTS)) throw new BundleError(`bundle.json: task ${about.task} is not known here`);
-  if (about.tile) throw new BundleError("bundle.json: this bundle works in tiles, which only the Python runtime does");
+  const { px, overlap } = about.tile ?? { px: 32, overlap: 0 };
+  if (!(px >= 32 && overlap >= 0 && overlap <= 0.5) || (about.tile && !TILED.includes(about.task)))
+    throw new BundleError(`bundle.json: tile ${JSON.stringify(about.tile)} of task ${about.task} is none`);
   const session = await ort.InferenceSession.create(await read("model.onnx"), { logSeverityLevel: 3 });
   if (session.inputNames[0] !== "image" || OUTPUTS[about.task].join() !== session.outputNames.join())
     throw new BundleError(`model.onnx: outputs ${session.outputNames} are not those of ${about.task}`);
@@ -32,18 +36,23 @@ export async function openBundle(read, ort) {
 }
 
 class Bundle {
-  constructor(about, session, areSumsChecked, read, ort) {
-    Object.assign(this, { about, session, areSumsChecked, read, ort });
+  constructor(about, session, sums, read, ort) {
+    Object.assign(this, { about, session, sums, read, ort });
   }
+
+  get areSumsChecked() { return this.sums !== null; }
 
   get threshold() { return this.about.thresholds.threshold?.value ?? null; }
 
   /** Outputs by name for one image, `{data: Uint8Array of RGB, width, height}`; a threshold moves this call's alone. */
-  async run({ data, width, height }, threshold = null) {
-    const feeds = { image: new this.ort.Tensor("uint8", data, [1, height, width, 3]) };
-    if (threshold !== null) feeds.threshold = new this.ort.Tensor("float32", Float32Array.of(threshold), [1]);
-    const found = await this.session.run(feeds);
-    return Object.fromEntries(Object.entries(found).map(([name, { data, dims }]) => [name, { data, dims }]));
+  async run(image, threshold = null) {
+    const graph = async ({ data, width, height }) => {
+      const feeds = { image: new this.ort.Tensor("uint8", data, [1, height, width, 3]) };
+      if (threshold !== null) feeds.threshold = new this.ort.Tensor("float32", Float32Array.of(threshold), [1]);
+      const found = await this.session.run(feeds);
+      return Object.fromEntries(Object.entries(found).map(([name, { data, dims }]) => [name, { data, dims }]));
+    };
+    return this.about.tile ? runTiled(graph, image, this.about.tile) : graph(image);
   }
 
   /** What the outputs say, in the words of `pangu-cv predict --json`. */
@@ -76,6 +85,8 @@ class Bundle {
     const expected = JSON.parse(text(await this.read("golden/expected.json")));
     if (JSON.stringify(expected.classes) !== JSON.stringify(this.about.classes) || expected.threshold !== this.threshold)
       throw new BundleError("golden/expected.json: recorded with other classes or another threshold");
+    if (this.sums && this.sums.get("model.onnx") !== expected.model_sha256)
+      throw new BundleError("golden/expected.json: recorded with another model.onnx");
     const names = Object.keys(expected.answers);
     let worst = 0;
     for (const name of names) {
@@ -106,7 +117,9 @@ export function difference(expected, found) {
 function boxDifference(expected, found) {
   const threshold = expected.threshold_applied[0], free = new Set(Array(Number(found.count.data[0])).keys());
   const certain = (score) => Math.abs(score - threshold) > AT_THRESHOLD;
-  let flips = 0, ratio = 0;
+  let flips = 0, ratio = Math.abs(threshold - found.threshold_applied.data[0]) / LIMITS.score;
+  if (!expected.count[0]) // the best score tells something of images without objects too
+    ratio = Math.max(ratio, Math.abs((expected.scores[0][0] ?? 0) - (found.scores.data[0] ?? 0)) / LIMITS.score);
   for (let at = 0; at < expected.count[0]; at++) {
     const overlap = (i) => iou(expected.boxes_xyxy[0][at], found.boxes_xyxy.data.slice(4 * i, 4 * i + 4));
     const same = [...free].filter((i) => Number(found.labels.data[i]) === expected.labels[0][at]);
@@ -151,18 +164,19 @@ function edges(length) {
   return found;
 }
 
-/** Compare every file with SHA256SUMS; false where this environment cannot (a page that is not served securely). */
+/** Sums by name, once every file agrees with its own; null where this environment cannot tell (a page not served securely). */
 async function checkedSums(read) {
   const subtle = globalThis.crypto?.subtle;
-  if (!subtle) return false;
-  for (const line of text(await read("SHA256SUMS")).trim().split("\n")) {
-    const [sum, name] = line.split("  ");
+  if (!subtle) return null;
+  const sums = new Map(text(await read("SHA256SUMS")).trim().split("\n").map((line) => line.split("  ").reverse()));
+  for (const name of NEEDED) if (!sums.has(name)) throw new BundleError(`SHA256SUMS does not list ${name}`);
+  for (const [name, sum] of sums) {
     if (OTHER_PRECISIONS.test(name)) continue;  // never run here, so never fetched
     const digest = new Uint8Array(await subtle.digest("SHA-256", await read(name)));
     if ([...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("") !== sum)
       throw new BundleError(`${name} is altered; use the bundle as it was exported`);
   }
-  return true;
+  return sums;
 }
 
 /** RGB of RGBA pixels, transparent ones over the grey that training used. */

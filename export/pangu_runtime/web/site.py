@@ -7,20 +7,18 @@ from importlib import resources
 from pathlib import Path
 
 from pangu_runtime.bundle import Bundle
-from pangu_runtime.errors import BundleError, RuntimeLimitError
+from pangu_runtime.errors import RuntimeLimitError
 
 PAGE = {"device.html": "index.html", "device.mjs": "device.mjs", "bundle.mjs": "bundle.mjs", "show.mjs": "show.mjs"}
-PAGE |= {"style.css": "style.css"}
+PAGE |= {"style.css": "style.css", "tiles.mjs": "tiles.mjs"}
 ENGINE = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 
 
 def write_site(bundle: Bundle, engine: Path, folder: Path) -> None:
     """Write into an empty folder; ``engine`` is the folder of the npm package onnxruntime-web.
 
-    Raises RuntimeLimitError where the package is not there, BundleError for a bundle with tiles.
+    Raises RuntimeLimitError where the package is not there.
     """
-    if bundle.tiling is not None:
-        raise BundleError(f"{bundle.folder}: works in tiles, which the page does not do; export it without task.tile")
     missing = [name for name in ENGINE if not (engine / "dist" / name).is_file()]
     if missing:
         raise RuntimeLimitError(

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,11 +17,12 @@ from PIL import Image
 
 from pangu_cv import cli
 from pangu_runtime.bundle import open_bundle, write_sums
-from pangu_runtime.errors import BundleError, RuntimeLimitError
+from pangu_runtime.errors import RuntimeLimitError
 from pangu_runtime.predictor import Predictor
-from pangu_runtime.tiles import Tiling
 from pangu_runtime.web.site import write_site
-from tests.finetune.tiny import COLOURS, Made, copy_of, picture, save
+from tests.finetune.tiny import COLOURS, Made, copy_of, made, picture, save
+from tests.runtime import forge, tile_vectors
+from tests.runtime.forge import edit_json
 
 END = Path(__file__).parents[3] / "export" / "end"
 ENGINE = END / "node_modules" / "onnxruntime-web"
@@ -41,10 +42,24 @@ def node(engine: Path, tmp_path: Path) -> Path:
     """A folder with the script beside its packages."""
     if shutil.which("node") is None or not (END / "node_modules" / "sharp").is_dir():
         pytest.skip("no node, or no sharp")
-    for name in ("bundle.mjs", "decide.mjs"):
+    for name in ("bundle.mjs", "tiles.mjs", "decide.mjs"):
         shutil.copyfile(WEB / name, tmp_path / name)
     (tmp_path / "node_modules").symlink_to(END / "node_modules")
     return tmp_path / "decide.mjs"
+
+
+@pytest.fixture
+def tiled(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
+    """A bundle that works in tiles, and images of several of them."""
+    bundle = copy_of(made(request.param).bundle, tmp_path / "tiled")
+    forge.state(tile={"px": 96, "overlap": 0.25})(bundle)
+    forge.restate_everything(bundle)
+    images = []
+    for number, (height, width) in enumerate(((150, 201), (96, 96), (70, 230))):
+        image = picture(COLOURS["blue"], number, height=height, width=width)
+        image[20:44, 30:54], image[36:60, 100:124], image[:, 80:86] = 10, 250, (250, 240, 230)
+        images.append(save(tmp_path / "images" / f"{number}.png", image))
+    return Made(tmp_path, bundle, tmp_path / "images", tuple(images))
 
 
 def run(script: Path, bundle: Path, *images: Path) -> subprocess.CompletedProcess[str]:
@@ -53,13 +68,30 @@ def run(script: Path, bundle: Path, *images: Path) -> subprocess.CompletedProces
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_node_decides_as_python_does(kind: str, request: pytest.FixtureRequest, node: Path) -> None:
-    made: Made = request.getfixturevalue(kind)
-    images = made.images[:6]
-    done = run(node, made.bundle, *images)
+    bundle: Made = request.getfixturevalue(kind)
+    agree(node, bundle.bundle, bundle.images[:6])
+
+
+@pytest.mark.parametrize("tiled", ["segment", "detect"], indirect=True)
+def test_node_cuts_and_merges_as_python_does(tiled: Made, node: Path) -> None:
+    agree(node, tiled.bundle, tiled.images)
+
+
+def test_node_decides_in_full_precision_where_there_are_others(precise: Made, node: Path, tmp_path: Path) -> None:
+    agree(node, precise.bundle, precise.images[:2])
+    bundle = copy_of(precise.bundle, tmp_path / "changed")
+    (bundle / "model.int8.onnx").unlink()  # never fetched
+    agree(node, bundle, precise.images[:2], reference=precise.bundle)
+    forge.change_threshold(0.9)(bundle)
+    assert "model.onnx is altered" in run(node, bundle).stderr
+
+
+def agree(node: Path, bundle: Path, images: tuple[Path, ...], reference: Path | None = None) -> None:
+    done = run(node, bundle, *images)
     assert done.returncode == 0, done.stderr
     assert "golden replay: 8 images" in done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    for theirs, prediction in zip(found, Predictor(made.bundle).predict(images), strict=True):
+    for theirs, prediction in zip(found, Predictor(reference or bundle, precision="fp32").predict(images), strict=True):
         ours = prediction.to_json()
         assert theirs.keys() == ours.keys()
         for key, value in ours.items():
@@ -71,6 +103,52 @@ def test_node_decides_as_python_does(kind: str, request: pytest.FixtureRequest, 
                     assert other["box_xyxy"] == pytest.approx(mine["box_xyxy"], abs=0.05)
             else:
                 assert theirs[key] == value
+
+
+def test_golden_vectors_of_tiles() -> None:
+    if shutil.which("node") is None:
+        pytest.skip("no node")
+    script = [Path(__file__).with_name("tiles_test.mjs"), WEB / "tiles.mjs", tile_vectors.PATH]
+    done = subprocess.run(["node", *script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert int(done.stderr.split()[0]) > 90
+
+
+@pytest.mark.parametrize(
+    ("kind", "tile"), [("classify", {"px": 64, "overlap": 0.2}), ("detect", {"px": 8, "overlap": 0.2})]
+)
+def test_tiles_that_are_none_are_refused(kind: str, tile: dict, node: Path, tmp_path: Path) -> None:
+    bundle = copy_of(made(kind).bundle, tmp_path / "changed")
+    forge.state(tile=tile)(bundle)
+    write_sums(bundle)
+    assert "is none" in run(node, bundle).stderr
+
+
+def test_mutants_are_refused(classify: Made, node: Path, tmp_path: Path) -> None:
+    bundle = copy_of(classify.bundle, tmp_path / "changed")
+    forge.other_normalisation(bundle)
+    write_sums(bundle)
+    assert "recorded with another model.onnx" in run(node, bundle).stderr
+    forge.restate_model(bundle)
+    assert "does not give the certified answer" in run(node, bundle).stderr
+    sums = (bundle / "SHA256SUMS").read_text().splitlines(keepends=True)
+    (bundle / "SHA256SUMS").write_text("".join(line for line in sums if "model.onnx" not in line))
+    assert "does not list model.onnx" in run(node, bundle).stderr
+
+
+def test_images_without_boxes_tell_by_their_best_score(detect: Made, node: Path, tmp_path: Path) -> None:
+    bundle = copy_of(detect.bundle, tmp_path / "changed")
+    forge.change_threshold_everywhere(0.999)(bundle)  # so that no golden image shows a box
+    forge.restate_everything(bundle)
+    assert "golden replay: 8 images" in run(node, bundle).stderr
+
+    def change(record: dict) -> None:
+        assert record["answers"]["0.png"]["count"] == [0]
+        record["answers"]["0.png"]["scores"][0][0] += 0.01
+
+    edit_json(bundle / "golden" / "expected.json", change)
+    write_sums(bundle)
+    assert "does not give the certified answer" in run(node, bundle).stderr
 
 
 def test_changed_bundles_are_refused(classify: Made, node: Path, tmp_path: Path) -> None:
@@ -104,8 +182,14 @@ def test_an_image_that_cannot_be_read_is_told_and_the_others_go_on(classify: Mad
 @pytest.fixture
 def site(classify: Made, engine: Path, tmp_path: Path) -> Iterator[tuple[str, http.server.ThreadingHTTPServer]]:
     """A page served from this machine."""
+    with serving(classify.bundle, engine, tmp_path) as served:
+        yield served
+
+
+@contextmanager
+def serving(bundle: Path, engine: Path, tmp_path: Path) -> Iterator[tuple[str, http.server.ThreadingHTTPServer]]:
     with pytest.raises(SystemExit) as done:
-        cli.main(["page", str(classify.bundle), "--out", str(tmp_path / "site"), "--engine", str(engine)])
+        cli.main(["page", str(bundle), "--out", str(tmp_path / "site"), "--engine", str(engine)])
     assert not done.value.code
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -158,9 +242,27 @@ def test_the_page_decides_by_itself_and_without_a_network(
     assert errors == []
 
 
+@pytest.mark.parametrize("tiled", ["detect"], indirect=True)
+def test_the_page_works_in_tiles(tiled: Made, engine: Path, tmp_path: Path) -> None:
+    sync_api, browser = pytest.importorskip("playwright.sync_api"), shutil.which("chromium")
+    if browser is None:
+        pytest.skip("no chromium here")
+    with serving(tiled.bundle, engine, tmp_path) as (url, _), sync_api.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = chromium.new_page()
+        page.goto(url)
+        sync_api.expect(page.locator("#about")).to_contain_text("8 certified answers given again", timeout=60_000)
+        for prediction in Predictor(tiled.bundle).predict(tiled.images):
+            boxes = prediction.to_json()["boxes"]
+            page.set_input_files("#file", prediction.source)
+            told = rf"^{len(boxes)} found" if boxes else "^nothing found"
+            sync_api.expect(page.locator("#verdict")).to_have_text(re.compile(told), timeout=30_000)
+            found = json.loads(page.locator("#json").text_content())["boxes"]
+            assert [box["label"] for box in found] == [box["label"] for box in boxes]
+        chromium.close()
+
+
 def test_what_cannot_be_put_together_is_told(classify: Made, tmp_path: Path) -> None:
     bundle = open_bundle(classify.bundle)
     with pytest.raises(RuntimeLimitError, match="npm install onnxruntime-web"):
         write_site(bundle, tmp_path, tmp_path)
-    with pytest.raises(BundleError, match="works in tiles"):
-        write_site(replace(bundle, tiling=Tiling(px=64, overlap=0.2)), tmp_path, tmp_path)

@@ -5,6 +5,7 @@ steps, or the clock where a time limit comes sooner, so that a run that must end
 """
 
 import copy
+import json
 import logging
 import math
 import time
@@ -24,7 +25,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from pangu_cv.models.adapt import Group
-from pangu_cv.models.arithmetic import keep_freed_memory
+from pangu_cv.models.arithmetic import best_precision, keep_freed_memory
+from pangu_cv.models.backbone import Backbone
 from pangu_cv.progress import bar
 from pangu_cv.settings import Settings
 
@@ -59,6 +61,28 @@ class TrainConfig(Settings):
     """Processes that make variants of images, where the backbone learns."""
     pool: Positive = 300
     """Variants kept in memory with what the frozen part of the backbone says of them (to 3 MB each), said once."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where a training is kept while it runs; what was kept under another ``key`` is not taken up."""
+
+    path: Path
+    key: str
+    every_seconds: float = 30.0
+
+    def read(self) -> dict[str, Any]:
+        """What was kept, or nothing."""
+        if not self.path.is_file():
+            return {}
+        stored: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        return stored if stored.get("key") == self.key else {}
+
+    def write(self, content: dict[str, Any]) -> None:
+        """Whole or not at all."""
+        temporary = self.path.with_name(f".{self.path.name}.tmp")
+        torch.save(content | {"key": self.key}, temporary)
+        temporary.replace(self.path)
 
 
 @dataclass
@@ -133,16 +157,20 @@ def train(
     config: TrainConfig,
     seed: int,
     settled: float = 0.0,
+    resume: "Resume | None" = None,
 ) -> History:
     """Train what is marked as learning; ``make(place, seed)`` is one example, ``losses_of`` a batch's weighted losses.
 
     ``groups`` are the learning parts of the backbone, the deepest first; all other learning parameters of ``model``
     are the head's. With a ``Pool`` examples are made here and not in worker processes. ``settled`` is as in
-    ``Partial``. The model ends in eval mode with averaged weights.
+    ``Partial``. With ``resume`` a killed training goes on where it was last kept (dropout would differ). The model ends
+    in eval mode with averaged weights.
     """
     keep_freed_memory()
-    history = History()
-    clock = _Clock(config)
+    stored = resume.read() if resume else {}
+    done = int(stored.get("step", 0))
+    history = History(losses=json.loads(stored["losses"]) if stored else {})
+    clock = _Clock(config, spent=float(stored.get("seconds", 0.0)))
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(), bar("training") as progress:
         torch.manual_seed(seed)
         warnings.simplefilter("ignore")  # Lightning advises on workers and loggers
@@ -150,15 +178,22 @@ def train(
             logging.getLogger(name).setLevel(logging.ERROR)
         loader = DataLoader(
             Draws(make),
-            batch_sampler=list(keys(count, batch=config.batch, steps=config.steps, seed=seed)),  # type: ignore[arg-type]
+            batch_sampler=list(keys(count, batch=config.batch, steps=config.steps, seed=seed))[done:],  # type: ignore[arg-type]
             num_workers=0 if isinstance(make, Pool) else config.workers,
             collate_fn=list,
             persistent_workers=False,
         )
         learner = _Learner(model, _parameters(model, groups, config), losses_of, config, clock, history, progress)
-        callbacks: list[Callback] = [_Average(model, config.ema)] if config.ema else []
+        learner.done, learner.stored = done, stored.get("optimiser")
+        average = _Average(model, config.ema)
+        callbacks: list[Callback] = [average] if config.ema else []
+        if stored:
+            model.load_state_dict(stored["model"])
+            average.mean, average.steps = stored["mean"], done
         if settled:
             callbacks.append(_Freezing(groups, settled, warm=round(config.warmup * config.steps), history=history))
+        if resume:
+            callbacks.append(_Keeping(resume, learner, average))
         trainer = Trainer(
             max_epochs=1,
             accelerator="auto",
@@ -173,6 +208,8 @@ def train(
         )
         trainer.fit(learner, loader)
     history.seconds = clock.elapsed
+    if resume:
+        resume.path.unlink(missing_ok=True)
     model.cpu().eval()
     return history
 
@@ -184,15 +221,23 @@ def _precision(config: TrainConfig) -> str:
     return "bf16-mixed" if torch.cuda.is_available() else "32-true"
 
 
+def suits_bf16(backbone: Backbone, config: TrainConfig) -> bool:
+    """A ViT's matrix products gain from it wherever there are units for it, a CNN's convolutions on a GPU alone."""
+    on_gpu = torch.cuda.is_available()
+    if config.precision != "auto":
+        return config.precision == "bf16-mixed"
+    return best_precision(on_gpu=on_gpu) == "bf16-mixed" and (on_gpu or hasattr(backbone.network, "num_prefix_tokens"))
+
+
 class _Clock:
     """How far a run is, from 0 to 1: by steps, or by time where that is further."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self.config, self.start = config, time.monotonic()
+    def __init__(self, config: TrainConfig, *, spent: float = 0.0) -> None:
+        self.config, self.spent, self.start = config, spent, time.monotonic()
 
     @property
     def elapsed(self) -> float:
-        return time.monotonic() - self.start
+        return time.monotonic() - self.start + self.spent
 
     def share(self, step: int) -> float:
         limit = self.config.max_seconds
@@ -221,9 +266,13 @@ class _Learner(LightningModule):  # type: ignore[misc]
         super().__init__()
         self.model, self.groups, self.losses_of = model, parameters, losses_of
         self.config, self.clock, self.history, self.progress = config, clock, history, progress
+        self.done, self.stored = 0, None
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(self.groups, lr=self.config.lr, betas=(0.9, 0.99))
+        optimiser = torch.optim.AdamW(self.groups, lr=self.config.lr, betas=(0.9, 0.99))
+        if self.stored:
+            optimiser.load_state_dict(self.stored)
+        return optimiser
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         return batch  # ``losses_of`` moves what it needs; Lightning refuses frozen dataclasses
@@ -232,17 +281,18 @@ class _Learner(LightningModule):  # type: ignore[misc]
         self.clock.start = time.monotonic()  # starting the workers is not training
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> int | None:
-        if self.config.max_seconds and self.clock.share(batch_idx) >= 1:
+        step = self.done + batch_idx
+        if self.config.max_seconds and self.clock.share(step) >= 1:
             return -1
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group["peak"] * self.clock.rate(batch_idx)
+            group["lr"] = group["peak"] * self.clock.rate(step)
         return None
 
     def training_step(self, batch: list[Any], batch_idx: int) -> Tensor:
         losses = self.losses_of(batch)
         total = torch.stack(list(losses.values())).sum()
         self.history.add({"total": total, **losses})
-        self.progress(batch_idx + 1, self.config.steps, f"loss {float(total.detach()):.3f}")
+        self.progress(self.done + batch_idx + 1, self.config.steps, f"loss {float(total.detach()):.3f}")
         return total
 
 
@@ -267,6 +317,28 @@ class _Average(Callback):  # type: ignore[misc]
             for name, parameter in self.model.named_parameters():
                 if name in self.mean:
                     parameter.copy_(self.mean[name].to(parameter.device))
+
+
+class _Keeping(Callback):  # type: ignore[misc]
+    """Writes all that a killed training needs to go on, every so often."""
+
+    def __init__(self, resume: Resume, learner: _Learner, average: _Average) -> None:
+        self.resume, self.learner, self.average, self.last = resume, learner, average, time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if time.monotonic() - self.last < self.resume.every_seconds:
+            return
+        learner = self.learner
+        content = {
+            "model": learner.model.state_dict(),
+            "mean": self.average.mean,
+            "optimiser": trainer.optimizers[0].state_dict(),
+            "step": learner.done + batch_idx + 1,
+            "seconds": learner.clock.elapsed,
+            "losses": json.dumps(learner.history.losses),
+        }
+        self.resume.write(content)
+        self.last = time.monotonic()
 
 
 class _Freezing(Callback):  # type: ignore[misc]

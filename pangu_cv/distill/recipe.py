@@ -1,0 +1,119 @@
+"""The recipe of the stage, and what it hands over."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from pangu_cv.data.readers import read_dataset, recognise
+from pangu_cv.data.sample import Sample
+from pangu_cv.distill.budget import BudgetConfig
+from pangu_cv.distill.pupil import LossConfig
+from pangu_cv.distill.shape import LatticeConfig
+from pangu_cv.errors import DataError
+from pangu_cv.models.augment import AugmentConfig
+from pangu_cv.models.training import TrainConfig
+from pangu_cv.settings import PathSetting, Settings
+from pangu_runtime.images import list_images
+
+Positive = Annotated[int, Field(ge=1)]
+Split = Literal["train", "val", "test", "none"]
+
+
+class ImagesConfig(Settings):
+    """Unlabelled images of the kind the line takes; labels that lie beside them are not looked at."""
+
+    path: PathSetting
+    """Any folder of images, or a dataset in one of the known layouts."""
+    root: PathSetting | None = None
+    """Folder that the files of a table are relative to."""
+    splits: tuple[Split, ...] = ("train", "none")
+    """Parts of a dataset that are used; ``none`` is what has no split. Test images are left alone unless named."""
+    most: Positive = 3000
+    """Images used at most, drawn evenly."""
+
+    def read(self) -> list[Sample]:
+        """The images; raises DataError where there is none."""
+        if self.path.is_dir() and recognise(self.path) is None:
+            samples = [Sample(path) for path in list_images(self.path)]
+        else:
+            wanted = {None if split == "none" else split for split in self.splits}
+            dataset = read_dataset(self.path, root=self.root)
+            samples = [sample for sample in dataset if sample.split in wanted]
+            if not samples:
+                there = sorted({sample.split or "none" for sample in dataset})
+                raise DataError(f"{self.path}: no image in splits {list(self.splits)}; there are {there}")
+        every = max(1, -(-len(samples) // self.most))
+        return samples[::every]
+
+
+class ExtractConfig(Settings):
+    """A sub-model of the teacher's own ViT."""
+
+    kind: Literal["extract"] = "extract"
+    """Where the student comes from."""
+    lattice: LatticeConfig = LatticeConfig()
+    """Sub-models to choose from."""
+    looked_at: Positive = 16
+    """Sub-models within the budget that are taken out and judged as they are."""
+    front: Annotated[int, Field(ge=0)] = 8
+    """Further ones over all sizes, so that the report can show what other budgets would give."""
+    tried: Positive = 4
+    """Of those looked at, how many are taught for a while before one is chosen."""
+    trial_seconds: Annotated[float, Field(gt=0)] = 20.0
+    """Of teaching each; the better half is taught on for as long again, until one is left."""
+
+
+class TimmConfig(Settings):
+    """Another network of timm's."""
+
+    kind: Literal["timm"] = "timm"
+    """Where the student comes from."""
+    name: str
+    """A timm model name."""
+    weights: str = "auto"
+    """As for a backbone; ``random`` starts from nothing."""
+    levels: tuple[int, ...] | None = None
+    """Depths that are read, in fifths; null takes the teacher's."""
+    image_px: Positive | None = None
+    """Side of the input; null takes the largest that fits the budget."""
+
+
+class DistillRecipe(Settings):
+    """From a model and unlabelled images to a smaller model within a budget."""
+
+    model: PathSetting
+    """The teacher: a run folder of 'pangu-cv finetune', or its model folder."""
+    data: ImagesConfig
+    """The images."""
+    budget: BudgetConfig
+    """What the student may cost."""
+    student: Annotated[ExtractConfig | TimmConfig, Field(discriminator="kind")] = ExtractConfig()
+    """Where the student comes from."""
+    loss: LossConfig = LossConfig()
+    """What it is asked for."""
+    train: TrainConfig = TrainConfig(
+        steps=100_000, batch=32, lr=1e-3, backbone_lr=5e-4, max_seconds=240.0, warmup=0.05, ema=0.99
+    )
+    """Teaching; ``max_seconds`` ends it where the steps do not."""
+    augment: AugmentConfig = AugmentConfig()
+    """Variants of images."""
+    variants: Positive = 4
+    """Of each image, the image itself among them; the teacher looks at each once."""
+    probes: PathSetting | None = None
+    """Write the kit for 'pangu-cv profile' here, and do nothing else."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Decides everything that is random."""
+    output: PathSetting | None = None
+    """The run folder; default: a new one under runs/. A folder with an unfinished run of the same recipe goes on."""
+
+
+@dataclass(frozen=True)
+class DistillResult:
+    """Paths of what was written, and the figures of ``metrics.json``."""
+
+    folder: Path
+    model: Path
+    report: Path
+    metrics: dict[str, Any]
