@@ -12,6 +12,7 @@ from benchmarks.deploy_server import HOST
 
 BINARY_HEADER = "Inference-Header-Content-Length"
 BUSY = 429
+NO_ANSWER = -1
 _PATIENCE_S = 120.0
 
 
@@ -25,7 +26,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """``status`` 0: the line was cut before an answer came. ``waits``: how often the server said "later" before."""
+    """``status`` 0: the line was cut before an answer came, -1: none came in time. ``waits``: how often the server said "later" before."""
 
     status: int
     body: bytes = b""
@@ -55,6 +56,9 @@ class Line:
         except (ConnectionError, asyncio.IncompleteReadError):
             self.close()
             return Answer(0)
+        except TimeoutError:
+            self.close()
+            return Answer(NO_ANSWER)
 
     async def ask_patiently(self, request: Request) -> Answer:
         """The same; where the server is busy (429) again after the time it names."""
@@ -70,9 +74,11 @@ class Line:
         first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        if headers.get("connection") == "close":
+        status = int(first.split()[1])
+        # A body that was refused was not read; what came next on this line would be taken for the rest of it.
+        if headers.get("connection") == "close" or status in (408, 413):
             self.close()
-        return Answer(int(first.split()[1]), body, float(headers.get("retry-after", "1")))
+        return Answer(status, body, float(headers.get("retry-after", "1")))
 
     def close(self) -> None:
         """Let go of the connection."""

@@ -43,13 +43,15 @@ class Server:
         with urllib.request.urlopen(f"http://{HOST}:{self.port}{path}", timeout=5) as answer:
             return str(answer.read().decode())
 
-    def counted(self, metric: str, label: str = "") -> dict[str, float]:
-        """Its own counts by the value of a label, summed over the others."""
+    def counted(self, metric: str, label: str = "", *, routes: Sequence[str] = ()) -> dict[str, float]:
+        """Its own counts by the value of a label, summed over the others; ``routes`` leaves out those of others."""
         found: dict[str, float] = {}
         for line in self.get("/metrics").splitlines():
             match = _SAMPLE.match(line)
-            if match and match[1] == metric:
-                labels = dict(re.findall(r'(\w+)="([^"]*)"', match[2] or ""))
+            if match is None or match[1] != metric:
+                continue
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', match[2] or ""))
+            if not routes or labels.get("route") in routes:
                 key = labels.get(label, "")
                 found[key] = found.get(key, 0.0) + float(match[3])
         return found
