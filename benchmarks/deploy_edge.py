@@ -52,7 +52,9 @@ def killed(bundle: Path, paths: Sequence[Path], folder: Path, *, kills: int, see
     at_work = sum(life["phase"] == "work" for life in lives)
     about = {"images": len(names), "kills": len(lives), "kills_at_work": at_work, "seed": seed, "seconds": seconds}
     torn = {"torn_tails": sum(life["is_torn"] for life in lives), "ended_well": last.returncode == 0}
-    return about | torn | counted(folder, _expected(bundle, names)) | {"lines_at_kills": [life["lines"] for life in lives]}
+    return (
+        about | torn | counted(folder, _expected(bundle, names)) | {"lines_at_kills": [life["lines"] for life in lives]}
+    )
 
 
 def counted(folder: Path, expected: Mapping[str, str]) -> dict[str, Any]:
@@ -107,7 +109,17 @@ def _life(bundle: Path, folder: Path, chance: random.Random, *, left: int, image
 
 def _command(bundle: Path, folder: Path) -> list[str]:
     watch = [sys.executable, "-m", "pangu_cv.cli", "watch", str(bundle), str(folder / "inbox")]
-    return [*watch, "--out", str(folder / "out"), "--settle-seconds", "0", "--poll-seconds", "0.05", "--annotate", "all"]
+    return [
+        *watch,
+        "--out",
+        str(folder / "out"),
+        "--settle-seconds",
+        "0",
+        "--poll-seconds",
+        "0.05",
+        "--annotate",
+        "all",
+    ]
 
 
 def _put(folder: Path, items: Sequence[tuple[str, Path]]) -> None:

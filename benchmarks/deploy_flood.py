@@ -214,7 +214,9 @@ def memory_of(samples: Sequence[tuple[int, float]], requests: int) -> dict[str, 
     """Resident memory in MB by requests done: at the 10 % mark, at the end, the most, and a hundred points between."""
     done = np.array([count for count, _ in samples]) / requests
     held = np.array([mb for _, mb in samples])
-    marks = {f"at_{at}": float(np.median(held[np.abs(done - at / 100) <= _near(done, at / 100)])) for at in (10, 50, 100)}
+    marks = {
+        f"at_{at}": float(np.median(held[np.abs(done - at / 100) <= _near(done, at / 100)])) for at in (10, 50, 100)
+    }
     places = [int(np.abs(done - at).argmin()) for at in np.linspace(0, 1, 101)]
     series = [[round(float(done[at]), 4), round(float(held[at]), 1)] for at in sorted(set(places))]
     growth = marks["at_100"] - marks["at_10"]
