@@ -26,7 +26,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """``status`` 0: the line was cut before an answer came, -1: none came in time. ``waits``: how often the server said "later" before."""
+    """``status`` 0: the line was cut before an answer came, -1: none came in time.
+
+    ``waits`` is how often the server said "later" before.
+    """
 
     status: int
     body: bytes = b""

@@ -1,4 +1,4 @@
-"""The bundle in a headless Chromium and in Node, without Python: labels against Python's, and how soon the first comes."""
+"""The bundle in a headless Chromium and in Node: labels against Python's, and how soon the first result comes."""
 
 import json
 import shutil
@@ -86,7 +86,7 @@ def in_node(bundle: Path, paths: Sequence[Path]) -> dict[str, Any]:
         raise RuntimeError(done.stderr[-2000:])
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     version = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True).stdout.strip()
-    found = {path: line for path, line in zip(paths, lines, strict=True)}
+    found = dict(zip(paths, lines, strict=True))
     return {"node": version, "seconds": seconds, **against_python(bundle, found)}
 
 

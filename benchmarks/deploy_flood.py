@@ -4,8 +4,6 @@ does the server's memory stay where it was?"""
 import asyncio
 import io
 import json
-import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +15,7 @@ from PIL import Image
 
 from benchmarks.deploy_bad import BAD_KINDS, CUT, bad_request
 from benchmarks.deploy_client import Answer, Line, Request, infer, predict
-from benchmarks.deploy_server import Server, serving, two_cores
+from benchmarks.deploy_server import Server, on_core, serving, two_cores
 from benchmarks.deploy_subjects import prepare
 from benchmarks.latency import spread
 from pangu_runtime.decode import decode
@@ -70,9 +68,8 @@ def flooded(
 ) -> dict[str, Any]:
     """Right answers are those of the Predictor in this process, one image at a time; ``options`` are of the server."""
     server_core, client_core = two_cores()
-    os.sched_setaffinity(0, {client_core})
     limits = ["--max-body-mb", str(MAX_BODY_MB), "--max-megapixels", str(MAX_MEGAPIXELS)]
-    with serving(bundle, core=server_core, options=[*limits, *options]) as server:
+    with on_core(client_core), serving(bundle, core=server_core, options=[*limits, *options]) as server:
         good = _good(bundle, server.name, paths)
         tally, memory = Tally(), [(0, server.rss_mb)]
         plan = planned(requests, seed=seed)

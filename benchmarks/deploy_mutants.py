@@ -107,6 +107,7 @@ def mutated(bundle: Path, certified: Sequence[Path], *, seed: int, most: int | N
         "original": original,
         "mutants": len(chosen),
         "kinds": dict(Counter(mutant.kind for mutant in chosen)),
+        "checks": [*CHECKS, OTHER, PASSED],
         "levels": {label: dict(Counter(one[label] for one in outcomes if label in one)) for label in LABELS},
         "each": [{"name": m.name, "kind": m.kind, **one} for m, one in zip(chosen, outcomes, strict=True)],
     }

@@ -3,7 +3,6 @@
 import asyncio
 import io
 import math
-import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +16,7 @@ from PIL import Image
 
 from benchmarks.deploy_client import Line, Request, infer, predict
 from benchmarks.deploy_raw import Raw, raw
-from benchmarks.deploy_server import Server, serving, two_cores
+from benchmarks.deploy_server import Server, on_core, serving, two_cores
 from benchmarks.deploy_subjects import prepare
 from benchmarks.deploy_turns import in_turn, ratio
 from benchmarks.latency import spread
@@ -61,8 +60,7 @@ def served(bundle: Path, paths: Sequence[Path], *, is_quick: bool) -> dict[str, 
     server_core, client_core = two_cores()
     images_NHW3 = np.stack([decode(path) for path in paths])
     seconds, rounds = (0.3, 1) if is_quick else (_SECONDS, _ROUNDS)
-    os.sched_setaffinity(0, {client_core})
-    with tempfile.TemporaryDirectory() as scratch:
+    with on_core(client_core), tempfile.TemporaryDirectory() as scratch:
         stack = Path(scratch) / "images.npy"
         np.save(stack, images_NHW3)
         with raw(bundle / "model.onnx", stack, core=server_core) as alone:
@@ -70,11 +68,11 @@ def served(bundle: Path, paths: Sequence[Path], *, is_quick: bool) -> dict[str, 
                 name: _way(way, bundle, alone, images_NHW3, core=server_core, seconds=seconds, rounds=rounds)
                 for name, way in WAYS.items()
             }
-    with serving(bundle, core=server_core) as server:
-        files = {
-            "as they lie": [path.read_bytes() for path in paths],
-            "{} x {} JPEG".format(*_CAMERA_PX): [_jpeg(picture(*_CAMERA_PX))],
-        }
+    files = {
+        "as they lie": [path.read_bytes() for path in paths],
+        "{} x {} JPEG".format(*_CAMERA_PX): [_jpeg(picture(*_CAMERA_PX))],
+    }
+    with on_core(client_core), serving(bundle, core=server_core) as server:
         posts = {name: _posts(server, bodies, seconds=seconds) for name, bodies in files.items()}
     return {"size_hw": images_NHW3.shape[1:3], "ways": ways, "files": posts}
 
@@ -116,7 +114,7 @@ def _posts(server: Server, bodies: Sequence[bytes], *, seconds: float) -> dict[s
     seconds_of_one = asyncio.run(load(server.port, requests, 8, clients=1)).seconds / 8
     found = {}
     for clients in CLIENTS:
-        count = max(4 * clients, round(seconds / seconds_of_one))
+        count = max(2 * clients, round(seconds / seconds_of_one))
         done = asyncio.run(load(server.port, requests, count, clients=clients))
         percentiles = {f"p{at}": float(np.percentile(done.taken_ms, at)) for at in (50, 95, 99)}
         rate = count / done.seconds
