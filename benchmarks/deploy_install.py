@@ -17,6 +17,7 @@ FOLDER_VARIABLE = "PANGU_CV_BENCH_ENVIRONMENTS"
 _STARTS = 10
 _TOOLS = ("pip", "setuptools", "wheel")
 _TOLD = ("torch", "torchvision", "onnxruntime", "openvino", "lightning", "anomalib", "lightly-train", "numpy")
+_CUDA = ("nvidia", "triton")  # folders that a torch for GPUs brings; it is itself larger too
 _WHERE = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
 
 
@@ -64,7 +65,12 @@ def installed(wanted: str, imports: str, folder: Path, *, starts: int) -> dict[s
         print(error, file=sys.stderr)
         return {"told": "pip could not install it here"}
     seconds = time.perf_counter() - begun
-    found = {"added_mb": (bytes_of(site) - before) / 1e6, "install_seconds": seconds, **_packages(python)}
+    found = {
+        "added_mb": (bytes_of(site) - before) / 1e6,
+        "cuda_mb": sum(bytes_of(folder) for name in _CUDA for folder in site.glob(name)) / 1e6,
+        "install_seconds": seconds,
+        **_packages(python),
+    }
     try:
         _run(python, "-I", "-c", imports)  # the first one fills the system's cache
     except RuntimeError as error:
@@ -95,12 +101,9 @@ def _wheel(folder: Path) -> Path:
 def _packages(python: str) -> dict[str, Any]:
     told = _run(python, "-I", "-m", "pip", "--disable-pip-version-check", "list", "--format", "json")
     versions = {one["name"].lower().replace("_", "-"): one["version"] for one in json.loads(told)}
-    others = [name for name in versions if name not in _TOOLS]
-    has_cuda = any(name.startswith("nvidia-") for name in others)
     return {
-        "packages": len(others),
+        "packages": sum(name not in _TOOLS for name in versions),
         "versions": {name: versions[name] for name in _TOLD if name in versions},
-        "has_cuda": has_cuda,
     }
 
 

@@ -184,20 +184,20 @@ def _installs(results: Results) -> list[str]:
     for name in RUNTIMES:
         one, label = results.get(install_name(name)), f"{INSTALLS[name].label}: `{INSTALLS[name].imports}`"
         if one is None:
-            rows.append([label, *[NOT_RUN] * 5])
+            rows.append([label, *[NOT_RUN] * 6])
             continue
-        size = [f"{one['added_mb']:.0f}", str(one["packages"])] if "added_mb" in one else ["–", "–"]
+        size = [f"{one[key]:.0f}" if key in one else "–" for key in ("added_mb", "cuda_mb", "packages")]
         times = (
             [f"{one['import_ms']['median']:.0f}", f"{one['bare_ms']['median']:.0f}"]
             if "import_ms" in one
             else [one.get("told", "–"), "–"]
         )
         brought = [f"{key} {value}" for key, value in one.get("versions", {}).items() if key != "numpy"]
-        cuda = ["CUDA's libraries"] if one.get("has_cuda") else []
-        rows.append([label, *size, *times, ", ".join([*brought, *cuda]) or "–"])
+        rows.append([label, *size, *times, ", ".join(brought) or "–"])
     note = (
-        "`pip install` into a fresh environment, as pip resolves it here, without extras that are not named: MB and "
-        "packages added, and milliseconds of a process that imports and of one that does nothing, in turn, median of "
-        "10. The others bring training too; what is compared is what one must install to predict."
+        "`pip install` into a fresh environment, as pip resolves it by default: MB added, those of the folders of "
+        "NVIDIA and Triton among them (a torch without CUDA, from another index, is smaller itself too), packages, and "
+        "milliseconds of a process that imports and of one that does nothing, in turn, median of 10. The others bring "
+        "training as well; what is compared is what one must install to predict."
     )
-    return [note, "", *table(["what, import", "MB", "packages", "import", "nothing", "among them"], rows)]
+    return [note, "", *table(["what, import", "MB", "CUDA", "packages", "import", "nothing", "among them"], rows)]
