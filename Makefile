@@ -30,7 +30,7 @@ DEV := dino lora text serve dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench-first bench-pretrain bench-few-shot lock clean
+.PHONY: help demo test check format bench-first bench-pretrain bench-few-shot bench-deploy lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,9 @@ bench-pretrain: $(VENV)/.dev  ## measure pretraining (FULL=1 for every cell: man
 
 bench-few-shot: $(VENV)/.dev  ## measure few labels, all tasks (FULL=1 for every cell: many hours)
 	FULL='$(FULL)' $(BIN)/python benchmarks/few_shot.py
+
+bench-deploy: $(VENV)/.dev $(ENGINE)  ## measure what is deployed: server, edge, browser, installs (FULL=1 for every cell)
+	FULL='$(FULL)' $(BIN)/python benchmarks/deploy.py
 
 lock: $(BIN)/pip  ## write requirements/*.lock from pyproject.toml's bounds
 	$(PIP) install --quiet packaging

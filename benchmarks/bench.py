@@ -26,6 +26,8 @@ def main(name: str, cells_of: Callable[..., Sequence[Cell]], about: str | None) 
         os.environ["PANGU_CV_WEIGHTS"] = str(SHARED / "weights")
     if options.anomalib_python:
         os.environ["PANGU_CV_BENCH_ANOMALIB"] = options.anomalib_python
+    if options.environments:
+        os.environ["PANGU_CV_BENCH_ENVIRONMENTS"] = str(options.environments)
     is_full = options.full or os.environ.get("FULL", "") not in ("", "0")
     chosen = [cell for cell in cells_of(is_full=is_full) if fnmatch.fnmatch(cell.name, options.only)]
     if options.list:
@@ -52,5 +54,6 @@ def _parser(about: str | None) -> argparse.ArgumentParser:
     parser.add_argument("--data", type=Path, default=SHARED / "data", help="folder of the shared images")
     parser.add_argument("--results", type=Path, help="folder of the JSON files, a folder per benchmark inside")
     parser.add_argument("--anomalib-python", help="a Python that has anomalib; default: this one")
+    parser.add_argument("--environments", type=Path, help="where installs are tried; default: a temporary folder")
     parser.add_argument("--quick", action="store_true", help=argparse.SUPPRESS)
     return parser

@@ -32,13 +32,12 @@ def resolve(target: str) -> Any:
 
 def call(target: str, values: dict[str, Any], *, python: str = sys.executable) -> dict[str, Any]:
     """``target(**values)`` in a new process of ``python``; raises NotRunError where it does."""
-    paths = [str(ROOT), str(ROOT / "export"), *filter(None, [os.environ.get("PYTHONPATH")])]
     with tempfile.TemporaryDirectory() as scratch:
         answer = Path(scratch) / "answer.json"
         done = subprocess.run(
             [python, "-m", "benchmarks.isolate", target, str(answer)],
             input=json.dumps(values),
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=code_paths(),
             capture_output=True,
             text=True,
             check=False,
@@ -49,6 +48,12 @@ def call(target: str, values: dict[str, Any], *, python: str = sys.executable) -
     if _NOT_RUN in found:
         raise NotRunError(found[_NOT_RUN])
     return found
+
+
+def code_paths() -> dict[str, str]:
+    """The environment of a process that is to import the code beside this file."""
+    paths = [str(ROOT), str(ROOT / "export"), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _main(target: str, answer: Path) -> None:

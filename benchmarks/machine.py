@@ -13,7 +13,7 @@ from pangu_cv.runs import environment
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("pangu-cv", "torch", "timm", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn")
 _TUNING = ("OMP_", "KMP_", "GOMP_", "MKL_", "MALLOC_")
-_PATH_OPTIONS = ("--data", "--results", "--anomalib-python", "--python")
+_PATH_OPTIONS = ("--data", "--results", "--anomalib-python", "--python", "--environments")
 
 
 def machine() -> dict[str, Any]:

@@ -13,6 +13,9 @@ from benchmarks import (
     page_anomalib,
     page_anomaly,
     page_classification,
+    page_deploy,
+    page_devices,
+    page_extraction,
     page_few_shot,
     page_growth,
     page_parity,
@@ -21,6 +24,7 @@ from benchmarks import (
 from benchmarks.cells import Cell
 from benchmarks.markdown import Results, table
 from benchmarks.plan import first_cells
+from benchmarks.plan_deploy import deploy_cells
 from benchmarks.plan_few_shot import few_shot_cells
 from benchmarks.plan_pretrain import pretrain_cells
 from pangu_cv.staging import write_text
@@ -50,6 +54,7 @@ CHAPTERS = (
     Chapter("first", "The first loop", (page_classification, page_anomaly, page_anomalib, page_parity), first_cells),
     Chapter("pretrain", "Pretraining", (page_pretrain, page_ablation), pretrain_cells),
     Chapter("few_shot", "Few labels", (page_few_shot, page_growth), few_shot_cells),
+    Chapter("deploy", "Deployment", (page_deploy, page_devices, page_extraction), deploy_cells),
 )
 
 

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import pytest
 
 from benchmarks import render
 from benchmarks.plan import TABLES, first_cells
+from benchmarks.plan_deploy import deploy_cells
 from benchmarks.plan_few_shot import few_shot_cells
 from benchmarks.plan_pretrain import pretrain_cells
 
@@ -120,14 +122,87 @@ def _pretrain(name: str, *, gain: float = 0.05) -> dict[str, Any]:
     return made[kind]
 
 
+def _deploy(name: str) -> dict[str, Any]:
+    """Every promise kept."""
+    kind, _, rest = name.partition("-")
+    made: dict[str, Callable[[], dict[str, Any]]] = {
+        "start": _start,
+        "graph": _graph,
+        "serve": _serve,
+        "flood": _flood,
+        "edge": _edge,
+        "browser": lambda: _browser() | AGREES,
+        "node": lambda: {"seconds": 9.0} | AGREES,
+        "mutants": _mutants,
+        "install": lambda: _install(1.0 if rest.startswith("ours") else 10.0),
+    }
+    return made[kind]()
+
+
+AGREES = {"images": 50, "unlike": 0, "score_difference": 1e-6}
+
+
+def _spread(median: float) -> dict[str, Any]:
+    return {"median": median, "low": median, "high": median, "values": [median, median]}
+
+
+def _start() -> dict[str, Any]:
+    phases = {name: _spread(100.0) for name in ("python", "import", "sums", "session", "first", "start", "whole")}
+    return {"bundle_mb": 23.0, "ms": phases}
+
+
+def _graph() -> dict[str, Any]:
+    rates = {"plain": 9.0, "bundle": 9.9, "plain again": 9.0}
+    batch = {"images_per_s": rates, "ratio": _spread(1.1), "control": _spread(1.0)}
+    return {"is_same": False, "nodes": {"plain": 550, "bundle": 500}, "batches": {"1": batch, "8": batch}}
+
+
+def _serve(ratio: float = 0.95) -> dict[str, Any]:
+    way = {"images_per_s": {"raw": 10.0, "serve": 9.5}, "images_of_a_call": 8.0, "ratio": _spread(ratio)}
+    post = {"images_per_s": 9.0, "ms": {"p50": 1.0, "p95": 2.0, "p99": 3.0}, "waits": 0}
+    return {"ways": dict.fromkeys(("alone", "joined", "together"), way), "files": {"as they lie": {"1": post}}}
+
+
+def _flood() -> dict[str, Any]:
+    memory = {"at_10": 100.0, "at_50": 101.0, "at_100": 101.0, "peak": 102.0, "growth_mb": 1.0, "growth_share": 0.01}
+    after = {"bytes_held": 0.0, "waiting": 0.0, "right": 1, "ended_well": True}
+    counts = {"requests": 10_000, "good": 9500, "right": 9500, "waits": 3, "agrees": True}
+    broken = {"bad": {"noise": 500}, "refused": {"noise": 500}, "statuses": {"noise": {"400": 500}}}
+    return counts | broken | {"after": after, "memory": memory}
+
+
+def _edge() -> dict[str, Any]:
+    none = dict.fromkeys(("torn_tails", "duplicates", "missing", "torn", "other_label"), 0)
+    about = {"images": 1000, "kills": 50, "kills_at_work": 40, "once": 1000, "seed": 0, "seconds": 90.0}
+    return none | about | {"ended_well": True}
+
+
+def _browser() -> dict[str, Any]:
+    times = {"first_result_ms": _spread(3000.0), "ready_ms": _spread(2000.0), "session_ms": 900.0}
+    return times | {"image_ms": {"median_ms": 80.0}, "bytes": {"site": 37e6, "ready": 60e6}}
+
+
+def _mutants() -> dict[str, Any]:
+    labels = ("a", "b", "c", "d", "restated", "with images", "forged", "with the pin")
+    levels = {label: {"sums": 5} for label in labels} | {"restated": {"passed": 5}, "forged": {"passed": 5}}
+    about = {"seed": 0, "original": "passed", "mutants": 5, "kinds": {"resize": 5}}
+    return about | {"checks": ["sums", "passed"], "levels": levels}
+
+
+def _install(size: float) -> dict[str, Any]:
+    about = {"added_mb": size, "cuda_mb": 0.0, "packages": 9, "versions": {"torch": "2"}}
+    return about | {"import_ms": _spread(100 * size), "bare_ms": _spread(20.0)}
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Results of every cell of the first benchmark; those of pretraining lie beside it."""
-    first, second, third = (tmp_path / name for name in ("first", "pretrain", "few_shot"))
+    """Results of every cell of the first benchmark; those of the others lie beside it."""
+    first, second, third, fourth = (tmp_path / name for name in ("first", "pretrain", "few_shot", "deploy"))
     for cells, folder, made in (
         (first_cells(is_full=True), first, lambda name: _result(name, 0.9)),
         (pretrain_cells(is_full=True), second, _pretrain),
         (few_shot_cells(is_full=True), third, _few_shot),
+        (deploy_cells(is_full=True), fourth, _deploy),
     ):
         folder.mkdir()
         for cell in cells:
@@ -235,3 +310,52 @@ def test_any_subset_of_pretraining_renders(folder: Path, kept: str) -> None:
         if path.name not in names:
             path.unlink()
     assert "not run" in _page(folder).lower()
+
+
+@pytest.mark.parametrize(
+    "kept",
+    ["start-vit*", "graph-lite0", "serve-lite0", "flood-*", "edge-*", "browser-lite0", "mutants-*", "install-ours"],
+)
+def test_any_subset_of_deployment_renders(folder: Path, kept: str) -> None:
+    fourth = folder.parent / "deploy"
+    names = {path.name for path in fourth.glob(f"{kept}.json")}
+    assert names
+    for path in fourth.glob("*.json"):
+        if path.name not in names:
+            path.unlink()
+    assert "not run" in _page(folder).lower()
+
+
+def test_what_deployment_does_not_reach_is_said(folder: Path) -> None:
+    fourth = folder.parent / "deploy"
+    for model in ("vit_tiny", "lite0"):
+        _write(fourth, f"serve-{model}", _serve(0.7))
+    flood, edge, mutants = _flood(), _edge(), _mutants()
+    memory = flood["memory"] | {"growth_mb": 20.0, "growth_share": 0.2}
+    _write(fourth, "flood-lite0-10000", flood | {"right": 9499, "agrees": False, "memory": memory})
+    _write(fourth, "edge-lite0-1000-50kills", edge | {"duplicates": 1, "once": 999})
+    _write(fourth, "browser-lite0", _browser() | AGREES | {"unlike": 2, "first_result_ms": _spread(6000.0)})
+    levels = mutants["levels"] | {"b": {"passed": 1, "sums": 4}}
+    _write(fourth, "mutants-lite0", mutants | {"levels": levels})
+    _write(fourth, "install-anomalib", _install(0.5))
+    promises = _promises(_page(folder))
+    assert "| 9499 of 9500 | **not reached** |" in promises
+    assert "| +20.0 MB (+20.0 %) | **not reached** |" in promises
+    assert promises.count("**not reached**") == 11
+
+
+def test_an_install_that_failed_proves_nothing(folder: Path) -> None:
+    fourth = folder.parent / "deploy"
+    _write(fourth, "install-anomalib", {"told": "pip could not install it here"})
+    page = _page(folder)
+    assert "pip could not install it here" in page
+    assert "| smaller than both | 1 MB; lightly-train 10 MB | not run |" in page
+
+
+def test_a_quick_run_reaches_nothing(folder: Path) -> None:
+    fourth = folder.parent / "deploy"
+    _write(fourth, "flood-lite0-10000", _flood() | {"requests": 400, "right": 380, "good": 380})
+    _write(fourth, "edge-lite0-1000-50kills", _edge() | {"images": 40, "kills": 4, "once": 40})
+    promises = _promises(_page(folder))
+    assert "| 380 of 380 | not run |" in promises
+    assert "| 40 of 40, 4 kills | not run |" in promises

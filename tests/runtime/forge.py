@@ -1,8 +1,9 @@
 """Changed bundles, and how thoroughly a forger may hide the change."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -13,7 +14,9 @@ from pangu_runtime.bundle import Precision, file_sha256, in_precision, open_bund
 from pangu_runtime.certificate import digests
 from pangu_runtime.compare import recordable
 from pangu_runtime.predictor import Predictor
-from tests.finetune.tiny import Made
+
+if TYPE_CHECKING:
+    from tests.finetune.tiny import Made
 
 Alteration = Callable[[Path], None]
 
@@ -225,15 +228,20 @@ def restate_everything(folder: Path) -> None:
     write_sums(folder)
 
 
-def forge_everything(folder: Path, made: Made) -> None:
+def forge_everything(folder: Path, made: "Made") -> None:
     """And the certified answers: nothing inside the folder tells any more."""
+    forge_answers(folder, made.images)
+
+
+def forge_answers(folder: Path, images: Sequence[Path]) -> None:
+    """The same with the images that the bundle was certified on."""
     restate_everything(folder)
     opened = open_bundle(folder)
     answers: dict[Precision, dict[str, object]] = {}
     for precision in opened.precisions:
         predictor = Predictor(opened, precision=precision)
         answers[precision] = {
-            file_sha256(path): recordable(predictor.run(predictor.decode(path)[None])) for path in made.images
+            file_sha256(path): recordable(predictor.run(predictor.decode(path)[None])) for path in images
         }
 
     def change(parity: dict) -> None:
