@@ -1,7 +1,8 @@
 """Precisions of one model: milliseconds, megabytes and what is lost on test images, naive quantisation beside.
 
-The export quantises by the labelled images of the pool and sees no test image but those it is certified on, whose labels
-it does not know. *Naive* is ``quantize_static`` of ONNX Runtime with its defaults on the plain graph and the same images.
+The export quantises by the labelled images of the pool and sees no test image but those it is certified on, whose
+labels it does not know. *Naive* is ``quantize_static`` of ONNX Runtime with its defaults on the plain graph and the
+same images.
 """
 
 import tempfile

@@ -105,10 +105,11 @@ def _students(results: Results) -> list[str]:
                 ]
             )
     note = (
-        "The teacher is a ViT-Tiny whose last six blocks learnt all labels of the pool (anomaly: its bank). Students learn on "
-        "the pool without labels, but for those of labels alone; figures are of the test images, balanced accuracy in % "
-        "(image AUROC for anomaly), the teacher's in brackets. Torch-Pruning is cut to the same time and taught the same "
-        "way for as long; networks on labels alone are trained for as long at the largest input of the same time:"
+        "The teacher is a ViT-Tiny whose last six blocks learnt all labels of the pool (anomaly: its bank). Students "
+        "learn on the pool without labels, but for those of labels alone; figures are of the test images, balanced "
+        "accuracy in % (image AUROC for anomaly), the teacher's in brackets. Torch-Pruning is cut to the same time "
+        "and taught the same way for as long; networks on labels alone are trained for as long at the largest input "
+        "of the same time:"
     )
     heads = ["student", "figure", "ms", "of the time", "M parameters", "form", "minutes"]
     return [note, "", *table(heads, rows)]
@@ -140,8 +141,9 @@ def _precisions(results: Results) -> list[str]:
         rows += [[f"{SUBJECTS[model].label}, {name}", *["refused"] * 6] for name in one["refused"]]
     heads = ["graph", "ms", "times faster", "MB (share)", "figure", "points lost", "flips"]
     note = (
-        "Graphs of one model in turn, one image a call, all cores; *plain* is the exporter's graph, *fp32* the bundle's, "
-        "*naive* `quantize_static` with its defaults. Figures are of test images (balanced accuracy, image AUROC, %):"
+        "Graphs of one model in turn, one image a call, all cores; *plain* is the exporter's graph, *fp32* the "
+        "bundle's, *naive* `quantize_static` with its defaults. Figures are of test images (balanced accuracy, image "
+        "AUROC, %):"
     )
     return [note, "", *table(heads, rows), *_shares(results), *_refusals(results)]
 
