@@ -147,10 +147,10 @@ def _ways(results: Results) -> list[str]:
             calls = f"{found['images_of_a_call']:.1f}"
             rows.append([label, str(way.clients), *rates, calls, _quartiles(found["ratio"])])
     note = (
-        "`pangu-cv serve` on one core, its clients on the other, fed with binary tensors (Open Inference Protocol v2) of "
-        "test images; ONNX Runtime alone, one thread, on the server's core, in turn with it while the clients rest."
-        f"{shared} Images/s, images of a call of the server's graph as it counted them, and the ratio with its quartiles "
-        "over the turns:"
+        "`pangu-cv serve` on one core, its clients on the other, fed with binary tensors (Open Inference Protocol "
+        "v2) of test images; ONNX Runtime alone, one thread, on the server's core, in turn with it while the "
+        f"clients rest.{shared} Images/s, images of a call of the server's graph as it counted them, and the ratio "
+        "with its quartiles over the turns:"
     )
     return [note, "", *table(["model, way", "clients", "alone", "server", "a call", "ratio"], rows)]
 
