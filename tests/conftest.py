@@ -80,6 +80,12 @@ def classify() -> "Made":
 
 
 @pytest.fixture(scope="session")
+def precise() -> "Made":
+    """The classifier of two colours, exported in fp32, fp16 and int8; read only."""
+    return _made("precise")
+
+
+@pytest.fixture(scope="session")
 def unknown() -> "Made":
     """A classifier of two colours that may answer "unknown", exported; its test images show a third one too."""
     return _made("unknown")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from pangu_cv import recipes
+from pangu_cv.distill import DistillRecipe, distill
 from pangu_cv.errors import SettingsError
 from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_cv.pretrain import PretrainRecipe, pretrain
@@ -27,7 +28,7 @@ def of_stage(stage: str) -> list[ShippedRecipe]:
 
 
 def test_every_stage_with_recipes_is_run_below() -> None:
-    assert {recipe.stage for recipe in recipes.shipped()} == {"finetune", "pretrain"}
+    assert {recipe.stage for recipe in recipes.shipped()} == {"distill", "finetune", "pretrain"}
 
 
 @pytest.mark.parametrize("recipe", of_stage("finetune"), ids=lambda r: r.name)
@@ -64,6 +65,25 @@ def test_pretraining_recipe_runs_one_step(recipe: ShippedRecipe, tmp_path: Path)
     assert result.report.is_file()
     assert result.metrics["steps"] == 1
     assert PretrainRecipe.load(result.folder / "recipe.yaml") == made
+
+
+@pytest.mark.parametrize("recipe", of_stage("distill"), ids=lambda r: r.name)
+def test_distilling_recipe_runs_one_step(recipe: ShippedRecipe, tmp_path: Path) -> None:
+    """The recipe's own search and losses on a tiny teacher."""
+    data = class_folders(tmp_path / "data", train=6, test=2)
+    tiny = ["task.backbone={name: test_vit, weights: random, levels: [2, 3, 4]}", "task.preprocess.image_px=64"]
+    tiny += [f"data.path={data}", "few_shot.shots=4", f"output={tmp_path / 'run'}", "cache=false"]
+    finetune(FinetuneRecipe.load(recipes.find("finetune", "classify"), tiny))
+    lines = [f"model={tmp_path / 'run'}", f"data.path={data}", f"output={tmp_path / 'small'}", "train.steps=1"]
+    own = {
+        "extract": ["budget.params_m=0.2", "student.looked_at=2", "student.front=0", "student.tried=1"],
+        "student": ["budget.params_m=0.29", "student.name=test_efficientnet", "student.weights=random"],
+    }
+    made = DistillRecipe.load(recipe.path, [*lines, *own[recipe.name], "variants=2"])
+    result = distill(made)
+    assert result is not None
+    assert result.report.is_file()
+    assert DistillRecipe.load(result.folder / "recipe.yaml") == made
 
 
 def test_recipe_is_found_by_name_or_path(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A bundle: one folder that holds a model and everything needed to trust its decisions.
 
 ``model.onnx``, ``bundle.json``, ``golden/``, ``parity.json`` and ``SHA256SUMS`` over all of it (see ``CONTRACT``).
+Beside them, where they were asked for, the model in other precisions: ``model.int8.onnx``, ``model.fp16.onnx``.
 """
 
 import hashlib
@@ -18,8 +19,11 @@ from pangu_runtime.tiles import Tiling
 FORMAT = "pangu-cv-bundle"
 VERSION = 1
 SUMS = "SHA256SUMS"
-_MEMBERS = re.compile(r"model(\.int8)?\.onnx|bundle\.json|parity\.json|golden/(\d+\.png|expected\.json)")
+_OTHERS = r"(\.(int8|fp16))?"
+_MEMBERS = re.compile(rf"model{_OTHERS}\.onnx|bundle\.json|parity\.json|golden/(\d+\.png|expected{_OTHERS}\.json)")
 
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
 Task = Literal["classify", "multilabel", "anomaly", "segment", "detect"]
 TILED = ("segment", "detect")  # tasks whose answers on the tiles of an image can be merged
 UNKNOWN = "unknown"  # what label -1 of a classifier is called
@@ -78,11 +82,23 @@ class Bundle:
     threshold: Threshold | None
     tiling: Tiling | None
     manifest: Mapping[str, Any]
+    precisions: tuple[Precision, ...] = ("fp32",)
+    default_precision: Precision = "fp32"
 
     @property
     def model(self) -> Path:
         """The graph in full precision."""
-        return self.folder / "model.onnx"
+        return self.graph("fp32")
+
+    def graph(self, precision: Precision) -> Path:
+        """The graph in one of ``precisions``."""
+        return self.folder / in_precision("model.onnx", precision)
+
+
+def in_precision(name: str, precision: Precision) -> str:
+    """A file's name for a precision: ``model.int8.onnx`` beside ``model.onnx``."""
+    stem, _, suffix = name.rpartition(".")
+    return name if precision == "fp32" else f"{stem}.{precision}.{suffix}"
 
 
 def contract(task: Task) -> dict[str, Any]:
@@ -137,7 +153,20 @@ def _parsed(folder: Path, manifest: dict[str, Any]) -> Bundle:
         raise BundleError(f"{where}: task '{task}' with thresholds {manifest['thresholds']!r}")
     if tiling is not None and task not in TILED:
         raise BundleError(f"{where}: tile {tile!r} with task '{task}'; only {' and '.join(TILED)} work in tiles")
-    return Bundle(folder, cast(Task, task), classes, spec, threshold, tiling, manifest)
+    precisions, default = _precisions(where, manifest)
+    return Bundle(folder, cast(Task, task), classes, spec, threshold, tiling, manifest, precisions, default)
+
+
+def _precisions(where: Path, manifest: dict[str, Any]) -> tuple[tuple[Precision, ...], Precision]:
+    """Bundles that came first say nothing of precisions: they have the one."""
+    listed, default = manifest.get("precisions", ["fp32"]), manifest.get("default_precision", "fp32")
+    known = [one for one in PRECISIONS if isinstance(listed, list) and one in listed]
+    if "fp32" not in known or len(known) != len(listed) or default not in known:
+        raise BundleError(f"{where}: precisions {listed!r}, default {default!r}; known here: {', '.join(PRECISIONS)}")
+    for one in PRECISIONS[1:]:
+        if (where.parent / in_precision("model.onnx", one)).is_file() != (one in known):
+            raise BundleError(f"{where}: precisions {listed!r} are not those of the model files beside it")
+    return tuple(known), cast(Precision, default)
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pangu_runtime.bundle import Bundle, open_bundle
+from pangu_runtime.bundle import Bundle, Precision, open_bundle
 from pangu_runtime.errors import RuntimeLimitError
 from pangu_runtime.machine import machine, peak_memory_mb
 from pangu_runtime.predictor import Predictor
@@ -59,6 +59,7 @@ class Latency:
     """
 
     task: str
+    precision: Precision
     width: int
     height: int
     tiles: int
@@ -85,16 +86,17 @@ def measure(
     height: int,
     runs: int,
     threads: int | None = None,
+    precision: Precision | None = None,
     progress: Progress | None = None,
 ) -> Latency:
-    """Measure a bundle on a generated picture; ``threads`` defaults to all cores.
+    """Measure a bundle on a generated picture; ``threads`` defaults to all cores, ``precision`` to the bundle's.
 
-    Raises RuntimeLimitError for a picture that the bundle does not take.
+    Raises RuntimeLimitError for a picture that the bundle does not take, or a precision that it does not hold.
     """
     opened, open_s = _timed(lambda: open_bundle(folder))
     if not 0 < width * height <= opened.decode.max_pixels:
         raise RuntimeLimitError(f"{width}x{height} pixels; this bundle takes up to {opened.decode.max_pixels}")
-    predictor, session_s = _timed(lambda: Predictor(opened, threads=threads))
+    predictor, session_s = _timed(lambda: Predictor(opened, threads=threads, precision=precision))
     image = picture(width, height)
     file = _jpeg(image)
     _, first_s = _timed(lambda: predictor.predict_image(image))
@@ -110,6 +112,7 @@ def measure(
     peak = peak_memory_mb()
     return Latency(
         task=opened.task,
+        precision=predictor.precision,
         width=width,
         height=height,
         tiles=1 if opened.tiling is None else len(opened.tiling.windows(height, width)),
@@ -121,7 +124,7 @@ def measure(
         decision=Timing.of(decision_s),
         file=Timing.of([sum(pair) for pair in zip(decode_s, decision_s, strict=True)]),
         peak_memory_mb=peak,
-        operators=operators(opened, image, threads=threads),
+        operators=operators(opened, image, threads=threads, precision=precision),
         machine=machine(),
     )
 
@@ -136,10 +139,12 @@ def picture(width: int, height: int) -> NDArray[np.uint8]:
     return image
 
 
-def operators(bundle: Bundle, image: NDArray[np.uint8], *, threads: int | None) -> tuple[Operator, ...]:
+def operators(
+    bundle: Bundle, image: NDArray[np.uint8], *, threads: int | None, precision: Precision | None = None
+) -> tuple[Operator, ...]:
     """Types of nodes by their share of the graph's time, the largest first; the rest together as ``others``."""
     with tempfile.TemporaryDirectory() as scratch:
-        predictor = Predictor(bundle, threads=threads, trace=Path(scratch) / "trace")
+        predictor = Predictor(bundle, threads=threads, precision=precision, trace=Path(scratch) / "trace")
         for _ in range(1 + TRACED_RUNS):
             predictor.predict_image(image)
         events = json.loads(Path(predictor.session.end_profiling()).read_text(encoding="utf-8"))

@@ -18,7 +18,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from pangu_runtime.bundle import CONTRACT, UNKNOWN, Bundle, open_bundle
+from pangu_runtime.bundle import CONTRACT, UNKNOWN, Bundle, Precision, open_bundle
 from pangu_runtime.decode import decode
 from pangu_runtime.errors import BundleError, ImageError, RuntimeLimitError
 from pangu_runtime.tiles import run_tiled
@@ -140,8 +140,8 @@ class Predictor:
     """Runs one bundle; safe to share between threads.
 
     ``threshold`` moves the decision of a bundle that has one (all but segment) without a new export; the move is logged
-    and stands in every prediction. ``threads`` defaults to all cores. ``trace`` is how the path begins under which
-    ``session.end_profiling()`` writes what every node took.
+    and stands in every prediction. ``threads`` defaults to all cores, ``precision`` to the one the bundle names.
+    ``trace`` is how the path begins under which ``session.end_profiling()`` writes what every node took.
     """
 
     def __init__(
@@ -150,10 +150,17 @@ class Predictor:
         *,
         threshold: float | None = None,
         threads: int | None = None,
+        precision: Precision | None = None,
         trace: Path | None = None,
     ) -> None:
         self.bundle = bundle if isinstance(bundle, Bundle) else open_bundle(bundle)
-        self.session = _session(self.bundle, threads, trace)
+        self.precision: Precision = self.bundle.default_precision if precision is None else precision
+        if self.precision not in self.bundle.precisions:
+            raise RuntimeLimitError(
+                f"{self.bundle.folder}: holds no {precision} model, only {', '.join(self.bundle.precisions)}; "
+                f"'pangu-cv export RUN --out BUNDLE --precision {precision}' writes one"
+            )
+        self.session = _session(self.bundle, self.model, threads, trace)
         if threshold is not None:
             if not math.isfinite(threshold):
                 raise RuntimeLimitError(f"threshold: {threshold} found; a finite number is needed")
@@ -163,6 +170,11 @@ class Predictor:
                 raise RuntimeLimitError(f"{self.bundle.folder}: has a class '{UNKNOWN}', so that answer would be two")
             log.warning("threshold moved from %.6g to %.6g", self.bundle.threshold.value, threshold)
         self.moved_threshold = threshold
+
+    @property
+    def model(self) -> Path:
+        """The graph that runs."""
+        return self.bundle.graph(self.precision)
 
     @property
     def boxes(self) -> int:
@@ -264,20 +276,20 @@ class Predictor:
         return BoxPrediction(source, labels, out["scores"][kept], out["boxes_xyxy"][kept], threshold)
 
 
-def _session(bundle: Bundle, threads: int | None, trace: Path | None = None) -> ort.InferenceSession:
+def _session(bundle: Bundle, model: Path, threads: int | None, trace: Path | None = None) -> ort.InferenceSession:
     options = ort.SessionOptions()
     if trace is not None:
         options.enable_profiling, options.profile_file_prefix = True, str(trace)
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     try:
-        session = ort.InferenceSession(str(bundle.model), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own Fail, InvalidGraph, InvalidProtobuf, …
-        raise BundleError(f"{bundle.model}: onnxruntime {ort.__version__} cannot load it ({error})") from None
+        raise BundleError(f"{model}: onnxruntime {ort.__version__} cannot load it ({error})") from None
     inputs = [(i.name, i.type, i.shape[-1:]) for i in session.get_inputs()]
     outputs = [o.name for o in session.get_outputs()]
     if inputs != [("image", "tensor(uint8)", [3])] or outputs != list(CONTRACT[bundle.task]):
-        raise BundleError(f"{bundle.model}: inputs {inputs} and outputs {outputs} are not those of '{bundle.task}'")
+        raise BundleError(f"{model}: inputs {inputs} and outputs {outputs} are not those of '{bundle.task}'")
     _check_metadata(bundle, session.get_modelmeta().custom_metadata_map)
     return session
 

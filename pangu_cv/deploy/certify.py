@@ -2,8 +2,8 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,24 +14,53 @@ from pangu_cv.errors import CertificateError, ImageError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.features import Progress, Skipped, read_ahead
 from pangu_cv.tasks.saved import SavedModel
-from pangu_runtime.bundle import UNKNOWN, file_sha256
+from pangu_runtime.bundle import UNKNOWN, Precision, file_sha256
+from pangu_runtime.certificate import flips_allowed, own_limits
 from pangu_runtime.compare import Difference, Limits, compare, recordable, worst
 from pangu_runtime.decode import decode
 from pangu_runtime.predictor import Predictor
 
+_NOT_HELD = 1e6  # JSON has no word for infinity
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A precision against the trained model: the worst difference, the limits it is held to, its own answers."""
+
+    difference: Difference
+    limits: Limits
+    answers: tuple[dict[str, Any], ...]
+
+    @property
+    def holds(self) -> bool:
+        """True where nothing exceeds its limit."""
+        return self.difference.within(self.limits)
+
+    def to_json(self, predictor: Predictor) -> dict[str, Any]:
+        """What the certificate says of it; ``recheck`` is what another machine's answers are held to."""
+        return {
+            "images": len(self.answers),
+            "worst": self.difference.to_json(),
+            "holds": self.holds,
+            "limits": self.limits.to_json(),
+            "recheck": replace(own_limits(predictor.precision), flips=self.limits.flips).to_json(),
+            "answers": list(self.answers),
+        }
+
 
 @dataclass(frozen=True)
 class Certificate:
-    """What ``parity.json`` holds: ``record``, and the worst difference found on any image."""
+    """What ``parity.json`` holds: ``record``, and the worst difference found on any image; ``others`` by precision."""
 
     record: dict[str, Any]
     difference: Difference
     limits: Limits
     images: int
+    others: Mapping[Precision, Compared] = field(default_factory=dict)
 
     @property
     def holds(self) -> bool:
-        """True where every decision is within the limits."""
+        """True where every decision is within the limits, in full precision."""
         return self.images > 0 and self.difference.within(self.limits)
 
 
@@ -41,16 +70,20 @@ def certify(
     paths: Sequence[Path],
     *,
     limits: Limits,
+    others: Sequence[Predictor] = (),
+    max_loss: float = 0.0,
     progress: Progress | None = None,
 ) -> Certificate:
-    """Run both on every image; images are named by SHA-256 and size, never stored.
+    """Run both on every image, and the ``others``: the same bundle in other precisions.
 
-    Raises CertificateError where no image can be read.
+    These may lose ``max_loss`` points. Images are named by SHA-256 and size, never stored. Raises CertificateError
+    where no image can be read.
     """
     torch_side = TorchDecider(saved.model)
     images: list[dict[str, Any]] = []
     differences: list[Difference] = []
     per_decision: dict[str, list[Difference]] = defaultdict(list)
+    rows: dict[Precision, list[tuple[Difference, dict[str, Any]]]] = {one.precision: [] for one in others}
     skipped: list[Skipped] = []
     read = read_ahead(paths, lambda path: decode(path, spec=saved.provenance.decode))
     for done, (path, image) in enumerate(zip(paths, read, strict=True), start=1):
@@ -61,6 +94,9 @@ def certify(
             difference = compare(expected, found)
             differences.append(difference)
             per_decision[_decision(expected, predictor)].append(difference)
+            for other in others:
+                answer = other.run(image[None])
+                rows[other.precision].append((compare(expected, answer), recordable(answer)))
             images.append(
                 {
                     "sha256": file_sha256(path),
@@ -75,18 +111,37 @@ def certify(
     if not images:
         raise CertificateError("none of the images to certify on can be read; give images of the kind the line takes")
     total = worst(differences)
+    compared = {
+        one.precision: Compared(
+            worst(difference for difference, _ in rows[one.precision]),
+            limits_of(one, images=len(images), max_loss=max_loss),
+            tuple(answer for _, answer in rows[one.precision]),
+        )
+        for one in others
+    }
     record = {
         "format": "pangu-cv-parity",
         "version": 1,
         "holds": total.within(limits),
         "limits": limits.to_json(),
-        "precisions": {"fp32": {"images": len(images), "worst": total.to_json()}},
+        "precisions": {"fp32": {"images": len(images), "worst": total.to_json()}}
+        | {one.precision: compared[one.precision].to_json(one) for one in others},
         "per_decision": {k: {"images": len(v), "worst": worst(v).to_json()} for k, v in sorted(per_decision.items())},
         "images": images,
         "unreadable": len(skipped),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-    return Certificate(_strict(record), total, limits, len(images))
+    return Certificate(_strict(record), total, limits, len(images), compared)
+
+
+def limits_of(predictor: Predictor, *, images: int, max_loss: float) -> Limits:
+    """What another precision is held to against the trained model, where it may lose ``max_loss`` points.
+
+    Scores, masks and boxes are not held: a decision that a score carries across its threshold is a flip, and what masks
+    and boxes lose the control's figure holds.
+    """
+    flips = flips_allowed(predictor.bundle.task, images=images, points=max_loss)
+    return Limits(flips, score=_NOT_HELD, map=_NOT_HELD, mask=1.0, box=1.0)
 
 
 def _decision(expected: dict[str, Any], predictor: Predictor) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from pangu_cv import __version__
 from pangu_cv.deploy.certify import Certificate, certify
 from pangu_cv.deploy.golden_images import write_golden_images
+from pangu_cv.deploy.precisions import Made, Wanted, make
 from pangu_cv.deploy.triton import require_whole, write_repository
 from pangu_cv.errors import CertificateError
 from pangu_cv.features import Progress
@@ -23,7 +24,7 @@ from pangu_cv.tasks.saved import SavedModel, load_model
 from pangu_cv.tasks.segment import SegmentModel
 from pangu_cv.tasks.threshold import SET_BY_HAND
 from pangu_runtime import golden
-from pangu_runtime.bundle import FORMAT, VERSION, contract, open_bundle, write_sums
+from pangu_runtime.bundle import FORMAT, VERSION, Precision, contract, open_bundle, write_sums
 from pangu_runtime.certificate import digests
 from pangu_runtime.compare import Limits
 from pangu_runtime.predictor import Predictor
@@ -31,10 +32,11 @@ from pangu_runtime.predictor import Predictor
 
 @dataclass(frozen=True)
 class ExportResult:
-    """Where the bundle is, and its certificate."""
+    """Where the bundle is, its certificate, and what each precision costs and buys."""
 
     bundle: Path
     certificate: Certificate
+    made: Made
 
 
 def export(
@@ -43,16 +45,19 @@ def export(
     images: Sequence[Path],
     *,
     limits: Limits | None = None,
+    wanted: Wanted | None = None,
     repository: Path | None = None,
     progress: Progress | None = None,
 ) -> ExportResult:
-    """Export a checkpoint and certify it on the user's images.
+    """Export a checkpoint, in full precision and others that are ``wanted``, and certify it on the user's images.
 
-    ``repository`` is where a model repository of Triton appears too, with the model under the bundle's name.
+    ``repository`` is where a model repository of Triton appears too, with the bundle's default precision under the
+    bundle's name.
 
-    Raises CertificateError outside the limits: then no bundle appears, and the certificate lies beside the checkpoint
-    as ``parity-failed.json``.
+    Raises CertificateError outside the limits, of any precision: then no bundle appears, and the certificate lies
+    beside the checkpoint as ``parity-failed.json``.
     """
+    wanted = wanted or Wanted()
     saved = load_model(checkpoint)
     classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
     name = bundle.resolve().name
@@ -62,30 +67,44 @@ def export(
             require_whole(tiling_of(saved.model))
             elsewhere = stack.enter_context(staged_folder(repository, replaces=f"{name}/config.pbtxt"))
         write_graph(saved.model, staging / "model.onnx", classes=classes)
-        staging.joinpath("bundle.json").write_text(json.dumps(_manifest(saved, classes), indent=2), encoding="utf-8")
+        made = make(saved, staging, wanted, images, progress=progress)
+        precisions: tuple[Precision, ...] = ("fp32", *made.losses)
+        manifest = json.dumps(_manifest(saved, classes, precisions), indent=2)
+        staging.joinpath("bundle.json").write_text(manifest, encoding="utf-8")
         write_golden_images(staging / "golden", tiling=tiling_of(saved.model))
         write_sums(staging)
-        predictor = Predictor(open_bundle(staging))
-        certificate = certify(saved, predictor, images, limits=limits or Limits(), progress=progress)
-        if not certificate.holds:
+        opened = open_bundle(staging)
+        predictor, *others = [Predictor(opened, precision=one) for one in precisions]
+        limits, most = limits or Limits(), wanted.points(saved)
+        certificate = certify(saved, predictor, images, limits=limits, others=others, max_loss=most, progress=progress)
+        if not certificate.holds or not all(one.holds for one in certificate.others.values()):
             _refuse(checkpoint, certificate)
-        golden.record(predictor, staging / "golden")
-        record = certificate.record | {
-            **digests(staging),
-            "environment": environment(),
-        }
+        for each in (predictor, *others):
+            golden.record(each, staging / "golden")
+        record = certificate.record | digests(staging) | {"environment": environment()}
+        for other, loss in made.losses.items():
+            control = loss.to_json() | {"limit": most, "source": wanted.source, "calibrated_on": made.calibrated_on}
+            record["precisions"][other] |= digests(staging, other) | {"control": control}
         staging.joinpath("parity.json").write_text(json.dumps(record, allow_nan=False), encoding="utf-8")
         write_sums(staging)
-        finished = Predictor(open_bundle(staging))
-        golden.replay(finished)
+        finished = open_bundle(staging)
+        for one in precisions:
+            golden.replay(Predictor(finished, precision=one))
         if repository is not None:
-            write_repository(finished, elsewhere, name=name)
-    return ExportResult(bundle, certificate)
+            write_repository(Predictor(finished), elsewhere, name=name)
+    return ExportResult(bundle, certificate, made)
 
 
 def _refuse(checkpoint: Path, certificate: Certificate) -> None:
     path = checkpoint.parent / "parity-failed.json"
     write_json(path, certificate.record)
+    if certificate.holds:
+        name, other = next((name, one) for name, one in certificate.others.items() if not one.holds)
+        raise CertificateError(
+            f"{name} decides {other.difference.flips} of {certificate.images} images differently from the model "
+            f"(limit {other.limits.flips}). No bundle was written; the certificate is {path}. Allow more (--max-loss), "
+            f"calibrate on more images (--calibrate), or export without --precision {name}"
+        )
     worst, limits = certificate.difference, certificate.limits
     told = [
         f"{name}s by {getattr(worst, name):.2g} (limit {getattr(limits, name):.2g})"
@@ -99,7 +118,7 @@ def _refuse(checkpoint: Path, certificate: Certificate) -> None:
     )
 
 
-def _manifest(saved: SavedModel, classes: tuple[str, ...]) -> dict[str, Any]:
+def _manifest(saved: SavedModel, classes: tuple[str, ...], precisions: Sequence[Precision]) -> dict[str, Any]:
     model, provenance = saved.model, saved.provenance
     task = model.config.kind
     return {
@@ -107,6 +126,8 @@ def _manifest(saved: SavedModel, classes: tuple[str, ...]) -> dict[str, Any]:
         "version": VERSION,
         "task": task,
         "contract": contract(task),
+        "precisions": list(precisions),
+        "default_precision": "fp32",
         "classes": list(classes),
         "thresholds": _thresholds(model),
         "decode": provenance.decode.to_json(),

@@ -36,10 +36,10 @@ def require_whole(tiling: Tiling | None) -> None:
 
 
 def write_repository(predictor: Predictor, folder: Path, *, name: str) -> None:
-    """Write the repository of one model into an empty folder."""
+    """Write the repository of one model, in the predictor's precision, into an empty folder."""
     model = folder / name
     model.joinpath(VERSION).mkdir(parents=True)
-    shutil.copyfile(predictor.bundle.model, model / VERSION / "model.onnx")
+    shutil.copyfile(predictor.model, model / VERSION / "model.onnx")
     if _has_labels(predictor):
         model.joinpath("labels.txt").write_text("".join(f"{c}\n" for c in predictor.bundle.classes), encoding="utf-8")
     model.joinpath("config.pbtxt").write_text(_config(predictor, name), encoding="utf-8")

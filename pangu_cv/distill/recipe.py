@@ -59,7 +59,7 @@ class ExtractConfig(Settings):
     """Sub-models within the budget that are taken out and judged as they are."""
     front: Annotated[int, Field(ge=0)] = 8
     """Further ones over all sizes, so that the report can show what other budgets would give."""
-    tried: Positive = 4
+    tried: Positive = 3
     """Of those looked at, how many are taught for a while before one is chosen."""
     trial_seconds: Annotated[float, Field(gt=0)] = 20.0
     """Of teaching each; the better half is taught on for as long again, until one is left."""
@@ -94,7 +94,7 @@ class DistillRecipe(Settings):
     loss: LossConfig = LossConfig()
     """What it is asked for."""
     train: TrainConfig = TrainConfig(
-        steps=100_000, batch=32, lr=1e-3, backbone_lr=5e-4, max_seconds=240.0, warmup=0.05, ema=0.99
+        steps=100_000, batch=32, lr=5e-4, backbone_lr=3e-4, max_seconds=200.0, warmup=0.1, ema=0.99
     )
     """Teaching; ``max_seconds`` ends it where the steps do not."""
     augment: AugmentConfig = AugmentConfig()

@@ -23,6 +23,7 @@ from pangu_cv.report.canvas import canvas
 from pangu_cv.report.page import Page, Tile
 from pangu_cv.report.palette import LIGHT
 from pangu_cv.report.picture import Picture, Row
+from pangu_cv.report.plots import logarithmic
 from pangu_cv.report.skipped import add_skipped
 from pangu_cv.report.training import training_curves
 from pangu_cv.runs import Run
@@ -44,7 +45,7 @@ def write_report(
     network, student, teacher = metrics["network"], metrics["student"], metrics["teacher"]
     page = Page(
         f"A smaller model, taught on {dataset_title(recipe.data.path)}",
-        f"{network['name']} at {network['image_px']} px: {metrics['shape'] or 'a network of its own'}",
+        f"{network['name']}: {metrics['shape'] or str(network['image_px']) + ' px'}",
     )
     same = metrics["agreement"]["same"]
     page.verdict(_verdict(metrics), "good" if metrics["within"] else "bad")
@@ -107,8 +108,7 @@ def front_plot(candidates: Sequence[Candidate], *, chosen: str | None) -> str:
             if one.taught is not None:
                 axes.plot([one.cost.ms] * 2, [one.untaught, one.taught], ":", color=colour, linewidth=1)
                 axes.plot(one.cost.ms, one.taught, "v", color=colour, markersize=6)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        logarithmic(axes, x=True, y=True)
         axes.set(xlabel="milliseconds (dots: as taken out, triangles: after trials, red: chosen)", ylabel="loss")
         axes.grid(True)
     return board.svg

@@ -7,7 +7,7 @@ to load it.
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 from timm.layers import Attention, Mlp
@@ -86,6 +86,21 @@ def whole(backbone: Backbone, *, image_px: int, depth: int) -> Shape:
     """The teacher itself, as far as it is read."""
     block = backbone.network.blocks[0]
     return Shape(image_px, depth, block.attn.num_heads, block.mlp.fc1.out_features, block.attn.head_dim)
+
+
+def params_in(shape: Shape, network: Any) -> int:
+    """Parameters of a sub-model of ``network``, counted without building it."""
+    wide, patch = shape.channels, network.patch_embed.proj
+    block = network.blocks[0]
+    tokens = (shape.image_px // int(network.patch_embed.patch_size[0])) ** 2
+    embedding = patch.weight[0].numel() + int(patch.bias is not None)
+    prefix = network.num_prefix_tokens + (0 if network.no_embed_class else network.num_prefix_tokens)
+    of_token = embedding + tokens + prefix + 2  # a channel of patches, positions, prefix, last norm
+    norms = 4 + 2 * hasattr(block.ls1, "gamma")
+    attention = 4 * wide + 3 * int(block.attn.qkv.bias is not None) + int(block.attn.proj.bias is not None)
+    mlp = 2 * shape.hidden + 1
+    per_block = wide * (norms + attention + mlp) + shape.hidden
+    return int(wide * of_token + shape.depth * per_block)
 
 
 def lattice(teacher: Shape, config: LatticeConfig, *, patch_px: int, multiple_px: int, least_depth: int) -> list[Shape]:

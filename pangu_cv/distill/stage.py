@@ -25,7 +25,7 @@ from pangu_cv.distill.pupil import Pupil
 from pangu_cv.distill.recipe import DistillRecipe, DistillResult, ExtractConfig, TimmConfig
 from pangu_cv.distill.report import write_report
 from pangu_cv.distill.search import Candidate, Extractor, search, within
-from pangu_cv.distill.shape import Shape, lattice, require_plain, whole
+from pangu_cv.distill.shape import Shape, lattice, params_in, require_plain, whole
 from pangu_cv.distill.student import read_depth, side_multiple, student_levels, with_network
 from pangu_cv.distill.teaching import Lesson
 from pangu_cv.distill.views import Views
@@ -57,11 +57,22 @@ class Chosen:
     candidates: tuple[Candidate, ...]
 
 
+@dataclass(frozen=True)
+class Seen:
+    """The readable images in a random order, the unreadable, the median size, and those known to be normal."""
+
+    views: Views
+    skipped: tuple[Skipped, ...]
+    image_hw: tuple[int, int]
+    normal: frozenset[Path]
+
+
 def distill(recipe: DistillRecipe) -> DistillResult | None:
     """Run the recipe; raises PanguError for what the user can mend. None where only a kit was written."""
     saved = load_model(recipe.model / "model" if (recipe.model / "model" / "model.json").is_file() else recipe.model)
     teacher = saved.model.requires_grad_(False)
-    views, skipped, image_hw, normal = _views(recipe, teacher, saved.provenance.decode)
+    seen = readable_views(recipe, teacher, saved.provenance.decode)
+    views, image_hw = seen.views, seen.image_hw
     if recipe.probes is not None:
         _, shapes = _shapes(recipe, teacher)
         write_kit(teacher, shapes, recipe.probes, image_hw=image_hw)
@@ -85,7 +96,7 @@ def distill(recipe: DistillRecipe) -> DistillResult | None:
         saved.provenance.data_licence,
     )
     student = SavedModel(chosen.pupil.settle(), provenance, _parent(saved, chosen.pupil.model))
-    student = calibrated(student, saved, views, normal=normal)
+    student = calibrated(student, saved, views, normal=seen.normal)
     save_model(student, run.model)
     own, of_teacher = measure(student.model, beside=teacher, threads=recipe.budget.threads, image_hw=image_hw)
     held = views.paths[lesson.learnt :]
@@ -94,17 +105,15 @@ def distill(recipe: DistillRecipe) -> DistillResult | None:
     use = _use(recipe, own, of_teacher)
     metrics |= {"use": use, "within": use <= 1 + _TOLERANCE}
     run.write_metrics(metrics)
-    write_report(run, recipe, metrics, lesson, chosen.pupil, history, chosen.candidates, skipped)
+    write_report(run, recipe, metrics, lesson, chosen.pupil, history, chosen.candidates, seen.skipped)
     for name in _STEPS:
         path = run.folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
     return DistillResult(run.folder, run.model, run.report, metrics)
 
 
-def _views(
-    recipe: DistillRecipe, teacher: TaskModel, spec: DecodeSpec
-) -> tuple[Views, tuple[Skipped, ...], tuple[int, int], frozenset[Path]]:
-    """The readable images in a random order, the unreadable, the median size, those known to be normal."""
+def readable_views(recipe: DistillRecipe, teacher: TaskModel, spec: DecodeSpec) -> Seen:
+    """Look at the headers of all images; raises DataError where too few can be read."""
     samples = recipe.data.read()
     order = np.random.default_rng(recipe.seed).permutation(len(samples))
     paths, sizes, lost = [], [], []
@@ -124,7 +133,8 @@ def _views(
     height, width = (int(v) for v in np.median(np.array(sizes), 0))
     image_hw = (min(height, side or height), min(width, side or width))
     normal = frozenset(s.path for s in samples if s.label == "good")
-    return Views(tuple(paths), spec, recipe.augment, recipe.variants, side), tuple(lost), image_hw, normal
+    views = Views(tuple(paths), spec, recipe.augment, recipe.variants, side)
+    return Seen(views, tuple(lost), image_hw, normal)
 
 
 def _shapes(recipe: DistillRecipe, teacher: TaskModel) -> tuple[Shape, list[Shape]]:
@@ -161,8 +171,8 @@ def _chosen(
     probe = middle[len(middle) // 2]
     if recipe.budget.asks_time and recipe.budget.table is None:  # the sum of parts against a whole one, near the budget
         model = extractor.model(probe)
-        ms = measure(model, beside=teacher, threads=recipe.budget.threads, image_hw=image_hw)[0].ms
-        costs = costs.corrected_by(probe, ms)
+        mine, whole_cost = measure(model, beside=teacher, threads=recipe.budget.threads, image_hw=image_hw)
+        costs = costs.corrected_by(probe, costs.table.whole_ms * mine.ms / whole_cost.ms)
     found = search(extractor, shapes, costs, budget, recipe.student, slack=slack)
     candidates = [asdict(one) for one in found.candidates]
     content = {"key": key, "state": found.pupil.state_dict(), "plain": json.dumps([asdict(found.chosen), candidates])}
@@ -195,10 +205,11 @@ def _costs(
     key: str,
     image_hw: tuple[int, int],
 ) -> tuple[Costs, Budget]:
-    rest = millions(teacher) - _network_millions(teacher.backbone.config)
+    network = teacher.backbone.network
+    rest = millions(teacher) - float(sum(p.numel() for p in network.parameters())) / 1e6
 
     def params_of(shape: Shape) -> float:
-        return rest + _network_millions(sub_config(teacher.backbone.config, shape, levels=student_levels(teacher)))
+        return float(rest + params_in(shape, network) / 1e6)
 
     kept = run.folder / "latency.json"
     if not recipe.budget.asks_time:
@@ -215,14 +226,6 @@ def _costs(
     costs = Costs(table, params_of).corrected_by(own, table.whole_ms)
     of_teacher = Cost(table.whole_ms, millions(teacher), costs(own).size_mb)
     return costs, Budget.of(recipe.budget, teacher=of_teacher)
-
-
-def _network_millions(config: BackboneConfig) -> float:
-    with torch.device("meta"):
-        import timm
-
-        network = timm.create_model(config.name.split(".")[0], pretrained=False, num_classes=0, **config.arguments)
-    return float(sum(p.numel() for p in network.parameters())) / 1e6
 
 
 def _read(path: Path) -> dict[str, Any]:

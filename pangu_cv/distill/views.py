@@ -5,7 +5,7 @@ Rows number them: row ``image * variants + number``; number 0 is the image as it
 
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from pangu_cv.models.augment import Augment, AugmentConfig
 from pangu_cv.models.labelled import Labelled
 from pangu_runtime.decode import DecodeSpec, decode
 
+_KEPT_BYTES = 2**30
 _STILL = {"scale": (1.0, 1.0), "flip_lr": False, "flip_ud": False, "rot90": False}
 
 
@@ -29,6 +30,7 @@ class Views:
     augment: AugmentConfig
     variants: int
     tile_px: int | None = None
+    _kept: dict[int, NDArray[np.uint8]] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -36,7 +38,15 @@ class Views:
         return len(self.paths) * self.variants
 
     def image(self, row: int) -> NDArray[np.uint8]:
-        """uint8[H,W,3]."""
+        """uint8[H,W,3]; kept as long as there is room, since every input side asks for it again."""
+        if row not in self._kept:
+            made = self._variant(row)
+            if (len(self._kept) + 1) * made.nbytes > _KEPT_BYTES:
+                return made
+            self._kept[row] = made
+        return self._kept[row]
+
+    def _variant(self, row: int) -> NDArray[np.uint8]:
         place, number = divmod(row, self.variants)
         shown = unlabelled(self.paths[place], self.spec)
         if number == 0 and self.tile_px is None:

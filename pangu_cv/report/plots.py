@@ -158,7 +158,7 @@ def lines(
             label = " " + shortened(name)  # matplotlib hides names that begin with an underscore
             axes.plot(x, finite_y, dash + marker, color=LIGHT[colour], linewidth=1.8, label=label)
         if log_y:
-            axes.set_yscale("log")
+            logarithmic(axes, y=True)
         axes.set(xlabel=x_label, ylabel=y_label)
         axes.grid(True, axis="y")
         if len(series) > 1:
@@ -201,6 +201,20 @@ def as_percent(axes: "Axes", *, x: bool = False, y: bool = False) -> None:
         axes.set_xticks(ticks, words)
     if y:
         axes.set_yticks(ticks, words)
+
+
+def logarithmic(axes: "Axes", *, x: bool = False, y: bool = False) -> None:
+    """Make an axis logarithmic, with plain numbers at 1, 2 and 5: powers of ten would be drawn as their source."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    if x:
+        axes.set_xscale("log")
+    if y:
+        axes.set_yscale("log")
+    for axis in ([axes.xaxis] if x else []) + ([axes.yaxis] if y else []):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axis.set_minor_formatter(NullFormatter())
 
 
 def _edges_around(threshold: float, scores_N: NDArray[np.float64], bins: int) -> NDArray[np.float64]:

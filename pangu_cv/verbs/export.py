@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from pangu_cv import deploy
 from pangu_cv.data.config import DataConfig
-from pangu_cv.errors import DataError
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.deploy.told import precision_page
+from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import test_samples
 from pangu_cv.progress import bar
-from pangu_runtime.bundle import fingerprint
+from pangu_runtime.bundle import PRECISIONS, Precision, fingerprint
 from pangu_runtime.images import list_images
 
 
@@ -20,10 +22,15 @@ def export(
     *,
     out: Path,
     images: Path | None = None,
+    precision: tuple[str, ...] = ("fp32",),
+    calibrate: Path | None = None,
+    max_loss: float | None = None,
     profile: Literal["cloud"] | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Export a model to one certified ONNX bundle that runs without torch.
+
+    With --precision int8 or fp16 the bundle holds those too, each certified by itself, and a report lies beside it.
 
     Parameters
     ----------
@@ -33,24 +40,52 @@ def export(
         Where the bundle appears, if its certificate holds.
     images
         Images to certify on, decision by decision; default: the run's own test images.
+    precision
+        fp32 (always there), fp16, int8: once for each, or with commas.
+    calibrate
+        Images of the line that int8 is fitted to and controlled on, never the test part; a dataset with labels is
+        controlled by the task's figure. Default: the run's own training and validation images.
+    max_loss
+        Points that fp16 or int8 may lose, of the task's figure or, without labels, of decisions; default 0.5, for
+        anomaly detection 0.3. Layers go back to fp32 until it holds; if that is not enough there is no bundle.
     profile
-        'cloud' also writes OUT.triton, a model repository for NVIDIA Triton and KServe (onnxruntime backend).
+        'cloud' also writes OUT.triton, a model repository for NVIDIA Triton and KServe (onnxruntime backend), of fp32.
     as_json
         Print JSON.
     """
     checkpoint = model / "model" if (model / "model" / "model.json").is_file() else model
+    others = _precisions(precision)
+    if max_loss is not None and not max_loss >= 0:
+        raise SettingsError(f"--max-loss: {max_loss} found; points of 0 or more are needed")
     paths = list_images(images) if images is not None else tuple(_images_of_run(checkpoint.parent))
+    wanted = _wanted(others, max_loss, calibrate, checkpoint.parent)
     repository = out.with_name(f"{out.name}.triton") if profile == "cloud" else None
-    with bar("certifying") as progress:
-        result = deploy.export(checkpoint, out, paths, repository=repository, progress=progress)
-    worst, pin = result.certificate.difference, fingerprint(result.bundle)
+    with bar("exporting" if others else "certifying") as progress:
+        result = deploy.export(checkpoint, out, paths, wanted=wanted, repository=repository, progress=progress)
+    report = None
+    if others:
+        report = out.with_name(f"{out.name}.report.html")
+        precision_page(result, wanted, title=out.name).write(report)
+    worst, certified, pin = result.certificate.difference, result.certificate.others, fingerprint(result.bundle)
     if as_json:
-        about = {"bundle": str(result.bundle), "fingerprint": pin, "images": result.certificate.images}
-        about |= {} if repository is None else {"triton": str(repository)}
-        print(json.dumps(about | worst.to_json()))
+        told: dict[str, Any] = {"bundle": str(result.bundle), "fingerprint": pin, "images": result.certificate.images}
+        told |= {} if repository is None else {"triton": str(repository)}
+        told |= worst.to_json()
+        for name, loss in result.made.losses.items():
+            told[name] = loss.to_json() | {"certified_flips": certified[name].difference.flips}
+        print(json.dumps(told))
         return
     print(f"certificate  {result.certificate.images} images: {worst.flips} flips, scores within {worst.score:.1e}")
+    for name, loss in result.made.losses.items():
+        timing, size = result.made.timings[name], result.made.bytes[name] / 1e6
+        flips = certified[name].difference.flips
+        print(
+            f"{name:12} {flips} flips, {loss.points:.2f} points lost on {loss.images} images; "
+            f"{1 / timing.ratio:.2f} times as fast as plain, {size:.1f} MB"
+        )
     print(f"bundle       {result.bundle}")
+    if report is not None:
+        print(f"report       {report}")
     if repository is not None:
         print(f"triton       {repository}   (--model-repository)")
     print(f"fingerprint  {pin}")
@@ -58,11 +93,47 @@ def export(
     print(f"Next: pangu-cv predict {result.bundle} my_images   (no torch needed)")
 
 
+def _precisions(given: tuple[str, ...]) -> tuple[Precision, ...]:
+    """Besides fp32, in a stable order."""
+    names = {name.strip() for one in given for name in one.split(",")}
+    if unknown := sorted(names - set(PRECISIONS)):
+        raise SettingsError(f"--precision: {unknown[0]!r} found; allowed: {', '.join(PRECISIONS)}")
+    return tuple(one for one in PRECISIONS[1:] if one in names)
+
+
+def _wanted(others: tuple[Precision, ...], max_loss: float | None, calibrate: Path | None, run: Path) -> deploy.Wanted:
+    if not others:
+        return deploy.Wanted()
+    if calibrate is not None:
+        return deploy.Wanted(others, max_loss, _samples_in(calibrate), f"'{calibrate.name}'")
+    if not (run / "recipe.yaml").is_file():
+        raise DataError(
+            f"'{run}' has no recipe.yaml that names images; give --calibrate, a folder of the line's images"
+        )
+    dataset = _dataset_of_run(run)
+    test = set(test_samples(dataset))
+    samples = tuple(one for one in dataset if one not in test)
+    if not samples:  # without parts all are for measuring: their pixels may serve, their labels may not
+        return deploy.Wanted(others, max_loss)
+    return deploy.Wanted(others, max_loss, samples, "the run's training and validation parts")
+
+
+def _samples_in(folder: Path) -> tuple[Sample, ...]:
+    """With labels where the folder is a dataset that has them, else images alone."""
+    try:
+        return DataConfig(path=folder).read().samples
+    except DataError:
+        return tuple(Sample(path) for path in list_images(folder))
+
+
 def _images_of_run(run: Path) -> list[Path]:
-    recipe = run / "recipe.yaml"
-    if not recipe.is_file():
+    if not (run / "recipe.yaml").is_file():
         raise DataError(f"'{run}' has no recipe.yaml that names images; give --images, a folder of the line's images")
+    return [sample.path for sample in test_samples(_dataset_of_run(run))]
+
+
+def _dataset_of_run(run: Path) -> Dataset:
     import yaml
 
-    settings = DataConfig.parse(yaml.safe_load(recipe.read_text(encoding="utf-8"))["data"], origin=str(recipe))
-    return [sample.path for sample in test_samples(settings.read())]
+    recipe = run / "recipe.yaml"
+    return DataConfig.parse(yaml.safe_load(recipe.read_text(encoding="utf-8"))["data"], origin=str(recipe)).read()

@@ -14,6 +14,7 @@ from pangu_cv.progress import bar
 from pangu_cv.report.boxes import Drawn, draw_boxes
 from pangu_cv.report.heat_map import overlay
 from pangu_cv.staging import staged_folder, write_json
+from pangu_runtime.bundle import Precision
 from pangu_runtime.images import list_images
 from pangu_runtime.predictor import (
     AnomalyPrediction,
@@ -33,6 +34,7 @@ def predict(
     out: Path | None = None,
     threshold: float | None = None,
     threads: int | None = None,
+    precision: Precision | None = None,
 ) -> None:
     """Decide an image or a folder of images with a bundle. Runs without torch.
 
@@ -52,11 +54,13 @@ def predict(
         prediction. A classifier answers 'unknown' below it.
     threads
         Threads of the runtime; default all cores.
+    precision
+        Which of the bundle's precisions runs: fp32, fp16 or int8; default: the one it names.
     """
     paths = list_images(images)
     if out is not None and out.exists():
         raise DataError(f"'{out}' exists already; give --out a new folder")
-    predictor = Predictor(bundle, threshold=threshold, threads=threads)
+    predictor = Predictor(bundle, threshold=threshold, threads=threads, precision=precision)
     if out is None:
         decided = _run(predictor, paths, as_json=as_json, maps=None)
     else:

@@ -13,6 +13,7 @@ from rich.table import Table
 from pangu_cv.errors import SettingsError
 from pangu_cv.progress import bar
 from pangu_cv.staging import write_json
+from pangu_runtime.bundle import Precision
 from pangu_runtime.latency import Latency, measure
 from pangu_runtime.probes import ANSWER, KIT, measure_probes
 
@@ -21,6 +22,7 @@ def profile(
     path: Path,
     *,
     threads: int | None = None,
+    precision: Precision | None = None,
     size: str = "1280x960",
     runs: int = 50,
     rounds: int = 5,
@@ -37,6 +39,8 @@ def profile(
         The folder that 'pangu-cv export' wrote, or a kit of probes.
     threads
         Threads of the runtime; default all cores.
+    precision
+        Which of the bundle's precisions is measured: fp32, fp16 or int8; default: the one it names.
     size
         WIDTHxHEIGHT of the generated picture that the bundle decides; take that of your camera.
     runs
@@ -52,11 +56,15 @@ def profile(
         if value is not None and value < 1:
             raise SettingsError(f"{flag}: {value} found; at least 1 is needed")
     if (path / KIT).is_file():
+        if precision is not None:
+            raise SettingsError(f"--precision: {path} is a kit of probes, whose graphs are measured as they are")
         _profile_kit(path, threads, rounds, out or path / ANSWER, as_json)
         return
     width, height = _size(size)
     with bar("deciding") as progress:
-        found = measure(path, width=width, height=height, runs=runs, threads=threads, progress=progress)
+        found = measure(
+            path, width=width, height=height, runs=runs, threads=threads, precision=precision, progress=progress
+        )
     if out is not None:
         write_json(out, found.to_json())
     if as_json:
@@ -77,7 +85,7 @@ def _show(found: Latency) -> None:
     tiles = f" in {found.tiles} tiles" if found.tiles > 1 else ""
     cpu, memory = found.machine["cpu"], found.machine["memory_gb"]
     threads = "threads as onnxruntime chooses" if found.threads is None else f"{found.threads} threads"
-    print(f"{found.task}, {found.width}x{found.height} pixels{tiles}, {found.runs} runs, {threads}")
+    print(f"{found.task}, {found.precision}, {found.width}x{found.height} pixels{tiles}, {found.runs} runs, {threads}")
     print(f"{cpu}, {found.machine['cores']} cores, {memory} GB, onnxruntime {found.machine['onnxruntime']}")
     start = Table("start", "")
     start.add_row("sums checked", f"{found.open_s:.3f} s")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pangu_cv.errors import SettingsError
+from pangu_runtime.bundle import Precision
 from pangu_runtime.serve.config import ServeConfig
 
 TOKEN = "PANGU_CV_TOKEN"
@@ -24,6 +25,7 @@ def serve(
     max_megapixels: float = ServeConfig.max_pixels / 1e6,
     max_memory_mb: float = ServeConfig.max_in_flight_bytes / 2**20,
     threads: int | None = None,
+    precision: Precision | None = None,
     reload_seconds: float = ServeConfig.reload_s,
 ) -> None:
     """Serve bundles over HTTP: the Open Inference Protocol v2, plain images, and a page to try them on.
@@ -53,6 +55,8 @@ def serve(
         For bodies and decoded images of all requests together; beyond that they are refused with 429.
     threads
         Threads of each model; default all cores.
+    precision
+        Which of their precisions the bundles run in: fp32, fp16 or int8; default: the one each names.
     reload_seconds
         Between looks whether a bundle was replaced; 0 never looks.
     """
@@ -69,6 +73,7 @@ def serve(
         max_in_flight_bytes=int(_at_least(max_memory_mb, 1, "--max-memory-mb") * 2**20),
         reload_s=_at_least(reload_seconds, 0, "--reload-seconds"),
         threads=threads,
+        precision=precision,
         token=os.environ.get(TOKEN) or None,
     )
     try:

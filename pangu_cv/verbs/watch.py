@@ -8,6 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from pangu_cv.errors import SettingsError
+from pangu_runtime.bundle import Precision
 from pangu_runtime.edge.camera import Camera
 from pangu_runtime.edge.watch import After, Annotate, WatchConfig, Watcher
 from pangu_runtime.predictor import Predictor
@@ -25,6 +26,7 @@ def watch(
     doubt: float = WatchConfig.doubt,
     threshold: float | None = None,
     threads: int | None = None,
+    precision: Precision | None = None,
     settle_seconds: float = WatchConfig.settle_s,
     poll_seconds: float = WatchConfig.poll_s,
     max_annotated_mb: float = WatchConfig.max_annotated_bytes / 2**20,
@@ -58,6 +60,8 @@ def watch(
         Move the threshold of a bundle; the move is logged and stands in every line.
     threads
         Threads of the runtime; default all cores.
+    precision
+        Which of the bundle's precisions runs: fp32, fp16 or int8; default: the one it names.
     settle_seconds
         A file is complete when it has not changed for so long; 0 for writers that rename finished files into place.
     poll_seconds
@@ -80,7 +84,8 @@ def watch(
         max_annotated_bytes=int(max_annotated_mb * 2**20),
         max_doubtful_bytes=int(max_doubtful_mb * 2**20),
     )
-    watcher = Watcher(Predictor(bundle, threshold=threshold, threads=threads), inbox, out, config)
+    predictor = Predictor(bundle, threshold=threshold, threads=threads, precision=precision)
+    watcher = Watcher(predictor, inbox, out, config)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: watcher.stop.set())
     source = None if camera is None else Camera(camera, inbox, every_s=every, stop=watcher.stop)

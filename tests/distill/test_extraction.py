@@ -6,7 +6,7 @@ import torch
 
 from pangu_cv.distill.extraction import Streams, directions, extract, streams, sub_config
 from pangu_cv.distill.importance import Importance, importance
-from pangu_cv.distill.shape import LatticeConfig, Shape, lattice, require_plain, whole
+from pangu_cv.distill.shape import LatticeConfig, Shape, lattice, params_in, require_plain, whole
 from pangu_cv.errors import SettingsError
 from pangu_cv.models.backbone import Backbone, BackboneConfig
 
@@ -114,6 +114,13 @@ def test_what_does_nothing_goes_first(images: torch.Tensor) -> None:
     assert found.heads(1, 1).tolist() == [0]
     assert found.hidden(1, 100).tolist() == list(range(100))
     assert sum(len(block.attn.proj._forward_pre_hooks) for block in idle.network.blocks) == 0
+
+
+@pytest.mark.parametrize("cut", [{}, {"heads": 1, "hidden": 48}, {"depth": 3, "image_px": 96}], ids=str)
+def test_parameters_are_counted_as_timm_has_them(cut: dict[str, int], teacher: Backbone) -> None:
+    shape = replace(full(teacher), **cut)
+    made = sub_config(teacher.config, shape, levels=LEVELS).build()
+    assert params_in(shape, teacher.network) == sum(p.numel() for p in made.network.parameters())
 
 
 def test_only_a_plain_vit_can_be_cut() -> None:

@@ -12,7 +12,7 @@ from filelock import FileLock
 from PIL import Image
 
 from pangu_cv import recipes
-from pangu_cv.deploy import export
+from pangu_cv.deploy import Wanted, export
 from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_runtime.images import list_images
 
@@ -146,7 +146,10 @@ def recipe(kind: str, data: Path, output: Path, *overrides: str) -> FinetuneReci
 
 @cache
 def made(kind: str) -> Made:
-    """A run of a task (``unknown``: a classifier that may answer so) and its bundle; copy what a test changes."""
+    """A run of a task and its bundle; copy what a test changes.
+
+    ``unknown`` is a classifier that may answer so, ``precise`` one whose bundle holds fp16 and int8 too.
+    """
     root = Path(os.environ["PANGU_CV_TESTS_MADE"]) / kind
     root.mkdir(parents=True, exist_ok=True)
     images = {"segment": "data/images", "detect": "data/JPEGImages"}.get(kind, "data/test")
@@ -154,7 +157,8 @@ def made(kind: str) -> Made:
         if not (root / "bundle").is_dir():
             torch.manual_seed(0)
             result = finetune(_recipe_of(kind, root))
-            export(result.model, root / "bundle", list_images(root / images))
+            wanted = Wanted(("fp16", "int8"), 2.0, source="the test's images") if kind == "precise" else None
+            export(result.model, root / "bundle", list_images(root / images), wanted=wanted)
     return Made(root / "run", root / "bundle", root / "data", list_images(root / images))
 
 
@@ -162,8 +166,8 @@ def _recipe_of(kind: str, root: Path) -> FinetuneRecipe:
     """Its recipe, with its images written."""
     data, run = root / "data", root / "run"
     match kind:
-        case "classify":
-            return recipe(kind, class_folders(data, train=6, test=4), run, "few_shot.shots=4")
+        case "classify" | "precise":
+            return recipe("classify", class_folders(data, train=6, test=4), run, "few_shot.shots=4")
         case "unknown":
             class_folders(data, train=12, test=4)
             for number in range(4):

@@ -43,6 +43,7 @@ def test_drawings_are_svg_and_the_same_every_time(name):
     svg = DRAWINGS[name]()
     assert ET.fromstring(svg).tag.endswith("svg")
     assert svg == DRAWINGS[name]()
+    assert "mathdefault" not in svg  # a formula that nobody set
     assert not re.search(r"<!DOCTYPE|<metadata|<\?xml|(src|href)=\"http", svg)
 
 

@@ -10,7 +10,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from pangu_runtime import golden
-from pangu_runtime.bundle import file_sha256, write_sums
+from pangu_runtime.bundle import Precision, file_sha256, in_precision, open_bundle, write_sums
 from pangu_runtime.certificate import digests
 from pangu_runtime.compare import recordable
 from pangu_runtime.predictor import Predictor
@@ -22,15 +22,21 @@ Alteration = Callable[[Path], None]
 
 
 def edit_json(path: Path, change: Callable[[dict], object]) -> None:
-    value = json.loads(path.read_text())
+    """A file in which nothing changes stays as it is, byte by byte."""
+    value, before = json.loads(path.read_text()), json.loads(path.read_text())
     change(value)
-    path.write_text(json.dumps(value))
+    if value != before:
+        path.write_text(json.dumps(value))
 
 
-def edit_graph(folder: Path, change: Callable[[onnx.ModelProto], None]) -> None:
-    proto = onnx.load(folder / "model.onnx")
-    change(proto)
-    onnx.save(proto, folder / "model.onnx")
+def edit_graph(
+    folder: Path, change: Callable[[onnx.ModelProto], None], *, precisions: tuple[Precision, ...] = ("fp32",)
+) -> None:
+    for precision in precisions:
+        path = folder / in_precision("model.onnx", precision)
+        proto = onnx.load(path)
+        change(proto)
+        onnx.save(proto, path)
 
 
 def set_initialiser(proto: onnx.ModelProto, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -125,7 +131,42 @@ def take_weights_of(other: Path) -> Alteration:
 
 
 def other_normalisation(folder: Path) -> None:
-    edit_graph(folder, lambda proto: set_initialiser(proto, "preprocess.mean", lambda mean: mean + np.float32(5)))
+    def change(proto: onnx.ModelProto) -> None:
+        # "preprocess.mean/one" where the export found the three means equal, and one number faster.
+        (mean,) = (t.name for t in proto.graph.initializer if t.name in ("preprocess.mean", "preprocess.mean/one"))
+        set_initialiser(proto, mean, lambda values: values + np.float32(5))
+
+    edit_graph(folder, change)
+
+
+def _large_weights(proto: onnx.ModelProto, kind: type) -> list[onnx.TensorProto]:
+    found = [t for t in proto.graph.initializer if len(t.dims) == 4]
+    return [t for t in found if numpy_helper.to_array(t).dtype == kind]
+
+
+def turn_weights(precision: Precision, kind: type) -> Alteration:
+    """Turn the kernels of all layers that another precision than fp32 stores in its own type."""
+
+    def change(proto: onnx.ModelProto) -> None:
+        tensors = _large_weights(proto, kind)
+        assert tensors
+        for tensor in tensors:
+            values = numpy_helper.to_array(tensor)
+            tensor.CopyFrom(numpy_helper.from_array(np.ascontiguousarray(values[..., ::-1, ::-1]), tensor.name))
+
+    return lambda folder: edit_graph(folder, change, precisions=(precision,))
+
+
+def nudge_by_a_step(folder: Path) -> None:
+    """One weight of the int8 graph by the smallest step that there is."""
+
+    def change(proto: onnx.ModelProto) -> None:
+        tensor = _large_weights(proto, np.int8)[0]
+        values = numpy_helper.to_array(tensor).copy()
+        values.flat[0] += 1 if values.flat[0] < 0 else -1
+        tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
+
+    edit_graph(folder, change, precisions=("int8",))
 
 
 def state(**values: object) -> Alteration:
@@ -143,28 +184,47 @@ def resign(folder: Path) -> None:
     write_sums(folder)
 
 
+def precisions_of(folder: Path) -> tuple[Precision, ...]:
+    return tuple(json.loads((folder / "bundle.json").read_text())["precisions"])
+
+
+def restate(folder: Path, *keys: str) -> None:
+    """These digests of the certificate, of every precision."""
+
+    def change(parity: dict) -> None:
+        for precision in precisions_of(folder):
+            stated = parity if precision == "fp32" else parity["precisions"][precision]
+            stated.update({key: value for key, value in digests(folder, precision).items() if key in keys})
+
+    edit_json(folder / "parity.json", change)
+
+
 def restate_model(folder: Path) -> None:
     """State the changed model wherever the model is named, and write the sums anew."""
     manifest = json.loads((folder / "bundle.json").read_text())
-    model = {"model_sha256": file_sha256(folder / "model.onnx")}
     said = {"classes": manifest["classes"], "threshold": manifest["thresholds"].get("threshold", {}).get("value")}
-    edit_json(folder / "golden" / "expected.json", lambda record: record.update(said | model))
-    edit_json(folder / "parity.json", lambda parity: parity.update(model))
+    for precision in precisions_of(folder):
+        stated = said | {"model_sha256": file_sha256(folder / in_precision("model.onnx", precision))}
+        expected = folder / "golden" / in_precision("expected.json", precision)
+        edit_json(expected, lambda record, stated=stated: record.update(stated))
+    restate(folder, "model_sha256")
     write_sums(folder)
 
 
 def record_golden_anew(folder: Path) -> None:
     """And let the changed model give the golden answers."""
     write_sums(folder)
-    golden.record(Predictor(folder), folder / "golden")
-    edit_json(folder / "parity.json", lambda parity: parity.update(model_sha256=file_sha256(folder / "model.onnx")))
+    for precision in precisions_of(folder):
+        golden.record(Predictor(folder, precision=precision), folder / "golden")
+        write_sums(folder)
+    restate(folder, "model_sha256")
     write_sums(folder)
 
 
 def restate_everything(folder: Path) -> None:
     """And every digest that the certificate states; its answers are still those of the trained model."""
     record_golden_anew(folder)
-    edit_json(folder / "parity.json", lambda parity: parity.update(digests(folder)))
+    restate(folder, *digests(folder))
     write_sums(folder)
 
 
@@ -176,12 +236,20 @@ def forge_everything(folder: Path, made: "Made") -> None:
 def forge_answers(folder: Path, images: Sequence[Path]) -> None:
     """The same with the images that the bundle was certified on."""
     restate_everything(folder)
-    predictor = Predictor(folder)
-    answers = {file_sha256(path): recordable(predictor.run(predictor.decode(path)[None])) for path in images}
+    opened = open_bundle(folder)
+    answers: dict[Precision, dict[str, object]] = {}
+    for precision in opened.precisions:
+        predictor = Predictor(opened, precision=precision)
+        answers[precision] = {
+            file_sha256(path): recordable(predictor.run(predictor.decode(path)[None])) for path in images
+        }
 
     def change(parity: dict) -> None:
         for image in parity["images"]:
-            image["answer"] = answers[image["sha256"]]
+            image["answer"] = answers["fp32"][image["sha256"]]
+        for precision in opened.precisions[1:]:
+            own = [answers[precision][image["sha256"]] for image in parity["images"]]
+            parity["precisions"][precision]["answers"] = own
 
     edit_json(folder / "parity.json", change)
     write_sums(folder)

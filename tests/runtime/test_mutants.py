@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pangu_cv import cli
@@ -72,6 +73,10 @@ MUTANTS = [
     # The golden images have 8 bits and no alpha, and so have these certified images.
     Mutant("decoding", "classify", forge.state(decode={"range_16bit": [0, 4095]}), *STATED_OTHERWISE),
     Mutant("promise", "anomaly", forge.claim_false_alarms(1e-6), *STATED_OTHERWISE),
+    # Of another precision than the one that runs unless it is asked for.
+    Mutant("weights of int8", "precise", forge.turn_weights("int8", np.int8), *WORKS_OTHERWISE),
+    Mutant("weights of fp16", "precise", forge.turn_weights("fp16", np.float16), *WORKS_OTHERWISE),
+    Mutant("one weight of int8 by a step", "precise", forge.nudge_by_a_step, IDENTITY, OF_ANOTHER, OF_ANOTHER, PASSES),
     Mutant("tile", "segment", forge.state(tile=TILE), ANSWERS, ANSWERS, OF_ANOTHER, IMAGES),
 ]
 
@@ -133,6 +138,18 @@ def test_only_a_pin_catches_who_forges_everything(
     caught(capsys, "not the one that was asked for", bundle, "--sha256", pin)
 
 
+def test_only_a_pin_catches_who_forges_every_precision(
+    precise: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pin, images = fingerprint(precise.bundle), precise.data / "test"
+    caught(capsys, PASSES, precise.bundle, "--images", images, "--sha256", pin)
+    bundle = copy_of(precise.bundle, tmp_path / "bundle")
+    forge.turn_weights("int8", np.int8)(bundle)
+    forge.forge_everything(bundle, precise)
+    caught(capsys, PASSES, bundle, "--images", images)
+    caught(capsys, "not the one that was asked for", bundle, "--sha256", pin)
+
+
 @pytest.mark.parametrize("given", ["", "12ab", "z" * 64])
 def test_a_pin_that_is_none_is_told(classify: Made, capsys: pytest.CaptureFixture[str], given: str) -> None:
     caught(capsys, "the 64 hex digits", classify.bundle, "--sha256", given)
@@ -186,6 +203,49 @@ def test_certificate_that_certifies_nothing_is_refused(
     edit_json(bundle / "parity.json", change)
     write_sums(bundle)
     caught(capsys, because, bundle, "--images", classify.data / "test")
+
+
+def own_ragged(int8: dict[str, Any]) -> None:
+    int8["answers"][0] = {}
+
+
+def own_cut_short(int8: dict[str, Any]) -> None:
+    int8["answers"].pop()
+
+
+def own_flips(int8: dict[str, Any]) -> None:
+    int8["worst"]["flips"] = 99
+
+
+def own_wide(int8: dict[str, Any]) -> None:
+    int8["recheck"].update(score=1)
+
+
+def own_wide_flips(int8: dict[str, Any]) -> None:
+    int8["limits"].update(flips=99)
+
+
+@pytest.mark.parametrize(
+    ("change", "because"),
+    [
+        (own_ragged, "a recorded answer is malformed"),
+        (own_cut_short, "malformed"),
+        (own_flips, "does not hold"),
+        (own_wide, "held to a limit of 1 for 'score'; at most 0.05"),
+        (own_wide_flips, "held to a limit of 99 for 'flips'; at most 1"),
+        (says_nothing_of("golden_sha256"), "says nothing of golden/expected.int8.json"),
+        (says_nothing_of("manifest_sha256"), "says nothing of bundle.json"),
+        (says_nothing_of("control"), "malformed"),
+    ],
+)
+def test_certificate_of_int8_that_certifies_nothing_is_refused(
+    precise: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: Any, because: str
+) -> None:
+    bundle, images = copy_of(precise.bundle, tmp_path / "bundle"), precise.data / "test"
+    edit_json(bundle / "parity.json", lambda parity: change(parity["precisions"]["int8"]))
+    write_sums(bundle)
+    caught(capsys, PASSES, bundle, "--images", images, "--precision", "fp32")
+    caught(capsys, because, bundle, "--images", images)
 
 
 def test_wider_limits_are_taken_from_who_names_them(classify: Made, tmp_path: Path) -> None:

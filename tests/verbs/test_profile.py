@@ -18,7 +18,7 @@ def test_bundle_is_shown_and_written(detect: Made, tmp_path: Path, capsys: pytes
     line = (detect.bundle, "--runs", 2, "--size", "96x64", "--threads", 1, "--out", tmp_path / "figures.json")
     assert profile(*line) == 0
     shown = capsys.readouterr().out
-    assert "detect, 96x64 pixels, 2 runs, 1 threads" in shown
+    assert "detect, fp32, 96x64 pixels, 2 runs, 1 threads" in shown
     for word in ("pixels to decision", "JPEG file to decision", "graph loaded", "Conv", "peak memory"):
         assert word in shown
     written = json.loads((tmp_path / "figures.json").read_text())
@@ -26,6 +26,17 @@ def test_bundle_is_shown_and_written(detect: Made, tmp_path: Path, capsys: pytes
     told = json.loads(capsys.readouterr().out)
     assert told.keys() == written.keys()
     assert told["operators"]
+
+
+def test_precision_is_measured_that_was_asked_for(precise: Made, capsys: pytest.CaptureFixture[str]) -> None:
+    line = (precise.bundle, "--runs", 1, "--size", "96x64", "--json")
+    found = {}
+    for precision in ("fp32", "int8"):
+        assert profile(*line, "--precision", precision) == 0
+        found[precision] = json.loads(capsys.readouterr().out)
+        assert found[precision]["precision"] == precision
+    names = {precision: {one["name"] for one in told["operators"]} for precision, told in found.items()}
+    assert "QLinearConv" in names["int8"] - names["fp32"]
 
 
 def test_kit_is_measured_and_answered(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,3 +48,5 @@ def test_kit_is_measured_and_answered(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (answer["format"], list(answer["probes"])) == ("pangu-cv-latency", ["a"])
     assert profile(tmp_path, "--rounds", 1, "--out", tmp_path / "there.json", "--json") == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "there.json").read_text())
+    assert profile(tmp_path, "--precision", "int8") == 2
+    assert "kit of probes" in capsys.readouterr().err

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from pangu_runtime.bundle import Precision
+
 
 @dataclass(frozen=True)
 class ServeConfig:
@@ -27,5 +29,7 @@ class ServeConfig:
     """Between looks whether a bundle has been replaced; 0 never looks."""
     threads: int | None = None
     """Threads of each graph; None: all cores."""
+    precision: Precision | None = None
+    """Which of its precisions every bundle runs in; None: the one it names."""
     token: str | None = None
     """Bearer token that every request but health needs; None: none is needed."""

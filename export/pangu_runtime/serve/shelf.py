@@ -89,7 +89,8 @@ class Shelf:
 
     def _load(self, name: str) -> Served:
         folder, config = self._folders[name], self._config
-        predictor, version = Predictor(folder, threads=config.threads), _version(folder)
+        predictor = Predictor(folder, threads=config.threads, precision=config.precision)
+        version = _version(folder)
         replay(predictor)
         batcher = Batcher(
             lambda images_NHW3, threshold: predictor.run(images_NHW3, threshold=threshold),

@@ -25,7 +25,8 @@ def write_site(bundle: Bundle, engine: Path, folder: Path) -> None:
             f"{engine}: holds no dist/{missing[0]}; fetch the package by 'npm install onnxruntime-web' and name "
             "node_modules/onnxruntime-web"
         )
-    shutil.copytree(bundle.folder, folder / "bundle")
+    others = shutil.ignore_patterns("model.*.onnx")  # other precisions: the page runs model.onnx, at full precision
+    shutil.copytree(bundle.folder, folder / "bundle", ignore=others)
     (folder / "onnxruntime").mkdir()
     for name in ENGINE:
         shutil.copyfile(engine / "dist" / name, folder / "onnxruntime" / name)

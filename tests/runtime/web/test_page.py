@@ -77,12 +77,21 @@ def test_node_cuts_and_merges_as_python_does(tiled: Made, node: Path) -> None:
     agree(node, tiled.bundle, tiled.images)
 
 
-def agree(node: Path, bundle: Path, images: tuple[Path, ...]) -> None:
+def test_node_decides_in_full_precision_where_there_are_others(precise: Made, node: Path, tmp_path: Path) -> None:
+    agree(node, precise.bundle, precise.images[:2])
+    bundle = copy_of(precise.bundle, tmp_path / "changed")
+    (bundle / "model.int8.onnx").unlink()  # never fetched
+    agree(node, bundle, precise.images[:2], reference=precise.bundle)
+    forge.change_threshold(0.9)(bundle)
+    assert "model.onnx is altered" in run(node, bundle).stderr
+
+
+def agree(node: Path, bundle: Path, images: tuple[Path, ...], reference: Path | None = None) -> None:
     done = run(node, bundle, *images)
     assert done.returncode == 0, done.stderr
     assert "golden replay: 8 images" in done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
-    for theirs, prediction in zip(found, Predictor(bundle).predict(images), strict=True):
+    for theirs, prediction in zip(found, Predictor(reference or bundle, precision="fp32").predict(images), strict=True):
         ours = prediction.to_json()
         assert theirs.keys() == ours.keys()
         for key, value in ours.items():

@@ -1,0 +1,112 @@
+"""Precisions of one model: milliseconds, megabytes and what is lost on test images, naive quantisation beside.
+
+The export quantises by the labelled images of the pool and sees no test image but those it is certified on, whose labels
+it does not know. *Naive* is ``quantize_static`` of ONNX Runtime with its defaults on the plain graph and the same images.
+"""
+
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.deploy_subjects import SUBJECTS, prepare
+from benchmarks.latency import spread
+from pangu_cv.deploy import export
+from pangu_cv.deploy.decider import GraphDecider, Kind
+from pangu_cv.deploy.precisions import Made, Wanted
+from pangu_cv.deploy.timing import by_operator, in_turn
+from pangu_cv.errors import CertificateError
+from pangu_cv.evaluate import Decider, evaluate_anomaly, evaluate_classify, test_samples
+from pangu_cv.tasks.classify import ClassifyModel
+from pangu_cv.tasks.graph import write_graph
+from pangu_cv.tasks.saved import SavedModel, load_model
+from pangu_runtime.bundle import in_precision
+from pangu_runtime.decode import decode
+from pangu_runtime.predictor import Predictor
+
+PRECISIONS = ("fp16", "int8")
+_CALIBRATION = 32
+_ROUNDS = 30
+
+
+def measure(*, data: str, is_quick: bool, model: str) -> dict[str, Any]:
+    """Every precision that the export allows, or why it refuses one; times of all in turn."""
+    prepared = prepare(model, Path(data))
+    saved, recipe = load_model(prepared.checkpoint), SUBJECTS[model].recipe(Path(data))
+    dataset = recipe.data.read()
+    known = [s for s in dataset if s.split != "test" and s.label is not None]
+    test = [s for s in test_samples(dataset) if s.label is not None]
+    test = list(spread(test, 30)) if is_quick else test
+    kind = Kind(saved.model.config.kind)
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        graphs, refused, made = _graphs(saved, prepared.checkpoint, prepared.certified, known, folder)
+        naive = folder / "naive.onnx"
+        write_naive(graphs["plain"], naive, [decode(s.path) for s in spread(known, _CALIBRATION)])
+        graphs["naive"] = naive
+        deciders: dict[str, Decider] = {name: GraphDecider(path, kind) for name, path in graphs.items()}
+        figures = {name: _figure(saved, decider, test) for name, decider in deciders.items()}
+        timings = in_turn(graphs, decode(test[0].path), kind, rounds=5 if is_quick else _ROUNDS)
+        operators = {name: by_operator(path, decode(test[0].path), kind) for name, path in graphs.items()}
+        return {
+            "model": model,
+            "images": len(test),
+            "refused": refused,
+            "bytes": {name: path.stat().st_size for name, path in graphs.items()},
+            "timings": {name: asdict(timing) for name, timing in timings.items()},
+            "figures": figures,
+            "operators": operators,
+            "kept_fp32": made.int8.kept if made and made.int8 else None,
+            "layers": len(made.int8.sensitivities) if made and made.int8 else None,
+        }
+
+
+def _graphs(
+    saved: SavedModel, checkpoint: Path, certified: Any, known: Any, folder: Path
+) -> tuple[dict[str, Path], dict[str, str], Made | None]:
+    """The plain graph and the bundle's, by precision; a precision that is refused is left out, with the reason."""
+    graphs, refused, made = {"plain": folder / "plain.onnx"}, {}, None
+    classes = saved.model.classes if isinstance(saved.model, ClassifyModel) else ()
+    write_graph(saved.model, graphs["plain"], classes=classes)
+    for precision in PRECISIONS:
+        wanted = Wanted((precision,), samples=tuple(known), source="the pool")  # type: ignore[arg-type]
+        bundle = folder / precision
+        try:
+            result = export(checkpoint, bundle, certified, wanted=wanted)
+        except CertificateError as error:
+            refused[precision] = str(error)
+            continue
+        made = result.made if precision == "int8" else made
+        graphs["fp32"] = bundle / in_precision("model.onnx", "fp32")
+        graphs[precision] = bundle / in_precision("model.onnx", precision)  # type: ignore[arg-type]
+        Predictor(bundle, precision=precision)  # type: ignore[arg-type]
+    return graphs, refused, made
+
+
+def write_naive(plain: Path, path: Path, images: Any) -> None:
+    """What one gets without further thought."""
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.left = iter(images)
+
+        def get_next(self) -> Any:
+            image = next(self.left, None)
+            return None if image is None else {"image": np.asarray(image)[None]}
+
+    quantize_static(str(plain), str(path), Reader())
+
+
+def _figure(saved: SavedModel, decider: Decider, test: Any) -> dict[str, Any]:
+    if isinstance(saved.model, ClassifyModel):
+        outcome: Any = evaluate_classify(
+            decider, test, classes=saved.model.classes, decode_spec=saved.provenance.decode
+        ).outcome
+        answers = outcome.scores_NC.argmax(1).tolist()
+        return {"name": "balanced accuracy", "value": outcome.balanced_accuracy, "answers": answers}
+    outcome = evaluate_anomaly(decider, test, asked_rate=0.05, decode_spec=saved.provenance.decode).outcome
+    flagged = (np.asarray(outcome.scores_N) > outcome.threshold).astype(int).tolist()
+    return {"name": "image AUROC", "value": outcome.image_auroc, "answers": flagged}

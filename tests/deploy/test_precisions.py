@@ -1,0 +1,227 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, numpy_helper
+
+from pangu_cv import cli
+from pangu_cv.data.sample import Sample
+from pangu_cv.deploy import Wanted, export
+from pangu_cv.deploy.control import Control, Loss
+from pangu_cv.deploy.decider import GraphDecider, Kind
+from pangu_cv.deploy.fallback import int8_within
+from pangu_cv.deploy.half import halved
+from pangu_cv.deploy.onnx_graph import Graph, scope
+from pangu_cv.deploy.quantise import Quantiser, quantiser
+from pangu_cv.deploy.ranges import Ranges
+from pangu_cv.errors import CertificateError
+from pangu_cv.tasks.graph import write_graph
+from pangu_cv.tasks.saved import load_model
+from pangu_runtime import golden
+from pangu_runtime.decode import decode
+from pangu_runtime.predictor import Predictor
+from tests.finetune.tiny import Made, copy_of
+
+
+def weights(path: Path) -> dict[str, np.ndarray]:
+    return {t.name: numpy_helper.to_array(t) for t in onnx.load(path).graph.initializer}
+
+
+def of_kind(path: Path, kind: type) -> int:
+    """How many numbers of large tensors are of a type."""
+    return sum(w.size for w in weights(path).values() if w.dtype == kind and w.size >= 256)
+
+
+@pytest.fixture(scope="module")
+def observed(anomaly: Made, tmp_path_factory: pytest.TempPathFactory) -> Quantiser:
+    """The anomaly detector's graph, fresh from the exporter, its activations seen on four images."""
+    path = tmp_path_factory.mktemp("graph") / "model.onnx"
+    write_graph(load_model(anomaly.run / "model").model, path, classes=())
+    return quantiser(onnx.load(path), Kind("anomaly"), [decode(one) for one in anomaly.images[:4]])
+
+
+class Strict:
+    """In place of a ``Control``: nothing is lost once a layer is in fp32."""
+
+    def __init__(self, path: Path, layer: str | None) -> None:
+        self.path, self.layer = path, layer
+
+    def loss(self, _: object) -> Loss:
+        quantised = {node.name for node in onnx.load(self.path).graph.node if reads_int8(self.path, node)}
+        return Loss(5.0 if self.layer is None or self.layer in quantised else 0.0, 0, 10, None)
+
+
+def reads_int8(path: Path, node: onnx.NodeProto) -> bool:
+    made_by = {name: one.op_type for one in onnx.load(path).graph.node for name in one.output}
+    return len(node.input) > 1 and made_by.get(node.input[1]) == "DequantizeLinear"
+
+
+def test_int8_holds_int8_weights_and_fp16_half_ones(precise: Made) -> None:
+    full, half, small = (precise.bundle / f"model{p}.onnx" for p in ("", ".fp16", ".int8"))
+    assert of_kind(small, np.int8) > 0.8 * of_kind(full, np.float32)
+    assert of_kind(half, np.float16) > 0.8 * of_kind(full, np.float32)
+    assert small.stat().st_size < 0.5 * full.stat().st_size  # a tiny network has more graph than weights
+    assert half.stat().st_size < 0.7 * full.stat().st_size
+    operators = {node.op_type for node in onnx.load(small).graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear"} <= operators
+    assert not {node.domain for node in onnx.load(full).graph.node} - {"", "ai.onnx"}
+
+
+def test_certificate_says_what_each_precision_was_held_to(precise: Made) -> None:
+    parity = json.loads((precise.bundle / "parity.json").read_text())
+    assert list(parity["precisions"]) == ["fp32", "fp16", "int8"]
+    int8 = parity["precisions"]["int8"]
+    assert int8["holds"] is True
+    assert len(int8["answers"]) == int8["images"] == len(precise.images)
+    assert int8["control"]["source"] == "the test's images"
+    assert int8["control"]["points"] <= int8["control"]["limit"] == 2.0
+    assert int8["worst"]["flips"] <= int8["limits"]["flips"] == 1
+
+
+def test_tail_bank_and_preprocessing_are_left_alone(observed: Quantiser) -> None:
+    before = Graph(observed.proto)
+    assert all(layer.scope.startswith("backbone") for layer in observed.layers)
+    after = observed.int8(observed.layers, method="minmax")
+    made_by = {name: node for node in after.graph.node for name in node.output}
+    outside = [node for node in before.nodes if not scope(node).startswith("backbone")]
+    assert {"Resize", "MatMul", "TopK"} <= {node.op_type for node in outside}
+    later = {node.name: node for node in after.graph.node}
+    for node in outside:
+        kinds = {made_by[name].op_type for name in later[node.name].input[1:] if name in made_by}
+        assert "DequantizeLinear" not in kinds, node.name
+        assert [name for name in node.input if before.is_constant(name)] == [
+            name for name in later[node.name].input if name in {t.name for t in after.graph.initializer} - {"threshold"}
+        ]
+    bank = max((before.constant(n) for node in outside for n in node.input if before.is_constant(n)), key=np.size)
+    kept = {t.name: numpy_helper.to_array(t) for t in after.graph.initializer}
+    assert any(one.shape == bank.shape and np.array_equal(one, bank) for one in kept.values())
+    half = halved(observed.proto, "anomaly")
+    assert all(t.data_type != TensorProto.FLOAT16 for t in half.graph.initializer if tuple(t.dims) == bank.shape)
+
+
+def test_first_convolution_of_few_pixels_stays(observed: Quantiser) -> None:
+    first = next(node for node in observed.proto.graph.node if node.op_type == "Conv")
+    assert first.name not in {layer.name for layer in observed.layers}
+
+
+def test_layer_with_a_pathological_range_falls_back(observed: Quantiser, anomaly: Made, tmp_path: Path) -> None:
+    victim = observed.layers[len(observed.layers) // 2]
+    node = next(one for one in observed.proto.graph.node if one.name == victim.name)
+    seen = dict(observed.ranges.seen_I4)
+    seen[node.input[0]] = np.array([[-1e5, 1e5, -1e5, 1e5]])
+    spoilt = dataclasses.replace(observed, ranges=Ranges(seen))
+    path, images = tmp_path / "model.onnx", [decode(one) for one in anomaly.images[:2]]
+    found = int8_within(0.5, spoilt, Kind("anomaly"), Strict(path, victim.name), images, path)  # type: ignore[arg-type]
+    # The layer before suffers too: it writes what the victim reads.
+    assert victim in [one.layer for one in found.sensitivities[: found.kept]]
+    assert found.kept <= 2
+    assert found.loss.points == 0.0
+    assert found.tried[0].points == 5.0
+    quantised = [one for one in onnx.load(path).graph.node if reads_int8(path, one)]
+    assert victim.name not in {one.name for one in quantised}
+    assert len(quantised) == len(observed.layers) - found.kept
+
+
+def test_what_no_fallback_mends_is_refused(observed: Quantiser, anomaly: Made, tmp_path: Path) -> None:
+    path, images = tmp_path / "model.onnx", [decode(anomaly.images[0])]
+    with pytest.raises(CertificateError, match=r"int8 loses 5\.00 .* Allowed are 0\.5 points .*--max-loss"):
+        int8_within(0.5, observed, Kind("anomaly"), Strict(path, None), images, path)  # type: ignore[arg-type]
+    assert not path.exists()
+
+
+def test_refusal_leaves_no_bundle_and_the_earlier_one_alone(
+    precise: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle = copy_of(precise.bundle, tmp_path / "bundle")
+    monkeypatch.setattr(Control, "loss", lambda *_: Loss(0.1, 1, 8, "balanced_accuracy", 1.0, 0.999))
+    for target in (bundle, tmp_path / "new"):
+        with pytest.raises(CertificateError, match="fp16 loses"):
+            export(precise.run / "model", target, precise.images, wanted=Wanted(("fp16", "int8"), 0.0))
+    golden.replay(Predictor(bundle, precision="int8"))
+    assert [one.name for one in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_loss_is_of_the_figure_where_labels_are_and_of_decisions_where_not(classify: Made) -> None:
+    saved = load_model(classify.run / "model")
+    reference = GraphDecider(classify.bundle / "model.onnx", Kind("classify"))
+    labelled = [Sample(path, label=path.parent.name) for path in classify.images]
+
+    class Flipped(GraphDecider):
+        def run(self, images_NHW3: np.ndarray) -> dict[str, np.ndarray]:
+            outputs = super().run(images_NHW3)
+            return outputs | {"label": 1 - outputs["label"], "scores": outputs["scores"][:, ::-1].copy()}
+
+    for samples, figure in ((labelled, "balanced_accuracy"), ([Sample(p) for p in classify.images], None)):
+        control = Control(saved.model, samples, reference, saved.provenance.decode)
+        same = control.loss(reference)
+        assert (same.points, same.flips, same.figure) == (0.0, 0, figure)
+        other = control.loss(Flipped(classify.bundle / "model.onnx", Kind("classify")))
+        assert (other.points, other.flips, other.images) == (100.0, 8, 8)
+        assert same.within(0.0)
+        assert not other.within(50.0)
+
+
+def test_shift_of_every_anomaly_score_is_seen_without_a_label(anomaly: Made) -> None:
+    saved = load_model(anomaly.run / "model")
+    graph = anomaly.bundle / "model.onnx"
+
+    class Shifted(GraphDecider):
+        def run(self, images_NHW3: np.ndarray) -> dict[str, np.ndarray]:
+            outputs = super().run(images_NHW3)
+            return outputs | {"score": outputs["score"] * np.float32(1.03)}
+
+    normals = [Sample(path, label="good") for path in (anomaly.data / "train" / "good").iterdir()]
+    control = Control(saved.model, normals, GraphDecider(graph, Kind("anomaly")), saved.provenance.decode)
+    found = control.loss(Shifted(graph, Kind("anomaly")))
+    assert (found.figure, found.flips) == (None, 0)
+    assert found.moved == pytest.approx(0.03, abs=1e-4)
+    assert not found.within(0.5)
+    assert control.loss(GraphDecider(graph, Kind("anomaly"))).within(0.0)
+
+
+def test_gains_do_not_hide_decisions_that_changed() -> None:
+    assert Loss(-1.0, 8, 1000, "balanced_accuracy").within(0.5)
+    assert not Loss(-1.0, 14, 1000, "balanced_accuracy").within(0.5)
+    assert Loss(0.1, 900, 1000, "f1", is_dense=True).within(0.5)
+
+
+def test_shell_exports_precisions_with_a_report_beside(
+    classify: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, images = tmp_path / "bundle", classify.data / "train"
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(
+            [
+                *("export", str(classify.run), "--out", str(bundle), "--precision", "fp32,int8", "--json"),
+                *("--calibrate", str(images), "--max-loss", "5", "--profile", "cloud"),
+            ]
+        )
+    assert not stopped.value.code
+    told = json.loads(capsys.readouterr().out)
+    assert told["int8"]["figure"] == "balanced_accuracy"
+    assert {one.name for one in tmp_path.iterdir()} == {"bundle", "bundle.report.html", "bundle.triton"}
+    (graph,) = (tmp_path / "bundle.triton").rglob("*.onnx")
+    assert graph.read_bytes() == (bundle / "model.onnx").read_bytes()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["verify", str(bundle), "--images", str(classify.data / "test"), "--sha256", told["fingerprint"]])
+    assert not stopped.value.code
+    assert "golden replay     ok (int8: 8 images" in capsys.readouterr().out
+    page = (tmp_path / "bundle.report.html").read_text()
+    for words in ("plain export", "QLinearConv", "stayed in fp32", "points lost", "of &#x27;train&#x27;"):
+        assert words in page, words
+    assert not (bundle / "model.fp16.onnx").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "told"), [(["--precision", "int4"], "'int4' found; allowed"), (["--max-loss", "-1"], "0 or more")]
+)
+def test_shell_says_what_is_allowed(
+    classify: Made, tmp_path: Path, given: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["export", str(classify.run), "--out", str(tmp_path / "b"), *given])
+    assert stopped.value.code == 2
+    assert told in capsys.readouterr().err

@@ -1,0 +1,93 @@
+"""A training that is killed goes on where it was kept, and ends as one that was not."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pangu_cv.models.training import Resume, TrainConfig, train
+
+CONFIG = TrainConfig(steps=20, batch=4, workers=0, lr=1e-2)
+
+
+class KilledError(Exception):
+    """Stands for a signal."""
+
+
+def network() -> nn.Module:
+    torch.manual_seed(7)
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+
+def make(place: int, seed: int) -> Tensor:
+    return torch.randn(6, generator=torch.Generator().manual_seed(place * 1000 + seed % 1000))
+
+
+def run(model: nn.Module, *, resume: Resume | None, dies_at: int | None = None) -> Any:
+    steps = 0
+
+    def losses_of(batch: list[Tensor]) -> dict[str, Tensor]:
+        nonlocal steps
+        if steps == dies_at:
+            raise KilledError
+        steps += 1
+        x = torch.stack(batch)
+        return {"fit": (model(x) - x[:, :3]).square().mean()}
+
+    return train(model, [], make, losses_of, count=10, config=CONFIG, seed=3, resume=resume)
+
+
+def kept_at(path: Path, key: str = "a") -> Resume:
+    return Resume(path / "training.ckpt", key, every_seconds=0.0)
+
+
+def test_what_was_killed_ends_like_what_was_not(tmp_path: Path) -> None:
+    whole = network()
+    history = run(whole, resume=None)
+    broken = network()
+    with pytest.raises(KilledError):
+        run(broken, resume=kept_at(tmp_path), dies_at=8)
+    again = network()
+    resumed = run(again, resume=kept_at(tmp_path))
+    for name, tensor in whole.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], tensor, rtol=1e-6, atol=1e-7)
+    assert resumed.losses["fit"] == pytest.approx(history.losses["fit"])
+    assert not (tmp_path / "training.ckpt").exists()
+
+
+def test_what_another_run_kept_is_not_taken_up(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        run(network(), resume=kept_at(tmp_path, "another"), dies_at=8)
+    history = run(network(), resume=kept_at(tmp_path))
+    assert len(history.losses["fit"]) == 20
+
+
+def test_what_is_kept_holds_no_pickle(tmp_path: Path) -> None:
+    with pytest.raises(KilledError):
+        run(network(), resume=kept_at(tmp_path), dies_at=5)
+    stored = torch.load(tmp_path / "training.ckpt", weights_only=True)
+    assert stored["step"] == 5
+
+
+def test_a_head_that_learns_starts_where_it_was_fitted() -> None:
+    from pangu_cv.models.ridge_head import RidgeHeadConfig
+    from pangu_cv.models.tag_head import TagHeadConfig
+
+    features = torch.randn(30, 1, 12, generator=torch.Generator().manual_seed(1))
+    labels = torch.arange(30) % 3
+    ridge = RidgeHeadConfig().build(groups=[5, 7], classes=3)
+    ridge.fit(features, labels)
+    tags = TagHeadConfig().build(groups=[5, 7], classes=3)
+    present = nn.functional.one_hot(labels, 3).bool()
+    tags.calibrate(tags.solve(features, present).mean(1), present)
+    heads: list[tuple[Any, Callable[[], Any]]] = [(ridge, ridge.learnable), (tags, tags.learnable)]
+    for head, learnable in heads:
+        before, learnt = head(features), learnable()
+        torch.testing.assert_close(learnt(features[:, 0]), before)
+        with torch.no_grad():
+            learnt.bias += 1
+        head.settle(learnt)
+        torch.testing.assert_close(head(features), before + 1)
