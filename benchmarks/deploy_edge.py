@@ -86,19 +86,19 @@ def _life(bundle: Path, folder: Path, chance: random.Random, *, left: int, image
     The numbers are such that the kills that are left spread over the images that are left.
     """
     before = _written(folder).count(b"\n")
+    most = max(1, round(1.6 * (images - before) / (left + 1)))
+    is_early = chance.random() < _EARLY or before >= images
+    wanted, moment = chance.randint(1, most), chance.random()
     process = subprocess.Popen(
         _command(bundle, folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=code_paths()
     )
-    is_early = chance.random() < _EARLY
-    wanted = chance.randint(0, max(1, round(1.6 * (images - before) / (left + 1))))
-    moment = chance.random() * (_START_S if is_early else _MOMENT_S)
-    end = time.monotonic() + _PATIENCE_S
-    while not is_early and _written(folder).count(b"\n") < before + max(1, wanted):
-        if process.poll() is not None or time.monotonic() > end:
-            process.kill()
-            raise RuntimeError(f"the watcher stopped by itself ({process.returncode}), or wrote no line")
+    end = time.monotonic() + (moment * _START_S if is_early else _PATIENCE_S)
+    while _written(folder).count(b"\n") < before + wanted and time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"the watcher stopped by itself ({process.returncode})")
         time.sleep(0.002)
-    time.sleep(moment)
+    if not is_early:
+        time.sleep(moment * _MOMENT_S)
     process.send_signal(signal.SIGKILL)
     process.wait()
     written = _written(folder)

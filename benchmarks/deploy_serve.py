@@ -16,7 +16,7 @@ from PIL import Image
 
 from benchmarks.deploy_client import Line, Request, infer, predict
 from benchmarks.deploy_raw import Raw, raw
-from benchmarks.deploy_server import Server, on_core, serving, two_cores
+from benchmarks.deploy_server import Server, are_threads_of_one, on_core, serving, two_cores
 from benchmarks.deploy_subjects import prepare
 from benchmarks.deploy_turns import in_turn, ratio
 from benchmarks.latency import spread
@@ -74,7 +74,8 @@ def served(bundle: Path, paths: Sequence[Path], *, is_quick: bool) -> dict[str, 
     }
     with on_core(client_core), serving(bundle, core=server_core) as server:
         posts = {name: _posts(server, bodies, seconds=seconds) for name, bodies in files.items()}
-    return {"size_hw": images_NHW3.shape[1:3], "ways": ways, "files": posts}
+    is_one = are_threads_of_one(server_core, client_core)
+    return {"size_hw": images_NHW3.shape[1:3], "one_core_twice": is_one, "ways": ways, "files": posts}
 
 
 def _way(

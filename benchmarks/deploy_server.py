@@ -71,6 +71,16 @@ def two_cores() -> tuple[int, int]:
     return cores[SERVER_CORE], cores[CLIENT_CORE]
 
 
+def are_threads_of_one(first: int, second: int) -> bool:
+    """Whether two cores, as the system counts them, are one processor's core twice: then each slows the other."""
+    siblings = Path(f"/sys/devices/system/cpu/cpu{first}/topology/thread_siblings_list")
+    try:
+        places = re.findall(r"(\d+)(?:-(\d+))?", siblings.read_text(encoding="utf-8"))
+    except OSError:
+        return False
+    return any(int(low) <= second <= int(high or low) for low, high in places)
+
+
 @contextmanager
 def on_core(core: int) -> Iterator[None]:
     """Processes begun inside run on this core alone."""

@@ -132,9 +132,11 @@ def _quartiles(found: Mapping[str, Any]) -> str:
 
 
 def _ways(results: Results) -> list[str]:
-    rows = []
+    rows, shared = [], ""
     for model in MODELS:
         one = results.get(serve_name(model))
+        if one and one["one_core_twice"]:
+            shared = " **The two cores are threads of one processor core here: the clients slow the server.**"
         for name, way in WAYS.items():
             label = f"{SUBJECTS[model].label}, {way.label}"
             if one is None:
@@ -146,8 +148,9 @@ def _ways(results: Results) -> list[str]:
             rows.append([label, str(way.clients), *rates, calls, _quartiles(found["ratio"])])
     note = (
         "`pangu-cv serve` on one core, its clients on the other, fed with binary tensors (Open Inference Protocol "
-        "v2) of test images; ONNX Runtime alone, one thread, on the server's core, in turn. Images/s, images of a "
-        "call of the server's graph as it counted them, and the ratio with its quartiles over the turns:"
+        "v2) of test images; ONNX Runtime alone, one thread, on the server's core, in turn with it while the "
+        f"clients rest.{shared} Images/s, images of a call of the server's graph as it counted them, and the ratio "
+        "with its quartiles over the turns:"
     )
     return [note, "", *table(["model, way", "clients", "alone", "server", "a call", "ratio"], rows)]
 
