@@ -44,7 +44,7 @@ def teacher_of(data: Path, table: str, *, is_quick: bool) -> Path:
     folder = Path("runs") / "bench" / f"teacher-{table}-{code_digest(TEACHER_CODE)}{'-quick' * is_quick}"
     if (folder / "report.html").is_file():
         return folder
-    is_anomaly = (data / table).is_dir()
+    is_anomaly = not (data / "splits" / f"{table}.csv").is_file()
     settings = [f"output={folder}", f"task.backbone.name={BACKBONE}"]
     if is_anomaly:
         settings += [f"data.path={data / table}", "few_shot.shots=" + ("20" if is_quick else "null")]
