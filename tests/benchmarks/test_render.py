@@ -126,6 +126,8 @@ def _deploy(name: str) -> dict[str, Any]:
     """Every promise kept."""
     kind, _, rest = name.partition("-")
     made: dict[str, Callable[[], dict[str, Any]]] = {
+        "extract": lambda: _extract(0.99 if rest.endswith("ours") else 0.95),
+        "precision": _precision,
         "start": _start,
         "graph": _graph,
         "serve": _serve,
@@ -144,6 +146,28 @@ AGREES = {"images": 50, "unlike": 0, "score_difference": 1e-6}
 
 def _spread(median: float) -> dict[str, Any]:
     return {"median": median, "low": median, "high": median, "values": [median, median]}
+
+
+def _extract(figure: float, *, ratio: float = 0.25, seconds: float = 500.0) -> dict[str, Any]:
+    cost = {"ms": 2.0, "params_m": 1.4, "size_mb": 5.7}
+    costs = {"student": cost, "teacher": cost | {"ms": 8.0}, "ratio": ratio}
+    values = {"figure": {"value": figure}, "teacher": {"value": 0.99}}
+    return values | {"cost": costs, "seconds": seconds, "shape": "128 px"}
+
+
+def _precision(faster: float = 2.1, lost: float = 0.0) -> dict[str, Any]:
+    names = ("plain", "fp32", "fp16", "int8", "naive")
+    ratios = dict.fromkeys(names, 1.0) | {"int8": 1 / faster}
+    return {
+        "images": 2,
+        "refused": {},
+        "bytes": dict.fromkeys(names, 100) | {"int8": 28},
+        "timings": {name: {"median_ms": 10 * ratios[name], "ratio": ratios[name]} for name in names},
+        "figures": {name: {"value": 0.9 - lost * (name == "int8"), "answers": [0, 1]} for name in names},
+        "operators": {name: {"Gemm": 3.0, "Softmax": 1.0} for name in names},
+        "kept_fp32": 2,
+        "layers": 50,
+    }
 
 
 def _start() -> dict[str, Any]:
@@ -315,7 +339,18 @@ def test_any_subset_of_pretraining_renders(folder: Path, kept: str) -> None:
 
 @pytest.mark.parametrize(
     "kept",
-    ["start-vit*", "graph-lite0", "serve-lite0", "flood-*", "edge-*", "browser-lite0", "mutants-*", "install-ours"],
+    [
+        "extract-xsdd-25-ours",
+        "precision-lite0",
+        "start-vit*",
+        "graph-lite0",
+        "serve-lite0",
+        "flood-*",
+        "edge-*",
+        "browser-lite0",
+        "mutants-*",
+        "install-ours",
+    ],
 )
 def test_any_subset_of_deployment_renders(folder: Path, kept: str) -> None:
     fourth = folder.parent / "deploy"
@@ -339,10 +374,27 @@ def test_what_deployment_does_not_reach_is_said(folder: Path) -> None:
     levels = mutants["levels"] | {"b": {"passed": 1, "sums": 4}}
     _write(fourth, "mutants-lite0", mutants | {"levels": levels})
     _write(fourth, "install-anomalib", _install(0.5))
+    _write(fourth, "extract-xsdd-25-ours", _extract(0.9, ratio=0.3, seconds=900.0))
+    _write(fourth, "precision-lite0", _precision(1.7, lost=0.02))
     promises = _promises(_page(folder))
+    assert "| 30.0% | **not reached** |" in promises
+    assert "| 1.70 times | **not reached** |" in promises
     assert "| 9499 of 9500 | **not reached** |" in promises
     assert "| +20.0 MB (+20.0 %) | **not reached** |" in promises
-    assert promises.count("**not reached**") == 11
+    assert (
+        promises.count("**not reached**") == 11 + 6 + 2
+    )  # three of the sub-model, three rivals; time and loss of int8
+
+
+def test_a_precision_that_is_refused_is_said(folder: Path) -> None:
+    fourth = folder.parent / "deploy"
+    one = _precision()
+    for part in ("bytes", "timings", "figures", "operators"):
+        del one[part]["int8"]
+    _write(fourth, "precision-vit_tiny", one | {"refused": {"int8": "int8 loses 3 points"}, "layers": None})
+    page = _page(folder)
+    assert "refused by the export" in _promises(page)
+    assert "int8 loses 3 points" in page
 
 
 def test_an_install_that_failed_proves_nothing(folder: Path) -> None:
