@@ -14,6 +14,9 @@ BIN := $(VENV)/bin
 QUIET := $(if $(MAKE_TERMOUT),,--quiet)
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 INSTALL := $(PIP) install $(QUIET) --no-compile
+# Compiled once on all cores: where PYTHONDONTWRITEBYTECODE is set, every start of Python would compile torch anew (20 s).
+# Some packages carry templates that are no Python, so that its word is not taken.
+compile = @$(BIN)/python -m compileall -q -j 0 $(VENV)/lib > /dev/null 2>&1 || true
 
 # $(call install,GROUP ...): groups are extras of pyproject.toml, or base and build.
 ifeq ($(LOCK),yes)
@@ -82,10 +85,12 @@ $(VENV)/.train: pyproject.toml requirements/base.lock requirements/build.lock re
 	@echo "Installing torch and what else training needs: several GB, minutes the first time ..."
 	$(call install,base build train)
 	$(install_self)
+	$(compile)
 	@touch $@
 
 $(VENV)/.dev: $(DEV:%=requirements/%.lock) $(VENV)/.train
 	$(call install,$(DEV))
+	$(compile)
 	@touch $@
 
 $(ENGINE): export/end/package.json
@@ -95,4 +100,5 @@ $(ENGINE): export/end/package.json
 
 $(VENV)/.bench: requirements/bench.lock $(VENV)/.dev
 	$(call install,bench)
+	$(compile)
 	@touch $@
