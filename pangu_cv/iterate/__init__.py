@@ -1,0 +1,1 @@
+"""Stage: what the line has taught goes back into the dataset and the model."""
