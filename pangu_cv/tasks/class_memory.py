@@ -201,6 +201,10 @@ class ClassMemory:
         present_NC = torch.stack([self._target(self.known[digest].classes, self.classes) for digest in usual]).bool()
         model.head.calibrate(torch.cat([model.at_decision(one[None]) for one in left]), present_NC)
 
+    def target(self, names: Sequence[str]) -> Tensor:
+        """1 where a class is among the names, else 0: float64[C]."""
+        return self._target(names, self.classes)
+
     def require_fits(self, model: ClosedFormModel) -> None:
         """Raises DataError where the memory is of another backbone or resize."""
         if self.fingerprint != model.fingerprint:

@@ -1,7 +1,7 @@
 """Defects that were missed once: patches nearer to one of them than to anything normal count as further from normal.
 
-A patch at distance n from the nearest normal and d from the nearest known defect gets n + boost · max(0, n - d). A
-patch that is not nearer to a known defect keeps exactly its distance. Ours; the bank alone (PatchCore) can learn what is
+A patch at distance n from the nearest normal and d from the nearest known defect gets n + boost · max(0, n - d). One
+that is not nearer to a known defect keeps exactly its distance. Ours; the bank alone (PatchCore) can learn what is
 normal, not what is not.
 
 Shapes: P patches, D features, K patches of known defects.
