@@ -75,7 +75,7 @@ class Verdict:
         """For the ledger and ``metrics.json``."""
         return {
             "passes": self.passes,
-            "images": self.comparison.images,
+            "compared": self.comparison.images,
             "limit": self.limit,
             "figures": {name: {"before": one.before, "after": one.after} for name, one in self.changes.items()},
             "lost": self.flips[0],

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pangu_cv.data.config import DataConfig
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.iterate.ledger import Entry, Ledger
 from pangu_cv.iterate.lessons import Labelled
@@ -102,12 +103,14 @@ class Records:
         )
 
 
-def data_facts(path: Path | None, images: Labelled | None) -> dict[str, Any] | None:
+def data_facts(data: DataConfig | None, images: Labelled | None) -> dict[str, Any] | None:
     """What the ledger says of a set of images."""
-    if path is None or images is None:
+    if data is None or images is None:
         return None
     return {
-        "path": str(path),
+        "path": str(data.path.resolve()),
+        "root": str(data.root.resolve()) if data.root else None,
+        "layout": data.layout,
         "digest": images.fingerprint,
         "images": len(images.labels),
         "counts": images.counts,
@@ -115,16 +118,16 @@ def data_facts(path: Path | None, images: Labelled | None) -> dict[str, Any] | N
     }
 
 
-def gate_path(recipe: UpdateRecipe, records: Records) -> Path:
-    """Where the frozen set lies; raises SettingsError where neither flag nor ledger say."""
+def frozen_data(recipe: UpdateRecipe, records: Records) -> DataConfig:
+    """The frozen set; raises SettingsError where neither flag nor ledger say."""
     if recipe.gate is not None:
-        return Path(recipe.gate.path)
+        return recipe.gate
     if records.gate is None:
         raise SettingsError(
             "--gate: name a frozen set, labelled images that are never learnt: an update that makes the model worse on "
             "them is refused. The ledger knows none for this model yet; later updates find it there"
         )
-    return Path(records.gate["path"])
+    return DataConfig.model_validate({key: records.gate[key] for key in ("path", "root", "layout")})
 
 
 def named(paths: Sequence[object], most: int = 5) -> str:

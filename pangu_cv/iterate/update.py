@@ -49,23 +49,23 @@ def update(recipe: UpdateRecipe) -> UpdateResult:
     records = Records.open(recipe, checkpoint)
     judged = (update_anomaly if kind == "anomaly" else update_classes)(recipe, saved, records)
     run = Run.start(Path(recipe.output), name="update", recipe=recipe)
+    held = judged.verdict.as_json()
     metrics = {
         "task": kind,
         "accepted": judged.verdict.passes,
         "verdict": judged.verdict.told(),
-        "gate": judged.verdict.as_json(),
         "comparison": judged.verdict.comparison.summary(),
         "after": judged.new.summary(),
         "seconds": round(time.perf_counter() - began, 2),
         "notes": list(judged.notes),
         "skipped": [{"image": str(s.path), "reason": s.reason, "message": s.message} for s in judged.skipped],
         **judged.facts,
+        "gate": judged.facts["gate"] | held,
     }
     run.write_metrics(metrics)
     update_report(run, recipe, judged, metrics, spec=saved.provenance.decode, before=saved.model)
     shutil.rmtree(run.folder / "partial", ignore_errors=True)
-    told = {key: value for key, value in judged.facts.items() if key != "gate"}
-    told["gate"] = (judged.facts["gate"] or {}) | judged.verdict.as_json()
+    told = judged.facts | {"gate": judged.facts["gate"] | held}
     if not judged.verdict.passes:
         records.write(REFUSED, judged.id, recipe, told)
         raise RegressionError(

@@ -22,7 +22,7 @@ from pangu_cv.features import Skipped, content_digest, digest
 from pangu_cv.iterate.gate import judge
 from pangu_cv.iterate.lessons import Labelled, labelled, require_apart, to_learn
 from pangu_cv.iterate.recipe import UpdateRecipe
-from pangu_cv.iterate.records import Records, data_facts, gate_path, named
+from pangu_cv.iterate.records import Records, data_facts, frozen_data, named
 from pangu_cv.iterate.update_classes import Judged
 from pangu_cv.metrics import AnomalyOutcome
 from pangu_cv.progress import bar
@@ -53,10 +53,10 @@ def update_anomaly(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     assert normality is not None
     _require_possible(recipe)
     spec = saved.provenance.decode
-    frozen_data = DataConfig(path=gate_path(recipe, records)) if recipe.gate is None else recipe.gate
-    frozen_set = frozen_data.read()
+    gate = frozen_data(recipe, records)
+    frozen_set = gate.read()
     measured = tuple(s for s in test_samples(frozen_set) if s.label is not None)
-    frozen = labelled(frozen_data, measured, frozen_set, task="anomaly")
+    frozen = labelled(gate, measured, frozen_set, task="anomaly")
     records.require_same_gate(frozen, recipe)
     normals, root = _normals(recipe)
     missed = _missed(recipe)
@@ -68,7 +68,7 @@ def update_anomaly(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     require_apart(_short(frozen), dict.fromkeys(known), what="the normal images learnt before")
     wishes = [recipe.forget, recipe.masks is not None, recipe.max_drop, recipe.new_gate]
     images = [normals.labelled.fingerprint if normals else None, sorted(one.digest for one in missed)]
-    id = digest(records.model_in, images, wishes, None if recipe.gate is None else str(recipe.gate.path))
+    id = digest(records.model_in, images, wishes, frozen.fingerprint)
     records.require_new(id)
     for name in recipe.forget:
         grown.forget(name)
@@ -96,8 +96,8 @@ def update_anomaly(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
         "learnt": {NORMAL: len(fresh) - len(learned.skipped)} if fresh else {},
         "forgotten": list(recipe.forget),
         "missed": {"images": len(missed), "flagged_now": flagged} if missed else None,
-        "data": data_facts(Path(recipe.data.path) if recipe.data else None, normals.labelled if normals else None),
-        "gate": data_facts(Path(frozen_data.path), frozen),
+        "data": data_facts(recipe.data, normals.labelled if normals else None),
+        "gate": data_facts(gate, frozen),
         "threshold": [float(model.threshold), float(after.threshold)],
         "defect_patches": len(grown.defects.owners) if grown.defects else 0,
         "boost": grown.defects.boost if grown.defects else None,
@@ -105,7 +105,7 @@ def update_anomaly(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     }
     provenance = replace(saved.provenance, data_hash=digest(saved.provenance.data_hash, id))
     next_saved = replace(saved, model=after, normality=grown, provenance=provenance)
-    return Judged(next_saved, verdict, old, new, new, facts, id, tuple(notes), tuple(skipped))
+    return Judged(next_saved, verdict, old, new, new, facts, id, tuple(notes), tuple(skipped), gate)
 
 
 def _require_possible(recipe: UpdateRecipe) -> None:

@@ -6,7 +6,6 @@ Shapes: N images, V views, D features, C classes.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ from pangu_cv.iterate.lessons import (
     to_learn,
 )
 from pangu_cv.iterate.recipe import UpdateRecipe
-from pangu_cv.iterate.records import Records, data_facts, gate_path, named
+from pangu_cv.iterate.records import Records, data_facts, frozen_data, named
 from pangu_cv.metrics import ClassificationOutcome
 from pangu_cv.metrics.multilabel import MultilabelOutcome
 from pangu_cv.tasks.class_memory import ClassMemory, ClosedFormModel
@@ -56,6 +55,7 @@ class Judged:
     id: str
     notes: tuple[str, ...]
     skipped: tuple[Skipped, ...]
+    gate: DataConfig
     trials: tuple[WeightTrial, ...] = ()
 
 
@@ -68,15 +68,15 @@ def update_classes(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     memory.require_fits(model)
     spec, task = saved.provenance.decode, model.config.kind
     renamed = memory.rename(recipe.rename)
-    frozen_data = DataConfig(path=gate_path(recipe, records)) if recipe.gate is None else recipe.gate
-    frozen_set = frozen_data.read()
-    frozen = labelled(frozen_data, test_samples(frozen_set), frozen_set, task=task)
+    gate = frozen_data(recipe, records)
+    frozen_set = gate.read()
+    frozen = labelled(gate, test_samples(frozen_set), frozen_set, task=task)
     records.require_same_gate(frozen, recipe)
     require_apart(frozen, memory.known, what="those the model has learnt from")
     new, data = _read(recipe, recipe.data, model, renamed, spec, what="the new images")
     hard, cases = _read(recipe, recipe.hard, model, renamed, spec, what="the hard cases")
     _require_something(recipe, new, hard)
-    id = _id(recipe, records, data, cases)
+    id = _id(recipe, records, data, cases, frozen.fingerprint)
     records.require_new(id)
     for images in (data, cases):
         if images is not None:
@@ -90,14 +90,14 @@ def update_classes(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     old, latest, compared, verdict = _gate(recipe, model, after, frozen, spec, old_names=renamed.classes)
     parts = [one for one in (new, hard) if one]
     facts = _facts(recipe, memory, grown, new, hard, data, cases) | {
-        "gate": data_facts(Path(frozen_data.path), frozen),
+        "gate": data_facts(gate, frozen),
         "hard_weight": weight,
         "temperature": [_temperature(model), _temperature(after)],
     }
     next_saved = replace(saved, model=after, memory=grown, provenance=_provenance(saved, recipe, id))
-    notes = tuple(note for part in parts for note in part.notes)
+    notes = tuple(note for part in parts for note in part.notes) + _not_held(frozen, grown.classes, renamed.classes)
     skipped = tuple(one for part in parts for one in part.skipped)
-    return Judged(next_saved, verdict, old, latest, compared, facts, id, notes, skipped, trials)
+    return Judged(next_saved, verdict, old, latest, compared, facts, id, notes, skipped, gate, trials)
 
 
 def _require_possible(recipe: UpdateRecipe, memory: ClassMemory | None) -> None:
@@ -166,11 +166,10 @@ def _with_hard_cases(
     return memory.learn(model, [replace(one, weight=weight) for one in lessons]), weight, trials
 
 
-def _id(recipe: UpdateRecipe, records: Records, data: Labelled | None, hard: Labelled | None) -> str:
+def _id(recipe: UpdateRecipe, records: Records, data: Labelled | None, hard: Labelled | None, frozen: str) -> str:
     """The same for the same model, images and wishes, whatever they are called and wherever they lie."""
     wishes = recipe.model_dump(mode="json", include={"hard_weight", "max_drop", "rename", "relabel", "new_gate"})
-    gate = None if recipe.gate is None else str(recipe.gate.path)
-    return digest(records.model_in, [one.fingerprint if one else None for one in (data, hard)], wishes, gate)
+    return digest(records.model_in, [one.fingerprint if one else None for one in (data, hard)], wishes, frozen)
 
 
 def _gate(
@@ -183,12 +182,6 @@ def _gate(
     old_names: tuple[str, ...],
 ) -> tuple[ClassOutcome, ClassOutcome, ClassOutcome, Verdict]:
     """The old model on its classes, the new one on all and on the old one's; the frozen set is embedded once."""
-    strange = sorted(set(frozen.counts) - set(new.classes))
-    if strange:
-        raise DataError(
-            f"--gate: shows {named(strange)}, which the model does not know after the update either; it knows: "
-            f"{', '.join(new.classes)}"
-        )
     what = "the frozen set"
     seen = features_of(old, list(frozen.labels), old.config.decision_views, spec, cache=recipe.cache, what=what)
     lacking = [name for name in old_names if name not in frozen.counts]
@@ -206,6 +199,18 @@ def _gate(
     return before, latest, compared, judge(before, compared, limit=recipe.max_drop)
 
 
+def _not_held(frozen: Labelled, known: Sequence[str], before: Sequence[str]) -> tuple[str, ...]:
+    """What the frozen set cannot say, and what of it says nothing yet."""
+    strange = sorted(set(frozen.counts) - set(known))
+    lacking = [name for name in before if name not in frozen.counts]
+    told = []
+    if strange:
+        told.append(f"the frozen set shows {named(strange)}, which the model does not know; they are not measured")
+    if lacking:
+        told.append(f"the frozen set shows no {named(lacking)}: nothing guards what the model knows of them")
+    return tuple(told)
+
+
 @torch.inference_mode()
 def _outcome(model: ClosedFormModel, names: Sequence[str], frozen: Labelled, seen: Extraction) -> ClassOutcome:
     paths = [path for path in frozen.labels if path in seen.index]
@@ -219,7 +224,7 @@ def _outcome(model: ClosedFormModel, names: Sequence[str], frozen: Labelled, see
         return classification_outcome(
             samples, scores.numpy(), answers.numpy(), classes=names, threshold=threshold, unknown_rate=None
         )
-    truth = truth_of([frozenset(frozen.labels[path]) for path in paths], names)
+    truth = truth_of([frozenset(frozen.labels[path]) for path in paths], names)  # other classes are not looked at
     told = tuple(str(path) for path in paths)
     return MultilabelOutcome(tuple(names), told, scores.numpy(), answers.numpy(), truth, threshold)
 
@@ -241,8 +246,8 @@ def _facts(
         "renamed": dict(recipe.rename),
         "counts_before": before.counts,
         "counts_after": after.counts,
-        "data": data_facts(Path(recipe.data.path) if recipe.data else None, data),
-        "hard": data_facts(Path(recipe.hard.path) if recipe.hard else None, cases),
+        "data": data_facts(recipe.data, data),
+        "hard": data_facts(recipe.hard, cases),
         "memory_mb": round(after.nbytes / 1e6, 2),
         "statistics": digest([t.tolist() for t in after.statistics]),
     }

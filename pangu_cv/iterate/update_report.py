@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pangu_cv.data.config import DataConfig, dataset_title
+from pangu_cv.data.config import dataset_title
 from pangu_cv.evaluate import Loaders, TorchDecider, test_samples
 from pangu_cv.iterate.recipe import UpdateRecipe
 from pangu_cv.iterate.update_classes import Judged
@@ -36,8 +36,7 @@ def update_report(
     _learnt(page, judged)
     for note in judged.notes:
         page.note(note)
-    gate = (recipe.gate or DataConfig(path=Path(facts["gate"]["path"]))).read()
-    samples = test_samples(gate)
+    samples = test_samples(judged.gate.read())
     sides = [
         Side(name, outcome, Loaders(TorchDecider(model), spec, samples))
         for name, outcome, model in ((_NEW, judged.new, judged.saved.model), (_OLD, judged.old, before))
