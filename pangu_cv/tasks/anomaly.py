@@ -116,8 +116,8 @@ class AnomalyModel(nn.Module):
         half_squares = flat.square().sum(1) / 2
         found = _root((self.half_norms_M - flat @ self.bank_MD.T).amin(1) + half_squares)
         if self.defects_KD is not None and self.half_defects_K is not None:
-            of_defect = _root((self.half_defects_K - flat @ self.defects_KD.T).amin(1) + half_squares)
-            found = raised(found, of_defect, boost=self.boost)
+            halves = (self.half_defects_K - flat @ self.defects_KD.T).amin(1) + half_squares
+            found = raised(found, (2 * halves).clamp(min=0), boost=self.boost)
         return found.view(patches_NhwD.shape[0], -1)
 
     def forward(self, image: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

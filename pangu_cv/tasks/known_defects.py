@@ -1,8 +1,8 @@
 """Defects that were missed once: patches nearer to one of them than to anything normal count as further from normal.
 
-A patch at distance n from the nearest normal and d from the nearest known defect gets n + boost · max(0, n - d). One
-that is not nearer to a known defect keeps exactly its distance. Ours; the bank alone (PatchCore) can learn what is
-normal, not what is not.
+A patch at distance n from the nearest normal and d from the nearest known defect gets n + boost · max(0, n - d²/n). One
+that is not nearer to a known defect keeps exactly its distance. (Squares: the root of a distance near 0 would blow up
+the rounding of a graph.) Ours; the bank alone (PatchCore) can learn what is normal, not what is not.
 
 Shapes: P patches, D features, K patches of known defects.
 """
@@ -46,7 +46,8 @@ class KnownDefects:
 
     def raised(self, distances_P: Tensor, patches_PD: Tensor) -> Tensor:
         """The distances to normal, those of patches like a known defect raised."""
-        return raised(distances_P, nearest(patches_PD, self.vectors_KD).distances_P, boost=self.boost)
+        squares_P = nearest(patches_PD, self.vectors_KD).distances_P.square()
+        return raised(distances_P, squares_P, boost=self.boost)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and plain values to save."""
@@ -65,9 +66,9 @@ class KnownDefects:
         return cls(vectors_KD, owners, names, float(plain["boost"]))
 
 
-def raised(normal_P: Tensor, defect_P: Tensor, *, boost: float) -> Tensor:
-    """Distances to normal, raised where a known defect is nearer."""
-    return normal_P + boost * (normal_P - defect_P).clamp(min=0)
+def raised(normal_P: Tensor, defect_squares_P: Tensor, *, boost: float) -> Tensor:
+    """Distances to normal, raised where a known defect is nearer; of that the squared distance."""
+    return normal_P + boost * (normal_P - defect_squares_P / normal_P.clamp(min=1e-6)).clamp(min=0)
 
 
 def defect_patches(patches_PD: Tensor, distances_P: Tensor, inside_P: Tensor | None, *, top_k: int) -> Tensor:

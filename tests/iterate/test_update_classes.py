@@ -205,7 +205,7 @@ def test_the_frozen_set_is_remembered_and_may_not_change(start: Path, tmp_path: 
     more = folder(tmp_path / "more", 70, green=GREEN)
     later = {"model": first.folder, "data": {"path": more}, "output": tmp_path / "later"}
     (frozen / "red" / "500.png").unlink()  # gone since
-    with pytest.raises(SettingsError, match="the frozen set has changed: 15 images .*, 14 with"):
+    with pytest.raises(SettingsError, match=r"the frozen set has changed: 15 images .*, 14 with"):
         run(start, tmp_path, gate=None, **later)
     shutil.copy(start / "gate" / "red" / "500.png", frozen / "red")
     assert run(start, tmp_path, gate=None, **later).metrics["gate"]["images"] == 15
@@ -237,7 +237,7 @@ def test_a_class_renamed(start: Path, tmp_path: Path) -> None:
     frozen = shutil.copytree(start / "gate", tmp_path / "gate")
     (frozen / "green").rename(frozen / "moss")
     later = {"model": first.folder, "data": {"path": renamed}, "output": tmp_path / "later"}
-    with pytest.raises(DataError, match="4 learnt as 'green' and now called 'moss'.*--rename green=moss"):
+    with pytest.raises(DataError, match=r"4 learnt as 'green' and now called 'moss'.*--rename green=moss"):
         run(start, tmp_path, **later)
     result = run(start, tmp_path, gate={"path": frozen}, new_gate=True, rename={"green": "moss"}, **later)
     assert load_model(result.model).model.classes == ("blue", "red", "moss")
@@ -253,7 +253,7 @@ def test_a_label_is_corrected_when_asked(start: Path, tmp_path: Path) -> None:
     first = run(start, tmp_path, data={"path": wrong})
     right = save(tmp_path / "right" / "red" / "it.png", picture(RED, 4321)).parent.parent
     later = {"model": first.folder, "data": {"path": right}, "output": tmp_path / "later"}
-    with pytest.raises(DataError, match="1 learnt as 'green' and now called 'red'.*--relabel"):
+    with pytest.raises(DataError, match=r"1 learnt as 'green' and now called 'red'.*--relabel"):
         run(start, tmp_path, **later)
     result = run(start, tmp_path, relabel=True, **later)
     assert result.metrics["counts_after"] == {"blue": 4, "red": 5, "green": 4}
@@ -291,7 +291,7 @@ def test_a_model_without_memory_says_what_to_do(start: Path, tmp_path: Path) -> 
     saved = load_model(start / "start" / "model")
     save_model(type(saved)(saved.model, saved.provenance, saved.parent), tmp_path / "bare")
     assert not (tmp_path / "bare" / "memory.safetensors").exists()
-    with pytest.raises(SettingsError, match="keeps no memory .* Finetune it once more"):
+    with pytest.raises(SettingsError, match=r"keeps no memory .* Finetune it once more"):
         run(start, tmp_path, model=tmp_path / "bare")
 
 
