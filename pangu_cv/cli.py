@@ -18,6 +18,7 @@ app = App(
 data = App(name="data", help="Look at a dataset before training on it.")
 weights = App(name="weights", help="Where backbone weights come from.")
 recipe = App(name="recipe", help="Recipes that come with the package.")
+ledger = App(name="ledger", help="Which data made which model.")
 
 app.command("pangu_cv.verbs.demo:demo", help="Run the main job end to end on built-in or your images.")
 app.command(data)
@@ -41,6 +42,10 @@ app.command("pangu_cv.verbs.watch:watch", help="Decide images as they arrive, ea
 app.command("pangu_cv.verbs.page:page", help="Write a page that runs a bundle in any browser.")
 app.command("pangu_cv.verbs.profile:profile", help="Measure where a bundle's milliseconds go, without torch.")
 app.command("pangu_cv.verbs.verify:verify", help="Check that a bundle is what was certified.")
+app.command("pangu_cv.verbs.update:update", help="Teach a model new classes, hard cases or missed defects.")
+app.command(ledger)
+ledger.command("pangu_cv.verbs.ledger:check", help="Say whether a ledger is as it was written.")
+ledger.command("pangu_cv.verbs.ledger:show", help="Tell which data made which model.")
 
 # What an absent module means for the user: the extra that brings it.
 _TRAIN = (

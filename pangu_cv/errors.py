@@ -5,6 +5,7 @@ PanguError (see ``pangu_runtime.errors``)
 ├── WeightsError        weights are missing, altered or not for this model
 ├── CheckpointError     a checkpoint folder is malformed or unsafe
 ├── CertificateError    an exported model decides differently from the trained one
+├── RegressionError     an update that makes a model worse; exit code 1
 └── MissingExtraError   an optional part of the package is not installed
 """
 
@@ -24,6 +25,7 @@ __all__ = [
     "ImageError",
     "MissingExtraError",
     "PanguError",
+    "RegressionError",
     "RuntimeLimitError",
     "SettingsError",
     "WeightsError",
@@ -44,6 +46,12 @@ class CheckpointError(PanguError):
 
 class CertificateError(PanguError):
     """An exported model that does not decide like the model it was made from."""
+
+
+class RegressionError(PanguError):
+    """An update that the frozen set refuses: nobody's mistake, so a program can tell it from one."""
+
+    exit_code = 1
 
 
 class MissingExtraError(PanguError):

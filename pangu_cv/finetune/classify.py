@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pangu_cv.data.config import dataset_title
 from pangu_cv.data.few_shot import draw_split, holdout
@@ -22,6 +23,7 @@ from pangu_cv.report.classification import classification_report
 from pangu_cv.report.page import Page
 from pangu_cv.report.skipped import add_skipped
 from pangu_cv.runs import Run
+from pangu_cv.tasks.class_memory import ClassMemory, remembered
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
 from pangu_cv.tasks.saved import SavedModel, parent_of, save_model
 from pangu_runtime.bundle import UNKNOWN
@@ -54,9 +56,9 @@ def finetune_classify(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneR
     draws = draws_for(recipe, task, dataset)
     model = task.build(classes_of(recipe, task, draws))
     run = Run.start(recipe.output, name="classify", recipe=recipe)
-    results, skipped = fit_draws(model, draws, recipe)
+    results, skipped, memory = fit_draws(model, draws, recipe)
     provenance = provenance_of(recipe, draws[0].support, dataset.root)
-    save_model(SavedModel(model, provenance, parent_of(model)), run.model)
+    save_model(SavedModel(model, provenance, parent_of(model), memory=memory), run.model)
     metrics = _metrics(results, skipped) | stated(model) | remarks(model.backbone.source, recipe.data, dataset.notes)
     run.write_metrics(metrics)
     _report(run, recipe, results, skipped)
@@ -123,8 +125,11 @@ def draws_of(dataset: Dataset, *, shots: int | None, seeds: Sequence[int], may_b
 
 def fit_draws(
     model: ClassifyModel, draws: Sequence[Draw], recipe: FinetuneRecipe
-) -> tuple[list[DrawResult], tuple[Skipped, ...]]:
-    """Embed each view of each image once, then fit and measure every draw; ``model`` ends with the first one's head."""
+) -> tuple[list[DrawResult], tuple[Skipped, ...], ClassMemory | None]:
+    """Embed each view of each image once, then fit and measure every draw.
+
+    ``model`` ends with the first draw's head, and the memory is of that.
+    """
     config = model.config
     store = FeatureStore(cache_folder() if recipe.cache else None, model.fingerprint)
     spec = recipe.data.decode_spec
@@ -135,7 +140,14 @@ def fit_draws(
     with bar("features of the test images") as progress:
         test = extract(tested, model, views=config.decision_views, store=store, decode_spec=spec, progress=progress)
     results = [fit_draw(model, draw, seen, test) for draw in reversed(draws)]
-    return results[::-1], tuple({s.path: s for s in (*seen.skipped, *test.skipped)}.values())
+    first = [s for s in draws[0].support if s.path in seen.index]
+    names = [(str(s.label),) for s in first]
+    memory = remembered(model, [s.path for s in first], names, _rows(seen, first))
+    return results[::-1], tuple({s.path: s for s in (*seen.skipped, *test.skipped)}.values()), memory
+
+
+def _rows(seen: Extraction, samples: Sequence[Sample]) -> Tensor:
+    return torch.from_numpy(seen.features_NVD[[seen.index[s.path] for s in samples]])
 
 
 def fit_draw(model: ClassifyModel, draw: Draw, seen: Extraction, test: Extraction) -> DrawResult:
@@ -145,7 +157,7 @@ def fit_draw(model: ClassifyModel, draw: Draw, seen: Extraction, test: Extractio
     if lost:
         raise DataError(f"draw {draw.seed}: no readable image is left of class(es) {', '.join(lost)}")
     labels = torch.tensor([model.classes.index(str(s.label)) for s in support])
-    model.fit(torch.from_numpy(seen.features_NVD[[seen.index[s.path] for s in support]]), labels)
+    model.fit(_rows(seen, support), labels)
     return DrawResult(draw, len(support), decided(model, draw, test))
 
 
@@ -155,8 +167,7 @@ def decided(model: ClassifyModel, draw: Draw, test: Extraction) -> Classificatio
     if not kept:
         raise DataError("none of the test images can be read")
     with torch.inference_mode():
-        features = torch.from_numpy(test.features_NVD[[test.index[s.path] for s in kept]])
-        scores, answers, _ = model.decide_from_features(features, model.threshold)
+        scores, answers, _ = model.decide_from_features(_rows(test, kept), model.threshold)
     return classification_outcome(
         kept,
         scores.numpy(),

@@ -11,7 +11,7 @@ Shapes: B images, D features, C classes, S pixels a side.
 import copy
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import SettingsError
-from pangu_cv.features import FeatureStore, Skipped, cache_folder, extract
+from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
 from pangu_cv.finetune.auto import Choice, OutOfTimeError, Trial, choose, tried_ways
 from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, stated
 from pangu_cv.finetune.closed_form import ends_in_closed_form, labelled_image, require_closed_form, shown_features
@@ -40,6 +40,7 @@ from pangu_cv.report.skipped import add_skipped
 from pangu_cv.report.training import training_curves
 from pangu_cv.report.variants import training_variants
 from pangu_cv.runs import Run
+from pangu_cv.tasks.class_memory import ClassMemory, remembered
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
 from pangu_cv.tasks.saved import SavedModel, parent_of, save_model
 from pangu_cv.tasks.viewed import pooled
@@ -51,9 +52,15 @@ _LEAST = 0.2  # of a training's steps, in a trial
 _SEEN = "the backbone learnt from these images too, so images of known classes may be answered unknown more often"
 
 
+Remember = Callable[[], ClassMemory | None]
+
+
 @dataclass(frozen=True)
 class Adapted:
-    """A fitted draw, its outcome, how training went, and what else was tried (with ``auto``)."""
+    """A fitted draw, its outcome, how training went, and what else was tried (with ``auto``).
+
+    ``remember`` makes the memory of a head in closed form; it is None for one that was trained.
+    """
 
     model: ClassifyModel
     result: DrawResult
@@ -61,6 +68,7 @@ class Adapted:
     skipped: tuple[Skipped, ...]
     choice: Choice | None = None
     measuring_seconds: float = 0.0
+    remember: Remember | None = None
 
 
 @dataclass(frozen=True)
@@ -107,7 +115,9 @@ def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> F
         adapted.append(adapt_draw(task, recipe, classes, draw, start))
         if len(adapted) == 1:
             provenance = provenance_of(recipe, draw.support, dataset.root)
-            save_model(SavedModel(adapted[0].model, provenance, parent_of(adapted[0].model)), run.model)
+            memory = adapted[0].remember() if adapted[0].remember else None
+            save_model(SavedModel(adapted[0].model, provenance, parent_of(adapted[0].model), memory=memory), run.model)
+            adapted[0] = replace(adapted[0], remember=None)  # it holds every feature row
     metrics = _metrics(adapted) | remarks(adapted[0].model.backbone.source, recipe.data, dataset.notes)
     metrics |= stated(adapted[0].model)
     run.write_metrics(metrics)
@@ -129,7 +139,7 @@ def adapt_draw(
         readable = [s for s in draw.support if is_readable(s.path, recipe.data.decode_spec)]
         choice = choose(recipe.adapt, readable, trial, seed=draw.seed, seconds=seconds)
         recipe = recipe.with_way(choice.way)
-    model, history, lost = adapt(task, recipe, classes, draw.support, seed=draw.seed, start=start)
+    model, history, lost, remember = adapt(task, recipe, classes, draw.support, seed=draw.seed, start=start)
     spec, began = recipe.data.decode_spec, time.perf_counter()
     with bar("measuring") as progress:
         paths = [s.path for s in draw.test]
@@ -143,7 +153,7 @@ def adapt_draw(
         )
     result = DrawResult(draw, len(draw.support) - len(lost), decided(model, draw, test))
     skipped = (*lost, *test.skipped)
-    return Adapted(model, result, history, skipped, choice, time.perf_counter() - began)
+    return Adapted(model, result, history, skipped, choice, time.perf_counter() - began, remember)
 
 
 def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], start: Start) -> Trial:
@@ -156,7 +166,7 @@ def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str],
 
     def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
         tried = recipe.with_way(way)
-        model, history, _ = adapt(task, tried, classes, learnt, seed=seed, start=start)
+        model, history, *_ = adapt(task, tried, classes, learnt, seed=seed, start=start)
         if history.losses and len(history.losses["total"]) < _LEAST * recipe.train.steps:
             raise OutOfTimeError
         spec = recipe.data.decode_spec
@@ -182,8 +192,8 @@ def adapt(
     *,
     seed: int,
     start: Start,
-) -> tuple[ClassifyModel, History, tuple[Skipped, ...]]:
-    """A model adapted to labelled images by the recipe's way."""
+) -> tuple[ClassifyModel, History, tuple[Skipped, ...], Remember | None]:
+    """A model adapted to labelled images by the recipe's way, and what makes its memory where it has one."""
     spec = recipe.data.decode_spec
     model = copy.deepcopy(start.model)
     model.config = task
@@ -191,9 +201,15 @@ def adapt(
     first = shown_features(model, support, recipe, start.features)
     readable = [s for s in support if s.path in first.index]
     label_N = torch.tensor([labels[s.path] for s in readable])
-    model.fit(torch.from_numpy(first.features_NVD[[first.index[s.path] for s in readable]]), label_N)
+
+    def fit_closed_form(seen: Extraction) -> Remember:
+        rows_NVD = torch.from_numpy(seen.features_NVD[[seen.index[s.path] for s in readable]])
+        model.fit(rows_NVD, label_N)
+        return lambda: remembered(model, [s.path for s in readable], [(str(s.label),) for s in readable], rows_NVD)
+
+    remember: Remember | None = fit_closed_form(first)
     if recipe.adapt.kind == "frozen":
-        return model, History(), first.skipped
+        return model, History(), first.skipped, remember
     counts = Counter(label_N.tolist())
     require_closed_form(recipe, task, counts)
     loss = recipe.loss.build([counts[c] for c in range(len(classes))])
@@ -210,13 +226,13 @@ def adapt(
     history = fit(trained, recipe, make, losses_of, support=readable, seed=seed, read=pooled, memory=start.variants)
     model.config = task.model_copy(update={"backbone": model.backbone.config})
     if ends_in_closed_form(recipe.adapt, counts):
-        again = shown_features(model, readable, recipe, FeatureStore(None, ""))
-        model.fit(torch.from_numpy(again.features_NVD[[again.index[s.path] for s in readable]]), label_N)
+        remember = fit_closed_form(shown_features(model, readable, recipe, FeatureStore(None, "")))
         if model.calibration:
             model.install(replace(model.calibration, caveat=_SEEN))
     else:
         model.head.settle(trained.head)
-    return model.eval(), history, first.skipped
+        remember = None
+    return model.eval(), history, first.skipped, remember
 
 
 def _metrics(adapted: Sequence[Adapted]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from pangu_cv.report.skipped import add_skipped
 from pangu_cv.report.training import training_curves
 from pangu_cv.report.variants import training_variants
 from pangu_cv.runs import Run
+from pangu_cv.tasks.class_memory import ClassMemory
 from pangu_cv.tasks.saved import SavedModel, parent_of, save_model
 
 Outcome = TypeVar("Outcome")
@@ -35,10 +36,12 @@ class Fitted(Generic[Outcome]):
     choice: Choice | None = None
 
 
-def save_first(fitted: Fitted[Any], recipe: FinetuneRecipe, dataset: Dataset, run: Run) -> None:
+def save_first(
+    fitted: Fitted[Any], recipe: FinetuneRecipe, dataset: Dataset, run: Run, *, memory: ClassMemory | None = None
+) -> None:
     """Write the run's model."""
     provenance = provenance_of(recipe, fitted.support, dataset.root)
-    save_model(SavedModel(fitted.model, provenance, parent_of(fitted.model)), run.model)
+    save_model(SavedModel(fitted.model, provenance, parent_of(fitted.model), memory=memory), run.model)
 
 
 def training_figures(history: History, choice: Choice | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from pangu_cv.data.config import dataset_title
 from pangu_cv.data.few_shot import draw
@@ -24,6 +25,7 @@ from pangu_cv.progress import bar
 from pangu_cv.report.multilabel import multilabel_report
 from pangu_cv.report.page import Page
 from pangu_cv.runs import Run
+from pangu_cv.tasks.class_memory import ClassMemory, remembered
 from pangu_cv.tasks.multilabel import MultilabelConfig, MultilabelModel
 from pangu_runtime.decode import decode
 
@@ -43,8 +45,8 @@ def finetune_multilabel(recipe: FinetuneRecipe, task: MultilabelConfig) -> Finet
     shots = recipe.few_shot.shots
     draws = [draw_shown(pool, test, shown, shots=shots, seed=seed) for seed in recipe.few_shot.seeds]
     run = Run.start(recipe.output, name="multilabel", recipe=recipe)
-    fitted = fit_draws(task, recipe, classes, draws, shown)
-    save_first(fitted[0], recipe, dataset, run)
+    fitted, memory = fit_draws(task, recipe, classes, draws, shown)
+    save_first(fitted[0], recipe, dataset, run, memory=memory)
     notes = [*dataset.notes, *one_sided(fitted[0].support, shown, classes)]
     metrics = _metrics(fitted) | remarks(fitted[0].model.backbone.source, recipe.data, notes)
     run.write_metrics(metrics)
@@ -91,8 +93,8 @@ def _with_absences(
 
 def fit_draws(
     task: MultilabelConfig, recipe: FinetuneRecipe, classes: Sequence[str], draws: Sequence[Parts], shown: Shown
-) -> list[Fitted[MultilabelOutcome]]:
-    """Embed each view of each image once, then fit and measure every draw."""
+) -> tuple[list[Fitted[MultilabelOutcome]], ClassMemory | None]:
+    """Embed each view of each image once, then fit and measure every draw; the memory is of the first."""
     model = task.build(classes)
     store = FeatureStore(cache_folder() if recipe.cache else None, model.fingerprint)
     spec = recipe.data.decode_spec
@@ -108,7 +110,13 @@ def fit_draws(
         _fit(model, kept, seen, shown)  # the first draw comes last, so that the model ends with its head
         outcome = decided(model, measured, test, shown)
         fitted.append(Fitted(seed, model, kept, History(), outcome, (*seen.skipped, *test.skipped)))
-    return fitted[::-1]
+    first = fitted[-1].support
+    names = [tuple(sorted(shown[s])) for s in first]
+    return fitted[::-1], remembered(model, [s.path for s in first], names, _rows(seen, first))
+
+
+def _rows(seen: Extraction, samples: Sequence[Sample]) -> Tensor:
+    return torch.from_numpy(seen.features_NVD[[seen.index[s.path] for s in samples]])
 
 
 def _fit(model: MultilabelModel, support: Sequence[Sample], seen: Extraction, shown: Shown) -> None:
@@ -116,8 +124,7 @@ def _fit(model: MultilabelModel, support: Sequence[Sample], seen: Extraction, sh
     lost = [name for name, count in zip(model.classes, present.sum(0), strict=True) if not count]
     if lost:
         raise DataError(f"no readable image is left of class(es) {', '.join(lost)}")
-    features = torch.from_numpy(seen.features_NVD[[seen.index[s.path] for s in support]])
-    model.fit(features, torch.from_numpy(present))
+    model.fit(_rows(seen, support), torch.from_numpy(present))
 
 
 def decided(model: MultilabelModel, samples: Sequence[Sample], test: Extraction, shown: Shown) -> MultilabelOutcome:
@@ -126,8 +133,7 @@ def decided(model: MultilabelModel, samples: Sequence[Sample], test: Extraction,
     if not kept:
         raise DataError("none of the test images can be read")
     with torch.inference_mode():
-        features = torch.from_numpy(test.features_NVD[[test.index[s.path] for s in kept]])
-        scores, present, _ = model.decide_from_features(features, model.threshold)
+        scores, present, _ = model.decide_from_features(_rows(test, kept), model.threshold)
     truth = truth_of([shown[s] for s in kept], model.classes)
     paths = tuple(str(s.path) for s in kept)
     return MultilabelOutcome(model.classes, paths, scores.numpy(), present.numpy(), truth, float(model.threshold))

@@ -52,8 +52,13 @@ class RidgeHead(RidgeMap):
         Returns the logits of each view by the ridge fitted without its image: float64[N,V,C].
         """
         left_out_NVC = self.solve(features_NVD, nn.functional.one_hot(labels_N, len(self.bias_C)))
-        self.temperature.fill_(_best_temperature(left_out_NVC.mean(1), labels_N))
+        self.calibrate(left_out_NVC.mean(1), labels_N)
         return left_out_NVC / self.temperature.double()
+
+    @torch.no_grad()
+    def calibrate(self, left_out_NC: Tensor, labels_N: Tensor) -> None:
+        """Set the temperature from what images get when they are left out."""
+        self.temperature.fill_(_best_temperature(left_out_NC, labels_N))
 
 
 def _best_temperature(logits_NC: Tensor, labels_N: Tensor) -> float:

@@ -5,7 +5,7 @@ Shapes: N labelled images, V views of each, D features, C outputs.
 
 import math
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import torch
 from pydantic import Field
@@ -21,6 +21,13 @@ class RidgeConfig(Settings):
     """Ridge penalty for features of unit length; more of it draws the head towards class means."""
     deviation_floor: Annotated[float, Field(ge=0)] = 1.0
     """Added to each feature's deviation, in multiples of the group's median, so that rare features do not shout."""
+
+
+class Statistics(NamedTuple):
+    """What features are standardised by."""
+
+    mean_D: Tensor
+    scale_D: Tensor
 
 
 class RidgeMap(nn.Module):
@@ -45,9 +52,26 @@ class RidgeMap(nn.Module):
         """Outputs float32[B,C], about 0 where a target was 0 and about 1 where it was 1."""
         return self.normalised(features_BVD).mean(1) @ self.weight_CD.T + self.bias_C
 
-    def normalised(self, features: Tensor) -> Tensor:
-        """What is mapped linearly: standardised, each group of unit length; [...,D]."""
-        return self._unit((features - self.mean_D) / self.scale_D)
+    def normalised(self, features: Tensor, statistics: "Statistics | None" = None) -> Tensor:
+        """What is mapped linearly: standardised, each group of unit length; [...,D].
+
+        By the map's own statistics (float32, as the graph computes), or by others in their precision.
+        """
+        mean_D, scale_D = (self.mean_D, self.scale_D) if statistics is None else statistics
+        return self._unit((features - mean_D) / scale_D)
+
+    def statistics(self, features_NVD: Tensor) -> "Statistics":
+        """Mean and scale of each feature over all views, float64."""
+        x = features_NVD.double().flatten(0, -2)
+        return Statistics(x.mean(0), self._scale(x.std(0, unbiased=False)))
+
+    @torch.no_grad()
+    def take(self, statistics: "Statistics", weight_DC: Tensor, bias_C: Tensor) -> None:
+        """Install what was solved elsewhere, for as many outputs as there are."""
+        self.mean_D.copy_(statistics.mean_D)
+        self.scale_D.copy_(statistics.scale_D)
+        self.weight_CD.copy_(weight_DC.T)
+        self.bias_C.copy_(bias_C)
 
     def _unit(self, standard: Tensor) -> Tensor:
         parts = [nn.functional.normalize(part, dim=-1) for part in torch.split(standard, self.groups, dim=-1)]
@@ -66,9 +90,8 @@ class RidgeMap(nn.Module):
         of each image gets from the ridge fitted without that image: float64[N,V,C].
         """
         images, views, _ = features_NVD.shape
-        x = features_NVD.double().flatten(0, 1)
-        mean_D, scale_D = x.mean(0), self._scale(x.std(0, unbiased=False))
-        unit = self._unit((x - mean_D) / scale_D)
+        statistics = self.statistics(features_NVD)
+        unit = self.normalised(features_NVD.double().flatten(0, 1), statistics)
         targets = targets_NC.double().repeat_interleave(views, 0)
 
         centre_D, base_C = unit.mean(0), targets.mean(0)
@@ -77,10 +100,7 @@ class RidgeMap(nn.Module):
         solved = _dual if is_dual else _primal
         weight_DC, own_NVV = solved(centred.view(images, views, -1), targets - base_C, self.config.penalty)
 
-        self.mean_D.copy_(mean_D)
-        self.scale_D.copy_(scale_D)
-        self.weight_CD.copy_(weight_DC.T)
-        self.bias_C.copy_(base_C - centre_D @ weight_DC)
+        self.take(statistics, weight_DC, base_C - centre_D @ weight_DC)
         fitted = centred @ weight_DC + base_C
         residual = (targets - fitted).view(images, views, -1)
         own_NVV = own_NVV + 1 / len(centred)  # the constant is the intercept's share

@@ -1,7 +1,8 @@
 """Few-shot anomaly detection: distance of patches to the nearest normal patch, with a certified threshold.
 
 PatchCore (Roth et al. 2022, arXiv 2106.08265) with unit-length patches per level and image scores from the mean of the
-largest distances (AnomalyDINO, arXiv 2405.14529).
+largest distances (AnomalyDINO, arXiv 2405.14529). Defects that were missed can be made known later
+(``tasks/known_defects.py``).
 
 Shapes: N images of H×W pixels, h×w the patch grid, P = h·w patches, D features, M vectors in the bank.
 """
@@ -18,6 +19,7 @@ from pangu_cv.models.memory_bank import MemoryBankConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.settings import Settings
 from pangu_cv.tasks.conformal import ConformalThreshold
+from pangu_cv.tasks.known_defects import KnownDefects, raised
 
 NORMAL = "good"
 
@@ -53,6 +55,8 @@ class AnomalyModel(nn.Module):
 
     bank_MD: Tensor
     half_norms_M: Tensor
+    defects_KD: Tensor | None
+    half_defects_K: Tensor | None
     unit: Tensor
     threshold: Tensor
 
@@ -68,6 +72,7 @@ class AnomalyModel(nn.Module):
         self.features = patches.shape[3]
         self.top_k = max(1, round(config.top_share * self.grid_hw[0] * self.grid_hw[1]))
         self.set_bank(torch.zeros(1, self.features))
+        self.set_defects(None)
         self.register_buffer("unit", torch.ones(1))
         self.register_buffer("threshold", torch.ones(1))
         self.calibration: ConformalThreshold | None = None
@@ -85,6 +90,13 @@ class AnomalyModel(nn.Module):
         self.register_buffer("bank_MD", bank_MD.clone())
         self.register_buffer("half_norms_M", bank_MD.square().sum(1) / 2)
 
+    def set_defects(self, defects: KnownDefects | None) -> None:
+        """Install the known defects; without any the graph is as if there were no such thing."""
+        self.boost = 0.0 if defects is None else defects.boost
+        self.register_buffer("defects_KD", None if defects is None else defects.vectors_KD.clone())
+        halves = None if self.defects_KD is None else self.defects_KD.square().sum(1) / 2
+        self.register_buffer("half_defects_K", halves)
+
     def prepare(self, image_1HW3: Tensor) -> Tensor:
         """Raw pixels to the network's input."""
         prepared: Tensor = self.preprocess(image_1HW3)
@@ -99,10 +111,14 @@ class AnomalyModel(nn.Module):
         return distances_NP.topk(self.top_k, dim=1).values.mean(1)
 
     def distances(self, patches_NhwD: Tensor) -> Tensor:
-        """Distance of every patch to the nearest vector of the bank: float32[N,P]."""
+        """Distance of every patch to the nearest vector of the bank, raised near known defects: float32[N,P]."""
         flat = patches_NhwD.flatten(0, 2)
-        half_squares = (self.half_norms_M - flat @ self.bank_MD.T).amin(1) + flat.square().sum(1) / 2
-        return (2 * half_squares).clamp(min=1e-12).sqrt().view(patches_NhwD.shape[0], -1)
+        half_squares = flat.square().sum(1) / 2
+        found = _root((self.half_norms_M - flat @ self.bank_MD.T).amin(1) + half_squares)
+        if self.defects_KD is not None and self.half_defects_K is not None:
+            halves = (self.half_defects_K - flat @ self.defects_KD.T).amin(1) + half_squares
+            found = raised(found, (2 * halves).clamp(min=0), boost=self.boost)
+        return found.view(patches_NhwD.shape[0], -1)
 
     def forward(self, image: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Decisions for raw pixels; ``threshold`` float32[1]."""
@@ -118,6 +134,10 @@ class AnomalyModel(nn.Module):
         grid = distances_NP.view(-1, 1, *self.grid_hw)
         map_NHW = nn.functional.interpolate(grid, size=size, mode="bilinear", align_corners=False)[:, 0]
         return score_N, map_NHW, score_N > threshold, threshold.clone()
+
+
+def _root(half_squares: Tensor) -> Tensor:
+    return (2 * half_squares).clamp(min=1e-12).sqrt()
 
 
 def describe(grids_BDhw: tuple[Tensor, ...], *, smooth: int) -> Tensor:

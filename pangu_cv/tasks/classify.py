@@ -52,9 +52,14 @@ class ClassifyModel(ViewedModel):
 
     def __init__(self, config: ClassifyConfig, classes: Sequence[str]) -> None:
         super().__init__(config, classes, threshold=NEVER_UNKNOWN)
-        self.head = config.head.build(groups=self.groups, classes=len(self.classes))
+        self.rebuild_head(classes)
         self.calibration: ConformalThreshold | None = None
         self.eval()
+
+    def rebuild_head(self, classes: Sequence[str]) -> None:
+        """An unfitted head for these classes."""
+        self.classes = tuple(classes)
+        self.head = self.config.head.build(groups=self.groups, classes=len(self.classes))
 
     def forward(self, image: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (calibrated, each row sums to 1), the label of the best or -1, and ``threshold`` float32[1] again."""
@@ -76,12 +81,19 @@ class ClassifyModel(ViewedModel):
         Raises SettingsError where no threshold can be had from these images and views.
         """
         left_out_NVC = self.head.fit(features_NVD, labels_N)
-        self.install(None)
-        if self.config.unknown_rate is not None:
-            self.install(self._calibrate(left_out_NVC, labels_N, rate=self.config.unknown_rate))
+        self.certify(self.at_decision(left_out_NVC), labels_N)
         return self
 
-    def _calibrate(self, left_out_NVC: Tensor, labels_N: Tensor, *, rate: float) -> ConformalThreshold:
+    def certify(self, left_out_NC: Tensor, labels_N: Tensor) -> None:
+        """Set the threshold of "unknown", where one is asked for, from the logits of images that were left out.
+
+        Raises SettingsError where these images cannot set it.
+        """
+        self.install(None)
+        if self.config.unknown_rate is not None:
+            self.install(self._calibrate(left_out_NC, labels_N, rate=self.config.unknown_rate))
+
+    def _calibrate(self, left_out_NC: Tensor, labels_N: Tensor, *, rate: float) -> ConformalThreshold:
         """A threshold on doubt, 1 - best score, from images that were left out; each needs another of its class."""
         counts = labels_N.bincount(minlength=len(self.classes))
         alone = [name for name, count in zip(self.classes, counts.tolist(), strict=True) if count < 2]
@@ -90,8 +102,7 @@ class ClassifyModel(ViewedModel):
                 f"task.unknown_rate: {rate:g} needs 2 labelled images of every class, {', '.join(alone)} has 1; "
                 "label more images, raise few_shot.shots, or leave unknown_rate out"
             )
-        logits_NC = self.at_decision(left_out_NVC)
-        doubts_N = 1 - logits_NC.softmax(-1).amax(-1)
+        doubts_N = 1 - left_out_NC.softmax(-1).amax(-1)
         return conformal_threshold(doubts_N.tolist(), rate=rate)
 
     @property

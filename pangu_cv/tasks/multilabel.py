@@ -36,8 +36,13 @@ class MultilabelModel(ViewedModel):
 
     def __init__(self, config: MultilabelConfig, classes: Sequence[str]) -> None:
         super().__init__(config, classes, threshold=config.threshold)
-        self.head = config.head.build(groups=self.groups, classes=len(self.classes))
+        self.rebuild_head(classes)
         self.eval()
+
+    def rebuild_head(self, classes: Sequence[str]) -> None:
+        """An unfitted head for these classes."""
+        self.classes = tuple(classes)
+        self.head = self.config.head.build(groups=self.groups, classes=len(self.classes))
 
     def forward(self, image: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (calibrated, each class by itself), whether they reach ``threshold`` float32[1], and that again."""

@@ -7,8 +7,8 @@ Shapes: P patches, K witnesses, D features.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -17,7 +17,9 @@ from pangu_cv.errors import DataError
 from pangu_cv.models.memory_bank import MemoryBank, Removal
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.conformal import ConformalThreshold, conformal_threshold
+from pangu_cv.tasks.known_defects import KnownDefects
 
+_HARDEST_ONLY = "known defects were weighed against the hardest patches of each normal image only"
 CALIBRATION_IMAGES = 1000  # more normals are learned from but not kept as witnesses: 1000 certify 0.1 %
 
 
@@ -33,6 +35,7 @@ class Normality:
     witnesses: dict[str, Tensor]
     digests: dict[str, str]
     unit: float = 1.0
+    defects: KnownDefects | None = None
 
     @classmethod
     def empty(cls, model: AnomalyModel) -> Self:
@@ -52,36 +55,53 @@ class Normality:
             self.witnesses[name] = patches_PD[hardest].clone()
 
     def forget(self, name: str) -> Removal:
-        """Take an image away, its patches and its evidence."""
+        """Take an image away, its patches and its evidence; a known defect's patches too."""
+        if self.defects is not None and name in self.defects.names:
+            left = {other: patches for other, patches in self.defects.images.items() if other != name}
+            removal = Removal(self.defects.owners.count(self.defects.names.index(name)), 0)
+            self.defects = KnownDefects.of(left, boost=self.defects.boost)
+            return removal
         self.witnesses.pop(name, None)
         self.digests.pop(name, None)
         return self.bank.remove(name)
 
-    def left_out_scores(self) -> dict[str, float]:
+    def left_out_scores(self, *, near_defects: Literal["raised", "as they are"] = "raised") -> dict[str, float]:
         """Score of every witnessed image against the others, in distance."""
         scores = {}
-        for name, patches_KD in self.witnesses.items():
-            distances = self.bank.distances(patches_KD, without=name)
+        for name, (patches_KD, distances) in self.evidence().items():
+            if self.defects is not None and near_defects == "raised":
+                distances = self.defects.raised(distances, patches_KD)
             scores[name] = float(distances.topk(min(self.top_k, len(distances))).values.mean())
         return scores
+
+    def evidence(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """The witnesses of every image, and their distances to the other images."""
+        return {
+            name: (patches_KD, self.bank.distances(patches_KD, without=name))
+            for name, patches_KD in self.witnesses.items()
+        }
 
     def calibrate(self, model: AnomalyModel) -> ConformalThreshold:
         """Set the model's bank, unit and threshold from what is known now.
 
         Raises DataError with fewer than 2 normal images: one has no other to be compared with.
         """
-        scores = sorted(self.left_out_scores().values())
-        if len(scores) < 2:
-            raise DataError(f"anomaly needs at least 2 normal images, found {len(scores)}")
-        unit = max(scores[len(scores) // 2], 1e-6)
-        threshold = conformal_threshold([score / unit for score in scores], rate=model.config.false_alarm_rate)
+        plain = sorted(self.left_out_scores(near_defects="as they are").values())
+        if len(plain) < 2:
+            raise DataError(f"anomaly needs at least 2 normal images, found {len(plain)}")
+        unit = max(plain[len(plain) // 2], 1e-6)  # of the bank alone: a known defect moves no other score
+        scores = [score / unit for score in self.left_out_scores().values()]
+        threshold = conformal_threshold(scores, rate=model.config.false_alarm_rate)
         self.unit = unit
+        if self.defects is not None:
+            threshold = replace(threshold, caveat=_HARDEST_ONLY)
         self.install(model, threshold)
         return threshold
 
     def install(self, model: AnomalyModel, threshold: ConformalThreshold) -> None:
         """Put bank, unit and threshold into the model."""
         model.set_bank(self.bank.vectors_MD)
+        model.set_defects(self.defects)
         model.unit.fill_(self.unit)
         model.threshold.fill_(threshold.value)
         model.calibration = threshold
@@ -99,6 +119,9 @@ class Normality:
             "digests": self.digests,
             "unit": self.unit,
         }
+        if self.defects is not None:
+            of_defects, plain["defects"] = self.defects.state()
+            tensors |= of_defects
         return tensors, plain
 
     @classmethod
@@ -108,4 +131,6 @@ class Normality:
         bank = MemoryBank.restore(bank_state, images=list(plain["images"]), capacity=int(plain["capacity"]))
         names = list(plain["witnessed"])
         witnesses = dict(zip(names, tensors["witnesses"], strict=True)) if names else {}
-        return cls(bank, int(plain["top_k"]), witnesses, dict(plain["digests"]), unit=float(plain["unit"]))
+        defects = KnownDefects.restore(tensors["defects"], plain["defects"]) if "defects" in plain else None
+        digests, unit = dict(plain["digests"]), float(plain["unit"])
+        return cls(bank, int(plain["top_k"]), witnesses, digests, unit=unit, defects=defects)

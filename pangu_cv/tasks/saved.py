@@ -13,6 +13,7 @@ from pangu_cv.models import checkpoint
 from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.tasks import TaskConfig, TaskModel
 from pangu_cv.tasks.anomaly import AnomalyModel
+from pangu_cv.tasks.class_memory import ClassMemory
 from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.conformal import ConformalThreshold
 from pangu_cv.tasks.normality import Normality
@@ -31,12 +32,17 @@ class Provenance:
 
 @dataclass(frozen=True)
 class SavedModel:
-    """A model with its provenance; ``normality`` is the growing memory of an anomaly model, None for others."""
+    """A model with its provenance.
+
+    ``normality`` is the growing memory of an anomaly model, None for others; ``memory`` that of a head fitted in closed
+    form, None where there is none.
+    """
 
     model: TaskModel
     provenance: Provenance
     parent: dict[str, Any]
     normality: Normality | None = None
+    memory: ClassMemory | None = None
 
 
 def parent_of(model: TaskModel) -> dict[str, Any]:
@@ -65,6 +71,8 @@ def save_model(saved: SavedModel, folder: Path) -> None:
     if not isinstance(model, AnomalyModel):
         components["head"] = model.head.state_dict()
         manifest["classes"] = list(model.classes)
+        if saved.memory is not None:
+            components["memory"], manifest["memory"] = saved.memory.state()
     else:
         assert saved.normality is not None, "an anomaly model is saved with its memory"
         components["bank"], manifest["normality"] = saved.normality.state()
@@ -81,11 +89,13 @@ def load_model(folder: Path) -> SavedModel:
         config = config.model_copy(update={"backbone": random})
         model: TaskModel = config.build() if config.kind == "anomaly" else config.build(manifest["classes"])
         model.backbone.network.load_state_dict(stored.components["backbone"], strict=True)
-        normality = None
+        normality, memory = None, None
         if not isinstance(model, AnomalyModel):
             model.head.load_state_dict(stored.components["head"], strict=True)
             if isinstance(model, ClassifyModel) and (known := manifest.get("calibration")):
                 model.install(ConformalThreshold(**known))
+            if "memory" in stored.components:
+                memory = ClassMemory.restore(stored.components["memory"], manifest["memory"])
         else:
             normality = _restore(model, stored)
         provenance = Provenance(
@@ -94,7 +104,7 @@ def load_model(folder: Path) -> SavedModel:
             data_hash=str(manifest["data_hash"]),
             data_licence=str(manifest["licences"]["data"]),
         )
-        return SavedModel(model.eval(), provenance, dict(manifest["parent"]), normality)
+        return SavedModel(model.eval(), provenance, dict(manifest["parent"]), normality, memory)
     except (KeyError, TypeError, ValidationError, RuntimeError, ValueError, DataError) as error:
         raise CheckpointError(f"{folder}: malformed ({type(error).__name__}: {error})") from None
 

@@ -51,6 +51,9 @@ class ViewedConfig(Settings):
     """How each labelled image is shown to the head. Leave out what changes the class (an arrow's direction)."""
     decision_views: Annotated[tuple[View, ...], Field(min_length=1)] = ("identity",)
     """Views whose scores are averaged for a decision; each costs one pass of the network, in the exported graph too."""
+    memory_per_class: Annotated[int, Field(ge=2)] | None = 20
+    """Images of each class whose feature vectors go into the checkpoint, beside sums over those of all images, so that
+    'pangu-cv update' can learn on without the images; null keeps nothing, for who must not hand features on."""
 
 
 class ViewedModel(nn.Module):
@@ -58,6 +61,7 @@ class ViewedModel(nn.Module):
 
     config: ViewedConfig
     threshold: Tensor
+    classes: tuple[str, ...]
 
     def __init__(self, config: ViewedConfig, classes: Sequence[str], *, threshold: float) -> None:
         super().__init__()

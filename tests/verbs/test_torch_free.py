@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pangu_cv import cli
+from pangu_cv.iterate.ledger import Ledger
 from tests.finetune.tiny import Made
 
 TRAINING = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "safetensors")
@@ -109,3 +110,10 @@ def test_help_is_quick_and_imports_no_torch() -> None:
     assert done.returncode == 0, done.stderr
     # processor time, since the wall clock of a busy machine says nothing
     assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 1.5
+
+
+def test_a_ledger_is_checked(tmp_path: Path) -> None:
+    Ledger(tmp_path / "ledger.jsonl").append("update", model_out="m")
+    done = without_torch("ledger", "check", tmp_path / "ledger.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert "1 entries" in done.stdout

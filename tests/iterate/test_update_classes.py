@@ -1,0 +1,399 @@
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pangu_cv import cli
+from pangu_cv.data.config import DataConfig
+from pangu_cv.errors import CheckpointError, DataError, RegressionError, SettingsError
+from pangu_cv.evaluate import TorchDecider
+from pangu_cv.finetune import finetune
+from pangu_cv.iterate import update as stage
+from pangu_cv.iterate.ledger import Ledger
+from pangu_cv.iterate.recipe import UpdateRecipe
+from pangu_cv.iterate.update import UpdateResult, update
+from pangu_cv.tasks.saved import load_model, save_model
+from pangu_cv.tasks.segment import SegmentConfig
+from tests.finetune.test_classify import self_contained, strict
+from tests.finetune.tiny import COLOURS, Made, class_folders, copy_of, picture, recipe, save, tagged
+
+RED, GREEN, BLUE = COLOURS["red"], COLOURS["green"], COLOURS["blue"]
+
+
+def folder(root: Path, first: int, count: int = 4, **classes: tuple[int, int, int]) -> Path:
+    """Class folders of one colour each."""
+    for name, colour in classes.items():
+        for number in range(first, first + count):
+            save(root / name / f"{number}.png", picture(colour, 10 * number + sum(colour)))
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _pages_on_demand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Drawing a report takes most of an update's time here; tests that read it ask for it."""
+    if "with_page" not in request.fixturenames:
+        monkeypatch.setattr(stage, "update_report", lambda *_, **__: None)
+
+
+@pytest.fixture
+def with_page() -> None:
+    """The report is written."""
+
+
+@pytest.fixture(scope="module")
+def start(classify: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of blue and red, new images of green, and a frozen set of all three."""
+    root = tmp_path_factory.mktemp("update")
+    shutil.copytree(classify.run, root / "start")
+    folder(root / "new", 0, green=GREEN)
+    folder(root / "gate", 500, 5, blue=BLUE, green=GREEN, red=RED)
+    return root
+
+
+def asked(start: Path, tmp_path: Path, **changes: object) -> UpdateRecipe:
+    tree = {
+        "model": start / "start",
+        "output": tmp_path / "next",
+        "data": {"path": start / "new"},
+        "gate": {"path": start / "gate"},
+        "by": "a test",
+        "cache": False,
+    }
+    return UpdateRecipe.parse(tree | changes, origin="test")
+
+
+def run(start: Path, tmp_path: Path, **changes: object) -> UpdateResult:
+    return update(asked(start, tmp_path, **changes))
+
+
+def entries(tmp_path: Path) -> list[tuple[str, dict]]:
+    return [(e.event, e.facts) for e in Ledger(tmp_path / "ledger.jsonl").entries()]
+
+
+def test_a_new_class_is_learnt_without_the_old_images(start: Path, tmp_path: Path, with_page: None) -> None:
+    result = run(start, tmp_path)
+    saved = load_model(result.model)
+    assert saved.model.classes == ("blue", "red", "green")  # the old ones keep their numbers
+    answers = TorchDecider(saved.model).run(np.stack([picture(c, 9999) for c in (BLUE, RED, GREEN)]))
+    assert answers["label"].tolist() == [0, 1, 2]
+    metrics = strict(result.folder / "metrics.json")
+    assert metrics["accepted"] is True
+    assert metrics["gate"]["figures"]["balanced_accuracy"] == {"before": 1.0, "after": 1.0}
+    assert metrics["gate"]["images"] == 15
+    assert metrics["gate"]["compared"] == 10  # of classes known before
+    assert metrics["after"]["images"] == 15
+    assert metrics["counts_after"] == {"blue": 4, "red": 4, "green": 4}
+    page = result.report.read_text()
+    assert self_contained(page)
+    assert "Accepted" in page
+    assert "new class" in page
+    [(event, facts)] = entries(tmp_path)
+    assert event == "update"
+    assert facts["learnt"] == {"green": 4}
+    assert facts["by"] == "a test"
+    assert facts["gate"]["passes"] is True
+    assert facts["data"]["counts"] == {"green": 4}
+    assert len(facts["model_in"]) == len(facts["model_out"]) == 64
+
+
+def test_in_steps_it_decides_as_learnt_at_once(start: Path, tmp_path: Path) -> None:
+    """Green, then more of red; against both at once, with the same statistics."""
+    folder(tmp_path / "red", 20, red=RED)
+    one = run(start, tmp_path / "a")
+    two = run(start, tmp_path / "b", model=one.folder, data={"path": tmp_path / "red"})
+    both = shutil.copytree(start / "new", tmp_path / "both")
+    shutil.copytree(tmp_path / "red" / "red", both / "red")
+    at_once = run(start, tmp_path / "c", data={"path": both})
+    images = np.stack([picture(c, 70 + n) for n, c in enumerate((BLUE, RED, GREEN))])
+    found, expected = (TorchDecider(load_model(r.model).model).run(images)["scores"] for r in (two, at_once))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    again = load_model(two.model).memory
+    assert again is not None
+    assert again.counts == {"blue": 4, "red": 8, "green": 4}
+
+
+def test_what_makes_it_worse_is_refused_and_leaves_no_model(start: Path, tmp_path: Path, with_page: None) -> None:
+    wrong = folder(tmp_path / "wrong", 40, 12, red=BLUE)
+    before = (start / "start" / "model" / "model.json").read_bytes()
+    with pytest.raises(RegressionError, match="worse and was refused: 10 frozen images") as refused:
+        run(start, tmp_path, data={"path": wrong})
+    assert refused.value.exit_code == 1
+    assert not (tmp_path / "next" / "model").exists()
+    assert (start / "start" / "model" / "model.json").read_bytes() == before
+    assert "Refused" in (tmp_path / "next" / "report.html").read_text()
+    assert strict(tmp_path / "next" / "metrics.json")["accepted"] is False
+    [(event, facts)] = entries(tmp_path)
+    assert event == "refused"
+    assert facts["gate"]["passes"] is False
+    assert facts["gate"]["lost"] >= 1
+    with pytest.raises(DataError, match=r"this very update was given before, .* and was refused"):
+        run(start, tmp_path, data={"path": wrong}, output=tmp_path / "again")
+    allowed = run(start, tmp_path, data={"path": wrong}, output=tmp_path / "again", max_drop=0.99)
+    assert allowed.model.is_dir()
+
+
+def test_hard_cases_are_weighed(start: Path, tmp_path: Path, with_page: None) -> None:
+    """Dim reds that the model takes for something else."""
+    hard = folder(tmp_path / "hard", 0, 6, red=(70, 50, 110))
+    result = run(start, tmp_path, data=None, hard={"path": hard}, max_drop=0.99)
+    metrics = strict(result.folder / "metrics.json")
+    assert metrics["hard_learnt"] == {"red": 6}
+    assert metrics["hard_weight"] in (1.0, 2.0, 4.0, 8.0, 16.0)
+    assert "How much a hard case weighs" in result.report.read_text()
+    memory = load_model(result.model).memory
+    assert memory is not None
+    assert sum(one.is_hard for one in memory.known.values()) == 6
+    image = picture((70, 50, 110), 12345)[None]
+    scores = [
+        float(TorchDecider(load_model(m).model).run(image)["scores"][0, 1])
+        for m in (start / "start" / "model", result.model)
+    ]
+    assert scores[1] > scores[0]
+    assert scores[1] > 0.5
+    fixed = run(start, tmp_path / "w", data=None, hard={"path": hard}, hard_weight=3, max_drop=0.99)
+    assert fixed.metrics["hard_weight"] == 3
+    strange = folder(tmp_path / "strange", 0, violet=(120, 0, 200))
+    with pytest.raises(DataError, match="does not know violet"):
+        run(start, tmp_path / "s", data=None, hard={"path": strange})
+
+
+def test_the_same_update_twice(start: Path, tmp_path: Path) -> None:
+    first = run(start, tmp_path)
+    with pytest.raises(DataError, match="updated already, by a test"):
+        run(start, tmp_path, output=tmp_path / "twice")
+    with pytest.raises(DataError, match="this very update was given before"):
+        run(start, tmp_path, output=tmp_path / "twice", fork=True)
+    with pytest.raises(DataError, match="nothing new to learn: all images have been learnt already"):
+        run(start, tmp_path, output=tmp_path / "twice", model=first.folder)
+    with pytest.raises(SettingsError, match="holds a model already"):
+        run(start, tmp_path)
+    assert not (tmp_path / "twice").exists()
+    assert len(entries(tmp_path)) == 1
+
+
+def test_two_people_updating_at_once(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second began before the first went in, and is told at its end."""
+
+    def slow(*_: object, **__: object) -> None:
+        monkeypatch.setattr(stage, "update_report", lambda *_, **__: None)
+        run(start, tmp_path, data={"path": folder(tmp_path / "other", 60, green=GREEN)}, output=tmp_path / "quicker")
+
+    monkeypatch.setattr(stage, "update_report", slow)
+    with pytest.raises(DataError, match="updated already"):
+        run(start, tmp_path)
+    assert not (tmp_path / "next" / "model").exists()
+    assert (tmp_path / "quicker" / "model").is_dir()
+    assert len(entries(tmp_path)) == 1
+
+
+def test_a_ledger_edited_by_hand_stops_it(start: Path, tmp_path: Path) -> None:
+    first = run(start, tmp_path)
+    path = tmp_path / "ledger.jsonl"
+    path.write_text(path.read_text().replace("a test", "nobody"))
+    more = folder(tmp_path / "more", 70, green=GREEN)
+    with pytest.raises(DataError, match="line 1 was edited"):
+        run(start, tmp_path, model=first.folder, data={"path": more}, output=tmp_path / "later")
+    assert not (tmp_path / "later").exists()
+
+
+def test_the_frozen_set_is_remembered_and_may_not_change(start: Path, tmp_path: Path) -> None:
+    frozen = shutil.copytree(start / "gate", tmp_path / "gate")
+    first = run(start, tmp_path, gate={"path": frozen})
+    more = folder(tmp_path / "more", 70, green=GREEN)
+    later = {"model": first.folder, "data": {"path": more}, "output": tmp_path / "later"}
+    (frozen / "red" / "500.png").unlink()  # gone since
+    with pytest.raises(SettingsError, match=r"the frozen set has changed: 15 images .*, 14 with"):
+        run(start, tmp_path, gate=None, **later)
+    shutil.copy(start / "gate" / "red" / "500.png", frozen / "red")
+    assert run(start, tmp_path, gate=None, **later).metrics["gate"]["images"] == 15
+    save(frozen / "red" / "0.png", picture(RED, 555))
+    again = later | {"model": tmp_path / "later", "output": tmp_path / "last"}
+    again["data"] = {"path": folder(tmp_path / "most", 80, green=GREEN)}
+    assert run(start, tmp_path, gate={"path": frozen}, new_gate=True, **again).metrics["gate"]["images"] == 16
+
+
+def test_without_a_frozen_set_nothing_is_done(start: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="--gate: name a frozen set"):
+        run(start, tmp_path, gate=None)
+
+
+def test_frozen_images_are_never_learnt(start: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="15 images of the frozen set are among those to learn from"):
+        run(start, tmp_path, data={"path": start / "gate"})
+    learnt = run(start, tmp_path)
+    later = {"model": learnt.folder, "output": tmp_path / "later", "new_gate": True}
+    with pytest.raises(DataError, match="4 images of the frozen set are among those the model has learnt from"):
+        run(start, tmp_path, gate={"path": start / "new"}, **later)
+
+
+def test_a_class_renamed(start: Path, tmp_path: Path) -> None:
+    first = run(start, tmp_path)
+    renamed = tmp_path / "renamed"
+    shutil.copytree(start / "new" / "green", renamed / "moss")
+    folder(renamed, 90, moss=GREEN)
+    frozen = shutil.copytree(start / "gate", tmp_path / "gate")
+    (frozen / "green").rename(frozen / "moss")
+    later = {"model": first.folder, "data": {"path": renamed}, "output": tmp_path / "later"}
+    with pytest.raises(DataError, match=r"4 learnt as 'green' and now called 'moss'.*--rename green=moss"):
+        run(start, tmp_path, **later)
+    result = run(start, tmp_path, gate={"path": frozen}, new_gate=True, rename={"green": "moss"}, **later)
+    assert load_model(result.model).model.classes == ("blue", "red", "moss")
+    assert result.metrics["counts_after"] == {"blue": 4, "red": 4, "moss": 8}
+    assert any("4 of the new images have been learnt already" in note for note in result.metrics["notes"])
+    with pytest.raises(DataError, match="no class is called pink"):
+        run(start, tmp_path / "n", rename={"pink": "rose"})
+
+
+def test_a_label_is_corrected_when_asked(start: Path, tmp_path: Path) -> None:
+    wrong = folder(tmp_path / "wrong", 0, 4, green=GREEN)
+    save(wrong / "green" / "red.png", picture(RED, 4321))
+    first = run(start, tmp_path, data={"path": wrong})
+    right = save(tmp_path / "right" / "red" / "it.png", picture(RED, 4321)).parent.parent
+    later = {"model": first.folder, "data": {"path": right}, "output": tmp_path / "later"}
+    with pytest.raises(DataError, match=r"1 learnt as 'green' and now called 'red'.*--relabel"):
+        run(start, tmp_path, **later)
+    result = run(start, tmp_path, relabel=True, **later)
+    assert result.metrics["counts_after"] == {"blue": 4, "red": 5, "green": 4}
+
+
+def test_copies_count_once_and_may_not_contradict(start: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(start / "new", tmp_path / "new")
+    shutil.copy(data / "green" / "0.png", data / "green" / "copy.png")
+    result = run(start, tmp_path, data={"path": data})
+    assert result.metrics["learnt"] == {"green": 4}
+    assert "1 copies of other images" in " ".join(result.metrics["notes"])
+    (data / "red").mkdir()
+    shutil.copy(data / "green" / "0.png", data / "red" / "same.png")
+    with pytest.raises(DataError, match="is the same picture as"):
+        run(start, tmp_path / "b", data={"path": data})
+
+
+def test_damaged_images_are_named_and_left_out(start: Path, tmp_path: Path, with_page: None) -> None:
+    data = shutil.copytree(start / "new", tmp_path / "new")
+    (data / "green" / "cut.png").write_bytes((data / "green" / "0.png").read_bytes()[:-300])
+    (data / "green" / "empty.png").write_bytes(b"")
+    result = run(start, tmp_path, data={"path": data})
+    assert len(result.metrics["skipped"]) == 2
+    assert "cut.png" in result.report.read_text()
+    assert result.metrics["learnt"] == {"green": 4}
+
+
+def test_names_that_look_alike_are_doubted(start: Path, tmp_path: Path) -> None:
+    result = run(start, tmp_path, data={"path": folder(tmp_path / "slip", 30, Red=RED)}, max_drop=0.99)
+    assert any("shows green, which the model does not know" in note for note in result.metrics["notes"])
+    assert any("'Red' is learnt as a new class beside 'red'" in note for note in result.metrics["notes"])
+
+
+def test_a_model_without_memory_says_what_to_do(start: Path, tmp_path: Path) -> None:
+    saved = load_model(start / "start" / "model")
+    save_model(type(saved)(saved.model, saved.provenance, saved.parent), tmp_path / "bare")
+    assert not (tmp_path / "bare" / "memory.safetensors").exists()
+    with pytest.raises(SettingsError, match=r"keeps no memory .* Finetune it once more"):
+        run(start, tmp_path, model=tmp_path / "bare")
+
+
+def test_what_is_learnt_by_gradient_is_refused(start: Path, tmp_path: Path) -> None:
+    saved = load_model(start / "start" / "model")
+    config = SegmentConfig(backbone=saved.model.config.backbone.model_copy(update={"weights": "random"}))
+    save_model(type(saved)(config.build(["ground", "crack"]), saved.provenance, saved.parent), tmp_path / "pixels")
+    with pytest.raises(SettingsError, match="finetune again on old and new images together: pangu-cv finetune segment"):
+        run(start, tmp_path, model=tmp_path / "pixels")
+
+
+def test_a_killed_write_leaves_no_model_without_a_line(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise DataError("the disk is full")
+
+    monkeypatch.setattr(Ledger, "append", full)
+    with pytest.raises(DataError, match="disk is full"):
+        run(start, tmp_path)
+    assert not (tmp_path / "next" / "model").exists()
+
+
+def test_the_threshold_of_unknown_is_set_anew(unknown: Made, start: Path, tmp_path: Path) -> None:
+    result = run(start, tmp_path, model=unknown.run, data={"path": folder(tmp_path / "green", 0, 10, green=GREEN)})
+    after = load_model(result.model).model
+    assert after.calibration is not None
+    assert after.calibration.normals == 30
+    one = folder(tmp_path / "one", 0, 1, green=GREEN)
+    with pytest.raises(SettingsError, match="green has 1"):
+        run(start, tmp_path / "b", model=unknown.run, data={"path": one})
+
+
+def test_a_tagger_learns_on(multilabel: Made, start: Path, tmp_path: Path, with_page: None) -> None:
+    new, frozen = tmp_path / "new", tagged(tmp_path / "frozen", train=0, test=8)
+    lines = ["file,label,split"]
+    for number in range(8):
+        image = picture(BLUE, 8000 + number)
+        if number % 2:
+            image[:, 20:34] = RED
+        save(new / f"{number}.png", image)
+        lines.append(f"{number}.png,{'bar' if number % 2 else ''},train")
+    (new / "labels.csv").write_text("\n".join(lines))
+    for path in frozen.glob("*.png"):  # other pictures than those learnt
+        image = picture(BLUE, 9000 + int(path.stem[4:]))
+        number = int(path.stem[4:])
+        image[22:38] = 5 if number & 1 else image[22:38]
+        image[2:18] = 250 if number & 2 else image[2:18]
+        save(path, image)
+    torch.manual_seed(0)
+    result = run(start, tmp_path, model=multilabel.run, data={"path": new}, gate={"path": frozen}, max_drop=0.5)
+    assert load_model(result.model).model.classes == ("dark", "light", "bar")
+    assert set(result.metrics["gate"]["figures"]) == {"mean_ap"}
+    assert "memory" in json.loads((result.model / "model.json").read_text())
+
+
+def test_trained_ways_that_end_in_closed_form_keep_a_memory_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    lines = ["adapt.kind=partial", "adapt.blocks=1", "train.steps=2", "train.workers=0", "augment.variants=2"]
+    made = finetune(recipe("classify", class_folders(tmp_path / "data"), tmp_path / "run", "few_shot.shots=3", *lines))
+    saved = load_model(made.model)
+    assert saved.memory is not None
+    assert saved.memory.rows_per_image == 6
+    saved.memory.require_fits(saved.model)
+    linear = finetune(
+        recipe("classify", tmp_path / "data", tmp_path / "lin", "few_shot.shots=3", "adapt.kind=linear", *lines[2:])
+    )
+    assert load_model(linear.model).memory is None
+    off = recipe("classify", tmp_path / "data", tmp_path / "off", "few_shot.shots=3", "task.memory_per_class=null")
+    assert load_model(finetune(off).model).memory is None
+
+
+def shell(*arguments: object) -> int:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(a) for a in arguments])
+    return int(stopped.value.code or 0)
+
+
+def test_the_shell(start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    gate = ("--gate", start / "gate")
+    out = tmp_path / "next"
+    assert shell("update", start / "start", "--data", start / "new", *gate, "--out", out, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ledger_head"] == Ledger(tmp_path / "ledger.jsonl").head
+    wrong = folder(tmp_path / "wrong", 40, 12, red=BLUE)
+    assert shell("update", out, "--data", wrong, "--out", tmp_path / "worse", "--rename", "x") == 2
+    assert shell("update", out, "--data", wrong, "--out", tmp_path / "worse") == 1
+    assert "No model was written" in capsys.readouterr().err
+    assert shell("update", start / "start", *gate, "--out", tmp_path / "none", "--fork") == 2
+    assert shell("update", start / "start", "--data", tmp_path / "gone", *gate, "--out", tmp_path / "none") == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert DataConfig(path=wrong).read().classes == ("red",)
+
+
+def test_an_old_checkpoint_and_a_damaged_memory(classify: Made, tmp_path: Path) -> None:
+    model = copy_of(classify.run / "model", tmp_path / "model")
+    manifest = json.loads((model / "model.json").read_text())
+    manifest["memory"]["classes"] = ["blue"]
+    (model / "model.json").write_text(json.dumps(manifest))
+    with pytest.raises(CheckpointError, match="malformed"):
+        load_model(model)
+    del manifest["memory"]
+    manifest["components"] = ["backbone", "head"]
+    (model / "model.json").write_text(json.dumps(manifest))
+    assert load_model(model).memory is None

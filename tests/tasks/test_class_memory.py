@@ -1,0 +1,199 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from pangu_cv.errors import DataError
+from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.models.preprocess import PreprocessConfig
+from pangu_cv.models.replay import Known, kept
+from pangu_cv.tasks.class_memory import ClassMemory, Lesson
+from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
+from pangu_cv.tasks.multilabel import MultilabelConfig, MultilabelModel
+
+TINY = {
+    "backbone": BackboneConfig(name="test_efficientnet", weights="random"),
+    "preprocess": PreprocessConfig(image_px=64),
+}
+
+
+@pytest.fixture(scope="module")
+def blank() -> ClassifyModel:
+    torch.manual_seed(0)
+    return ClassifyConfig(**TINY, unknown_rate=0.2).build(["a", "b"])
+
+
+def lessons(model: ClassifyModel | MultilabelModel, names: str, *, each: int = 6, seed: int = 0) -> list[Lesson]:
+    """Clusters, one a class; the digest is made of class and number."""
+    made = []
+    for name in names:
+        rng = torch.Generator().manual_seed(100 * seed + ord(name))
+        centre = torch.randn(sum(model.groups), generator=torch.Generator().manual_seed(ord(name)))
+        for number in range(each):
+            features_VD = centre + 1.5 * torch.randn(4, sum(model.groups), generator=rng)
+            made.append(Lesson(f"{name}{seed}{number}", (name,), features_VD))
+    return made
+
+
+def fitted(model: ClassifyModel, names: str, seen: list[Lesson]) -> ClassifyModel:
+    """As 'finetune' fits: to all images at once."""
+    model.rebuild_head(tuple(names))
+    return model.fit(
+        torch.stack([one.features_VD for one in seen]), torch.tensor([names.index(one.classes[0]) for one in seen])
+    )
+
+
+def answers(model: ClassifyModel) -> list[torch.Tensor]:
+    features = torch.stack([one.features_VD[:1] for one in lessons(model, "abcd", seed=9)])
+    return list(model.decide_from_features(features, model.threshold))
+
+
+def test_a_memory_teaches_what_the_model_was_fitted_to(blank: ClassifyModel) -> None:
+    seen = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", seen), seen, per_class=20)
+    expected = answers(blank)
+    memory.teach(blank)
+    for found, wanted in zip(answers(blank), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_classes_in_steps_equal_all_at_once_with_the_same_statistics(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    later = [lessons(blank, "d"), lessons(blank, "c"), lessons(blank, "a", seed=1)]
+    for step in later:
+        memory = memory.learn(blank, step)
+    assert memory.classes == ("a", "b", "d", "c")  # the old ones keep their numbers
+    assert memory.counts == {"a": 12, "b": 6, "d": 6, "c": 6}
+    memory.teach(blank)
+    found, temperature = answers(blank), float(blank.head.temperature)
+    everything = [*first, *(one for step in later for one in step)]
+    joint = ClassMemory.of(fitted(blank, "abdc", everything), everything, per_class=20)
+    joint = replace(
+        joint, statistics=memory.statistics, ridge=type(joint.ridge).empty(features=sum(blank.groups), outputs=4)
+    )
+    joint = replace(joint, known={}, replay={}).learn(blank, everything)
+    torch.testing.assert_close(joint.ridge.gram(), memory.ridge.gram(), atol=1e-8, rtol=0)
+    solved, again = (one.ridge.solve(0.3).weight_DC for one in (joint, memory))
+    torch.testing.assert_close(solved, again, atol=1e-8, rtol=0)
+    joint.teach(blank)
+    assert temperature == pytest.approx(float(blank.head.temperature))
+    for one, other in zip(found, answers(blank), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+
+
+def test_an_image_shown_in_fewer_views_counts_as_much(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    grown = memory.learn(blank, [replace(one, features_VD=one.features_VD[:1]) for one in lessons(blank, "c")])
+    assert grown.ridge.weight == pytest.approx(18 * 4)
+
+
+def test_hard_cases_weigh_more_and_set_no_threshold(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    strange = [replace(one, digest=f"hard{one.digest}", classes=("b",)) for one in lessons(blank, "a", seed=5)]
+    features = torch.stack([one.features_VD for one in strange])
+    found = [float(blank.head.mapped(features)[:, 1].mean())]
+    for weight in (1.0, 5.0):
+        memory.learn(blank, [replace(one, weight=weight, is_hard=True) for one in strange]).teach(blank)
+        found.append(float(blank.head.mapped(features)[:, 1].mean()))
+        assert blank.calibration is not None
+        assert blank.calibration.normals == 12
+    assert found[0] < 0.5 < found[1] < found[2]
+
+
+def test_a_picture_is_learnt_once(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    with pytest.raises(DataError, match="1 of the images have been learnt already"):
+        memory.learn(blank, first[:1])
+    doubled = ClassMemory.of(fitted(blank, "ab", [*first, first[0]]), [*first, first[0]], per_class=20)
+    assert doubled.counts == {"a": 7, "b": 6}  # but 'finetune' counts copies as it is given them
+
+
+def test_a_wrong_label_is_corrected_without_the_others(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    wrong = [replace(first[0], classes=("b",)), *first[1:]]
+    memory = ClassMemory.of(fitted(blank, "ab", wrong), wrong, per_class=20).relabel(blank, first[0])
+    right = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    torch.testing.assert_close(memory.ridge.cross_EC, right.ridge.cross_EC, atol=1e-10, rtol=0)
+    assert memory.counts == right.counts
+
+
+def test_renaming_changes_no_number(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    renamed = memory.rename({"a": "z"})
+    assert renamed.classes == ("z", "b")
+    assert renamed.counts == {"z": 6, "b": 6}
+    assert renamed.ridge is memory.ridge
+    with pytest.raises(DataError, match="no class is called q; there are: a, b"):
+        memory.rename({"q": "a"})
+    with pytest.raises(DataError, match="two classes would be called b"):
+        memory.rename({"a": "b"})
+
+
+def test_two_plants_join_what_they_learnt_from_one_model(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    base = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    one, other = (
+        base.learn(blank, lessons(blank, "c")),
+        base.learn(blank, lessons(blank, "d") + lessons(blank, "a", seed=2)),
+    )
+    joined = one.merge(other, base=base)
+    both = one.learn(blank, lessons(blank, "d") + lessons(blank, "a", seed=2))
+    assert joined.classes == both.classes
+    torch.testing.assert_close(joined.ridge.solve(0.3).weight_DC, both.ridge.solve(0.3).weight_DC, atol=1e-8, rtol=0)
+    assert set(joined.replay) == set(both.replay)
+    with pytest.raises(DataError, match="12 images are in both"):
+        one.merge(other)
+    stranger = ClassMemory.of(fitted(blank, "cd", lessons(blank, "cd")), lessons(blank, "cd"), per_class=20)
+    with pytest.raises(DataError, match="do not share backbone"):
+        one.merge(stranger)
+
+
+def test_saved_and_read_it_is_the_same_and_names_no_path(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=3)
+    tensors, plain = memory.state()
+    again = ClassMemory.restore(tensors, plain)
+    assert (again.classes, again.known, list(again.replay)) == (memory.classes, memory.known, list(memory.replay))
+    assert torch.equal(again.ridge.rows_KE, memory.ridge.rows_KE)
+    assert again.nbytes == memory.nbytes
+    assert set(plain) == {"fingerprint", "classes", "rows_per_image", "per_class", "known", "replay"}
+    with pytest.raises(ValueError, match="do not go together"):
+        ClassMemory.restore(tensors, {**plain, "classes": ["a"]})
+
+
+def test_what_is_kept_is_a_draw_that_does_not_depend_on_the_order() -> None:
+    known = {f"{n:02}": Known(("ab"[n % 2],), is_hard=n > 7) for n in range(12)}
+    found = kept(known, known, per_class=2)
+    assert found == ["00", "01", "02", "03", "08", "09", "10", "11"]
+    assert kept(known, reversed(found), per_class=2) == found
+
+
+def test_taggers_learn_on_too() -> None:
+    torch.manual_seed(0)
+    model = MultilabelConfig(**TINY).build(["a", "b"])
+    seen = lessons(model, "ab") + [replace(o, digest=f"n{o.digest}", classes=()) for o in lessons(model, "c")]
+    present = torch.tensor([[name in one.classes for name in "ab"] for one in seen])
+    model.fit(torch.stack([one.features_VD for one in seen]), present)
+    slope = model.head.slope_C.clone()
+    memory = ClassMemory.of(model, seen, per_class=20)
+    memory.teach(model)
+    torch.testing.assert_close(model.head.slope_C, slope, atol=1e-3, rtol=1e-3)
+    grown = memory.learn(model, lessons(model, "d"))
+    grown.teach(model)
+    assert model.classes == ("a", "b", "d")
+    scores = model.decide_from_features(
+        torch.stack([o.features_VD[:1] for o in lessons(model, "d", seed=7)]), model.threshold
+    )[0]
+    assert bool((scores.argmax(1) == 2).all())
+
+
+def test_another_backbone_is_refused(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    with pytest.raises(DataError, match="another backbone"):
+        replace(memory, fingerprint="0").teach(blank)
