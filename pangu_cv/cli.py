@@ -41,6 +41,7 @@ app.command("pangu_cv.verbs.watch:watch", help="Decide images as they arrive, ea
 app.command("pangu_cv.verbs.page:page", help="Write a page that runs a bundle in any browser.")
 app.command("pangu_cv.verbs.profile:profile", help="Measure where a bundle's milliseconds go, without torch.")
 app.command("pangu_cv.verbs.verify:verify", help="Check that a bundle is what was certified.")
+app.command("pangu_cv.verbs.fuse:fuse", help="Make one classifier of several, for all their classes.")
 
 # What an absent module means for the user: the extra that brings it.
 _TRAIN = (
