@@ -12,6 +12,7 @@ from pangu_cv.data.readers import read_dataset
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider, evaluate_classify
 from pangu_cv.iterate.fuse import FuseRecipe, FuseResult, fuse
+from pangu_cv.iterate.fuse.members import named
 from pangu_cv.tasks.multilabel import MultilabelConfig
 from pangu_cv.tasks.saved import Provenance, SavedModel, load_model, parent_of, save_model
 from pangu_runtime.decode import DecodeSpec
@@ -256,6 +257,16 @@ def test_mistakes_are_said(world: Path, tmp_path: Path) -> None:
             run(world, tmp_path, models, override)
     with pytest.raises(DataError, match=r"label\(s\) blue are of no model's classes"):
         run(world, tmp_path, "south all0", 'rename={"all0/blue": "azure"}')
+
+
+def test_every_model_has_a_name_of_its_own(tmp_path: Path) -> None:
+    folders = [
+        tmp_path / "x" / "run",
+        tmp_path / "y" / "run" / "model",
+        tmp_path / "fused",
+        tmp_path / "z" / "y" / "run",
+    ]
+    assert named(folders) == ("x-run", "y-run", "fused-2", "y-run-2")
 
 
 def test_other_tasks_are_refused(world: Path, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from pangu_cv.errors import SettingsError
 from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.saved import SavedModel, load_model
 
+RESERVED = frozenset({"auto", "soup", "ensemble", "weighted ensemble", "labels alone", "fused"})
+"""Names that stand for something else in settings and reports."""
 _ALIKE = 0.85  # of difflib's ratio: "scratch" and "scratches" are, "crack" and "crater" are not
 
 
@@ -61,14 +63,19 @@ def union_of(members: Sequence[Member]) -> tuple[str, ...]:
 
 
 def named(folders: Sequence[Path]) -> tuple[str, ...]:
-    """A short name each: the run's folder, with the one above it where two would be alike."""
+    """A short name each: the run's folder, with the one above it where two are alike, or a number."""
     runs = [folder.resolve() for folder in folders]
     runs = [run.parent if run.name == "model" else run for run in runs]
     if len(set(runs)) < len(runs):
         twice = next(run for run, count in Counter(runs).items() if count > 1)
         raise SettingsError(f"models: '{twice}' is given twice; name each model once")
     counts = Counter(run.name for run in runs)
-    return tuple(run.name if counts[run.name] == 1 else f"{run.parent.name}-{run.name}" for run in runs)
+    names: list[str] = []
+    for run in runs:
+        name = run.name if counts[run.name] == 1 else f"{run.parent.name}-{run.name}"
+        others = (name, *(f"{name}-{number}" for number in range(2, len(runs) + 2)))
+        names.append(next(one for one in others if one not in names and one not in RESERVED))
+    return tuple(names)
 
 
 def nearly_alike(members: Sequence[Member]) -> tuple[str, ...]:

@@ -107,7 +107,7 @@ def _tiles(page: Page, bounds: Bounds) -> None:
     if figures:
         tiles = [
             Tile("Fused", figures[FUSED], "balanced accuracy"),
-            Tile("Ensemble", figures[ENSEMBLE], "the upper bound"),
+            Tile("Ensemble", figures[ENSEMBLE], "all models together"),
             Tile("Best single model", figures[bounds.best], bounds.best),
             *tiles,
         ]

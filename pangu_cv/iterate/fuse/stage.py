@@ -28,6 +28,8 @@ def fuse(recipe: FuseRecipe) -> FuseResult:
     if len(members) == 1 and not isinstance(recipe.how, InterpolateConfig):
         raise SettingsError("models: one is given, and fusing needs two; how=interpolate takes one back to its start")
     images = recipe.data.read()
+    if isinstance(recipe.how, SoupConfig | InterpolateConfig | LoraConfig):
+        require_kin(members, how=recipe.how.kind)  # before minutes of reading images
     classes = union_of(members)
     reader = Reader(members[0].saved.provenance.decode, recipe.cache)
     evidence = gather(members, [*images.labelled, *images.bare], classes, reader)
