@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pangu_cv.metrics.interval import FloatArray
 
 Floats = NDArray[np.float64]
+CERTAINTY = 2.0
+"""Power of what is taught: votes of several models leave more doubt than there is."""
 _LEAST = 1e-12
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pangu_cv.iterate.fuse.ensemble import Floats
+from pangu_cv.iterate.fuse.ensemble import CERTAINTY, Floats, normalised
 from pangu_cv.iterate.fuse.evidence import Evidence, Reader
 from pangu_cv.iterate.fuse.members import Member
 from pangu_cv.iterate.fuse.student import worth
@@ -29,8 +29,8 @@ class Gathering:
 
     @cached_property
     def beliefs_NC(self) -> Floats:
-        """The plain ensemble, with labels where they are known."""
-        return labelled_as(self.evidence.ensemble_NC, self.evidence)
+        """What heads of mixed weights are taught: the plain ensemble, made surer, and labels where they are known."""
+        return labelled_as(normalised(self.evidence.ensemble_NC**CERTAINTY), self.evidence)
 
     @property
     def is_one_list(self) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pangu_cv.iterate.fuse.ensemble import Floats, ensemble, normalised
+from pangu_cv.iterate.fuse.ensemble import CERTAINTY, Floats, ensemble, normalised
 from pangu_cv.settings import Settings
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -37,7 +37,7 @@ class MessagesConfig(Settings):
     """Share of what is believed of an image, and of how much a model agrees there, that comes from its neighbours."""
     sharpness: Annotated[float, Field(ge=0)] = 2.0
     """Weights are agreements to this power; 0 weighs all models alike."""
-    certainty: Annotated[float, Field(ge=1)] = 2.0
+    certainty: Annotated[float, Field(ge=1)] = CERTAINTY
     """What is believed in the end is taught to this power: votes of several models leave more doubt than there is."""
 
 

@@ -22,7 +22,7 @@ RESERVED = frozenset({"auto", "soup", "ensemble", "weighted ensemble", "labels a
 _ALIKE = 0.85  # of difflib's ratio: "scratch" and "scratches" are, "crack" and "crater" are not
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Member:
     """One model; ``classes`` are those of its scores, in their order, under the names of the union."""
 

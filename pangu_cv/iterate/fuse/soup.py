@@ -49,7 +49,8 @@ def soup(how: SoupConfig, gathering: Gathering) -> Fused:
     return _finished(how, gathering, kept, tuple(tried))
 
 
-def _of(members: list[Member], how: SoupConfig, gathering: Gathering, *, is_trial: bool) -> Headed:
+def _of(kept: list[Member], how: SoupConfig, gathering: Gathering, *, is_trial: bool) -> Headed:
+    members = [member for member in gathering.members if member in kept]  # one order, one sum, to the last bit
     state = mean([member.model.backbone.network.state_dict() for member in members])
     about = f"soup of {len(members)}"
     return headed(gathering, state, members, how.head, about=about, is_trial=is_trial)
