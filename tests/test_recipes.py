@@ -9,6 +9,7 @@ from pangu_cv import recipes
 from pangu_cv.distill import DistillRecipe, distill
 from pangu_cv.errors import SettingsError
 from pangu_cv.finetune import FinetuneRecipe, finetune
+from pangu_cv.iterate.fuse import FuseRecipe, fuse
 from pangu_cv.pretrain import PretrainRecipe, pretrain
 from pangu_cv.recipes import ShippedRecipe
 from tests.finetune.tiny import boxed, class_folders, masked, mvtec, tagged
@@ -28,7 +29,7 @@ def of_stage(stage: str) -> list[ShippedRecipe]:
 
 
 def test_every_stage_with_recipes_is_run_below() -> None:
-    assert {recipe.stage for recipe in recipes.shipped()} == {"distill", "finetune", "pretrain"}
+    assert {recipe.stage for recipe in recipes.shipped()} == {"distill", "finetune", "iterate", "pretrain"}
 
 
 @pytest.mark.parametrize("recipe", of_stage("finetune"), ids=lambda r: r.name)
@@ -84,6 +85,19 @@ def test_distilling_recipe_runs_one_step(recipe: ShippedRecipe, tmp_path: Path) 
     assert result is not None
     assert result.report.is_file()
     assert DistillRecipe.load(result.folder / "recipe.yaml") == made
+
+
+def test_fusing_recipe_makes_one_of_two(tmp_path: Path) -> None:
+    data = class_folders(tmp_path / "data", train=6, test=2)
+    tiny = ["task.backbone={name: test_vit, weights: random, levels: [2, 3, 4]}", "task.preprocess.image_px=64"]
+    for name in ("one", "other"):
+        lines = [f"data.path={data}", "few_shot.shots=3", f"output={tmp_path / name}", "cache=false"]
+        finetune(FinetuneRecipe.load(recipes.find("finetune", "classify"), [*tiny, *lines]))
+    models = f"models=[{tmp_path / 'one'}, {tmp_path / 'other'}]"
+    lines = [models, f"data.path={data}", f"output={tmp_path / 'fused'}", "cache=false"]
+    result = fuse(made := FuseRecipe.load(recipes.find("iterate", "fuse"), lines))
+    assert result.report.is_file()
+    assert FuseRecipe.load(result.folder / "recipe.yaml") == made
 
 
 def test_recipe_is_found_by_name_or_path(tmp_path: Path) -> None:

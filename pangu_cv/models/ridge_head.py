@@ -49,27 +49,34 @@ class RidgeHead(RidgeMap):
     def fit(self, features_NVD: Tensor, labels_N: Tensor) -> Tensor:
         """Fit to N images seen in V views each; the temperature minimises the left-out negative log-likelihood.
 
-        Returns the logits of each view by the ridge fitted without its image: float64[N,V,C].
+        An image that is alone in its class does not count there. Returns the logits of each view by the ridge fitted
+        without its image: float64[N,V,C].
         """
         left_out_NVC = self.solve(features_NVD, nn.functional.one_hot(labels_N, len(self.bias_C)))
         self.calibrate(left_out_NVC.mean(1), labels_N)
         return left_out_NVC / self.temperature.double()
 
     @torch.no_grad()
+    def fit_soft(self, features_NVD: Tensor, targets_NC: Tensor) -> Tensor:
+        """The same to probabilities of the classes, each row of which sums to 1, such as another model's."""
+        left_out_NVC = self.solve(features_NVD, targets_NC)
+        self.temperature.fill_(_best_temperature(left_out_NVC.mean(1), targets_NC.double()))
+        return left_out_NVC / self.temperature.double()
+
+    @torch.no_grad()
     def calibrate(self, left_out_NC: Tensor, labels_N: Tensor) -> None:
         """Set the temperature from what images get when they are left out."""
-        self.temperature.fill_(_best_temperature(left_out_NC, labels_N))
+        counted_N = torch.bincount(labels_N)[labels_N] > 1
+        self.temperature.fill_(_best_temperature(left_out_NC[counted_N], labels_N[counted_N]))
 
 
-def _best_temperature(logits_NC: Tensor, labels_N: Tensor) -> float:
-    """The temperature of least negative log-likelihood over images whose class has another image; else the fallback.
+def _best_temperature(logits_NC: Tensor, truth: Tensor) -> float:
+    """The temperature of least negative log-likelihood of labels [N] or probabilities [N,C]; of none the fallback.
 
     Targets are smoothed as in Platt scaling (1999), since n images without an error do not prove that there is none.
     """
-    counted = torch.bincount(labels_N)[labels_N] > 1
-    if not bool(counted.any()):
+    if not len(truth):
         return FALLBACK_TEMPERATURE
-    logits, labels = logits_NC[counted], labels_N[counted]
-    doubt = 1 / (len(labels) + 2)
-    losses = [float(nn.functional.cross_entropy(logits / t, labels, label_smoothing=doubt)) for t in _TEMPERATURES]
+    doubt = 1 / (len(truth) + 2)
+    losses = [float(nn.functional.cross_entropy(logits_NC / t, truth, label_smoothing=doubt)) for t in _TEMPERATURES]
     return float(_TEMPERATURES[min(range(len(losses)), key=losses.__getitem__)])
