@@ -1,9 +1,11 @@
 """What people changed in a dataset: one fact an entry, and the same in a few sentences."""
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from pangu_cv.data.sample import Box
 
 Field = Literal["label", "split", "group", "caption", "box", "mask", "image", "rejected", "tag"]
 
@@ -72,3 +74,47 @@ def _box_kind(change: Change) -> str:
 
 def _quoted(value: object) -> str:
     return "nothing" if value is None else f"'{value}'"
+
+
+def box_changes(name: str, before: Sequence[Box], after: Sequence[Box], by: str) -> list[Change]:
+    """Equal ones cancel out; of the others those at the same place, or of one class and overlapping, are one box."""
+    gone, new = list((Counter(before) - Counter(after)).elements()), list((Counter(after) - Counter(before)).elements())
+    changes = []
+    for matches in (_same_place, _same_object):
+        for old in list(gone):
+            fit = next((one for one in new if matches(old, one)), None)
+            if fit is not None:
+                gone.remove(old)
+                new.remove(fit)
+                changes.append(Change(name, "box", _plain(old), _plain(fit), by))
+    changes += [Change(name, "box", _plain(one), None, by) for one in gone]
+    return changes + [Change(name, "box", None, _plain(one), by) for one in new]
+
+
+def _same_place(a: Box, b: Box) -> bool:
+    return a.xyxy == b.xyxy
+
+
+def _same_object(a: Box, b: Box) -> bool:
+    touch = all(a.xyxy[at] < b.xyxy[at + 2] and b.xyxy[at] < a.xyxy[at + 2] for at in (0, 1))
+    return a.label == b.label and touch
+
+
+def _plain(box: Box) -> dict[str, Any]:
+    return {"label": box.label, "xyxy": list(box.xyxy)}
+
+
+def renamed(changes: Sequence[Change], classes: Sequence[str]) -> Iterator[str]:
+    """Classes that are no more, since all their labels became one other class."""
+    pairs: dict[str, Counter[str]] = {}
+    for one in changes:
+        if one.field == "label" and one.before is not None:
+            pairs.setdefault(one.before, Counter())[str(one.after)] += 1
+        elif one.field == "box" and one.before and one.after and one.before["label"] != one.after["label"]:
+            pairs.setdefault(one.before["label"], Counter())[one.after["label"]] += 1
+    for old, found in pairs.items():
+        if len(found) == 1 and old not in classes:
+            yield (
+                f"class '{old}' was renamed '{next(iter(found))}' ({found.total()} labels): a model trained before "
+                "knows the old name only"
+            )

@@ -4,16 +4,20 @@ Three states meet: what was sent, what FiftyOne says now, what the dataset on di
 changed is as that side says; where both did, differently, the dataset's word stands and the conflict is told.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pangu_cv.data.changes import Change
+import numpy as np
+from PIL import Image
+
+from pangu_cv.data.changes import Change, box_changes, renamed
 from pangu_cv.data.duplicates import relative
+from pangu_cv.data.readers.csv_table import SPLITS
 from pangu_cv.data.sample import Box, Dataset, Sample
-from pangu_cv.iterate.inspect.sent import FIELD
+from pangu_cv.iterate.inspect.edits import Edited, edited
+from pangu_cv.iterate.inspect.sent import FIELD, Sent, mask_digest
 from pangu_cv.iterate.inspect.shown import (
     BOXES,
     LABEL,
@@ -74,7 +78,7 @@ def collect(target: Any, dataset: Dataset, *, scratch: Path, by: str = "") -> Co
     missing = tuple(one for one in there.values() if not one.path.is_file())
     back = tuple(one for one in there.values() if one.path.is_file())
     result = replace(dataset, samples=(*kept, *back))
-    notes = [*_notes(work, set(now) - seen, back, missing), *_renamed(work.changes, result.classes)]
+    notes = [*_notes(work, set(now) - seen, back, missing), *renamed(work.changes, result.classes)]
     return Collected(result, missing, tuple(work.changes), tuple(work.conflicts), tuple(notes))
 
 
@@ -118,7 +122,7 @@ def _merge(sample: Any, sent: Sent, work: _Work) -> None:
     if label != now.label:
         work.changes.append(Change(name, "label", now.label, label, work.by))
     if boxes != now.boxes:
-        work.changes += _box_changes(name, now.boxes or (), boxes or (), work.by)
+        work.changes += box_changes(name, now.boxes or (), boxes or (), work.by)
     new = replace(new, label=label, boxes=boxes, mask=_mask(name, sent, wanted, now, work))
     work.changes += [Change(name, "rejected", None, each, work.by) for each in wanted.rejected]
     work.changes += [Change(name, "tag", None, tag, work.by) for tag in wanted.tags]
@@ -192,34 +196,6 @@ def _mask(name: str, sent: Sent, wanted: Edited, now: Sample, work: _Work) -> Pa
     return path
 
 
-def _box_changes(name: str, before: Sequence[Box], after: Sequence[Box], by: str) -> list[Change]:
-    """Equal ones cancel out; of the others those at the same place, or of one class and overlapping, are one box."""
-    gone, new = list((Counter(before) - Counter(after)).elements()), list((Counter(after) - Counter(before)).elements())
-    changes = []
-    for matches in (_same_place, _same_object):
-        for old in list(gone):
-            fit = next((one for one in new if matches(old, one)), None)
-            if fit is not None:
-                gone.remove(old)
-                new.remove(fit)
-                changes.append(Change(name, "box", _plain(old), _plain(fit), by))
-    changes += [Change(name, "box", _plain(one), None, by) for one in gone]
-    return changes + [Change(name, "box", None, _plain(one), by) for one in new]
-
-
-def _same_place(a: Box, b: Box) -> bool:
-    return a.xyxy == b.xyxy
-
-
-def _same_object(a: Box, b: Box) -> bool:
-    touch = all(a.xyxy[at] < b.xyxy[at + 2] and b.xyxy[at] < a.xyxy[at + 2] for at in (0, 1))
-    return a.label == b.label and touch
-
-
-def _plain(box: Box) -> dict[str, Any]:
-    return {"label": box.label, "xyxy": list(box.xyxy)}
-
-
 def _notes(work: _Work, new: set[str], back: Sequence[Sample], missing: Sequence[Sample]) -> Iterator[str]:
     if missing:
         yield f"{len(missing)} images are gone since and stay in the version as missing; first {missing[0].path}"
@@ -232,19 +208,3 @@ def _notes(work: _Work, new: set[str], back: Sequence[Sample], missing: Sequence
             f"{len(work.strangers)} samples were added to FiftyOne by another hand and were left out; first "
             f"{work.strangers[0]}"
         )
-
-
-def _renamed(changes: Sequence[Change], classes: Sequence[str]) -> Iterator[str]:
-    """Classes that are no more, since all their labels became one other class."""
-    pairs: dict[str, Counter[str]] = {}
-    for one in changes:
-        if one.field == "label" and one.before is not None:
-            pairs.setdefault(one.before, Counter())[str(one.after)] += 1
-        elif one.field == "box" and one.before and one.after and one.before["label"] != one.after["label"]:
-            pairs.setdefault(one.before["label"], Counter())[one.after["label"]] += 1
-    for old, found in pairs.items():
-        if len(found) == 1 and old not in classes:
-            yield (
-                f"class '{old}' was renamed '{next(iter(found))}' ({found.total()} labels): a model trained before "
-                "knows the old name only"
-            )
