@@ -95,12 +95,24 @@ class Sender:
                 by_id = dict(zip(self._ids[part], values[part], strict=True))
                 self.target.set_values(field, by_id, key_field="id", progress=False)
         self._flat_view(findings)
+        self._views()
         sent = self.target.get_field(FIELD)
         sent.description, sent.read_only = "what was sent, to compare with what comes back", True
         sent.save()
         self.target.info = {INFO: self._info | {"is_complete": True}}
         self.target.save()
         return self.target
+
+    def _views(self) -> None:
+        """What to look at first, in the App's list of views."""
+        by = self._fiftyone.ViewField
+        for name, wanted, order in (
+            ("likely label errors", by("suspicion") > 0, "suspicion"),
+            ("doubts", by("doubt") >= DOUBTFUL, "doubt"),
+            ("like pictures", by("alike") != None, "alike"),  # noqa: E711, it builds a query
+        ):
+            if self.target.has_field(order):
+                self.target.save_view(name, self.target.match(wanted).sort_by(order, reverse=order != "alike"))
 
     def _flat_view(self, findings: Sequence[Finding]) -> None:
         if len(findings) < 2:
