@@ -89,7 +89,8 @@ def _read(sample: Sample, spec: DecodeSpec, mask_classes: int) -> _Read:
         sha256 = hashlib.sha256(data).hexdigest()
         image = decode(data, spec=spec)
     except ImageError as error:
-        return _Read(sha256, None, None, fault=str(error))
+        # what was decoded are bytes, and the message names them so
+        return _Read(sha256, None, None, fault=f"{sample.path}: {str(error).removeprefix(f'{error.path}: ')}")
     if sample.mask is None:
         return _Read(sha256, image, None)
     try:

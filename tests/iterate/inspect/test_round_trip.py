@@ -28,7 +28,7 @@ from pangu_cv.iterate.inspect.out import VIEW, Sender, kept
 from pangu_cv.iterate.inspect.shown import small
 from tests.finetune import tiny
 from tests.iterate.inspect.answers import Told
-from tests.iterate.inspect.conftest import free_port
+from tests.iterate.inspect.mongo import free_port
 
 pytestmark = pytest.mark.filterwarnings("ignore:::(fiftyone|mongoengine|eta|pymongo|motor|strawberry)")
 LAYOUTS = {
