@@ -19,9 +19,10 @@ from pangu_cv.data.config import DataConfig
 from pangu_cv.data.readers import read_dataset
 from pangu_cv.data.sample import Box, Dataset
 from pangu_cv.data.versions import read_version, write_version
-from pangu_cv.errors import DataError
+from pangu_cv.errors import DataError, RuntimeLimitError
 from pangu_cv.iterate.inspect.app import app
 from pangu_cv.iterate.inspect.back import Collected, collect, uncollected
+from pangu_cv.iterate.inspect.database import open_fiftyone
 from pangu_cv.iterate.inspect.findings import Collector
 from pangu_cv.iterate.inspect.look import looks
 from pangu_cv.iterate.inspect.out import VIEW, Sender, kept
@@ -293,3 +294,15 @@ def test_the_app_in_a_browser(fiftyone: ModuleType, name: str, tmp_path: Path) -
         assert page.locator("canvas, [data-cy=looker]").count() > 0
         chromium.close()
     assert errors == []
+
+
+def test_a_database_that_does_not_start(fiftyone: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise fiftyone.core.config.FiftyOneConfigError("MongoDB could not be installed on your system")
+
+    (tmp_path / "log").mkdir()
+    (tmp_path / "log" / "mongo.log").write_text("first\nlibcrypto.so.3: cannot open shared object file\n")
+    monkeypatch.setattr(fiftyone.config, "database_dir", str(tmp_path))
+    monkeypatch.setattr(fiftyone, "list_datasets", fail)
+    with pytest.raises(RuntimeLimitError, match=r"does not start.*libcrypto.*pangu-cv\[inspect-db\].*DATABASE_URI"):
+        open_fiftyone()
