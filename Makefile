@@ -29,7 +29,7 @@ install = $(INSTALL) --editable '.[$(subst $(space),$(comma),$(filter-out base b
 install_self = @echo "Installed from the bounds in pyproject.toml, not from the lock."
 endif
 
-DEV := dino lora text serve dev
+DEV := dino lora text serve inspect inspect-db dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -34,6 +34,7 @@ app.command("pangu_cv.verbs.pretrain:pretrain", help="Make a backbone better wit
 app.command("pangu_cv.verbs.search:search", help="Find images by a sentence.")
 app.command("pangu_cv.verbs.finetune:finetune", help="Fit a model to a few labels.")
 app.command("pangu_cv.verbs.evaluate:evaluate", help="Measure a model or a bundle on a dataset.")
+app.command("pangu_cv.verbs.inspect:inspect", help="Look at a dataset beside a model's answers, take changes back.")
 app.command("pangu_cv.verbs.distill:distill", help="Make a smaller model within a budget.")
 app.command("pangu_cv.verbs.export:export", help="Export a model to one certified ONNX bundle.")
 app.command("pangu_cv.verbs.predict:predict", help="Decide images with a bundle, without torch.")
@@ -66,6 +67,7 @@ _EXTRA_OF = dict.fromkeys((*_TRAIN, *_GRADIENT), "train") | {
     "lightly": "dino",
     "peft": "lora",
     "sentence_transformers": "text",
+    "fiftyone": "inspect",
     **dict.fromkeys(("uvicorn", "starlette", "anyio", "prometheus_client"), "serve"),
 }
 

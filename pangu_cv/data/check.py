@@ -42,7 +42,7 @@ def check_dataset(
     A folder of images in no known layout is checked as unlabelled (layout ``images``). Raises DataError where the
     layout itself is broken (see ``read_dataset``) or there is no image; a broken image is reported, never raised.
     """
-    dataset = _read(Path(path), layout, root)
+    dataset = read_or_list(Path(path), layout=layout, root=root)
     if with_objects:
         require_opencv()
     facts = inspect_all(dataset, spec=spec, workers=workers, progress=progress)
@@ -98,9 +98,10 @@ def summarise(
     return dataclasses.replace(check, advice=advise(check, dataset.samples, facts))
 
 
-def _read(path: Path, layout: Layout, root: Path | None) -> Dataset:
+def read_or_list(path: Path, *, layout: Layout = "auto", root: Path | None = None) -> Dataset:
+    """The dataset, or the images of a folder in no known layout, unlabelled. Raises DataError."""
     if layout == "auto" and path.is_dir() and recognise(path) is None and (images := find_images(path)):
-        note = "no layout with classes was recognised: checked as images without labels"
+        note = "no layout with classes was recognised: taken as images without labels"
         return Dataset(path, "images", tuple(Sample(image) for image in images), (note,))
     return read_dataset(path, layout=layout, root=root)
 

@@ -15,11 +15,13 @@ class DataConfig(Settings):
     """A dataset and how its files become pixels."""
 
     path: PathSetting
-    """Class folders, the MVTec AD, COCO, YOLO or VOC layout, images beside masks, or a CSV table."""
+    """Class folders, the MVTec AD, COCO, YOLO or VOC layout, images beside masks, a CSV table, or a dataset version (of
+    a folder of several the newest)."""
     layout: Layout = "auto"
     """How to read it; auto recognises it."""
     root: PathSetting | None = None
-    """Folder that the files of a table are relative to; default: the table's folder or the one above."""
+    """Folder that the files of a table are relative to; default: the table's folder or the one above. Where
+    the images of a dataset version are, if they have moved."""
     groups: PathSetting | None = None
     """A table ``file,group`` of images that stay on one side of a split; 'pangu-cv data check --groups' makes one."""
     split: Literal["own", "anew"] = "own"

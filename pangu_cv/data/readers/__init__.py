@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Literal, NoReturn
 
+from pangu_cv.data import versions
 from pangu_cv.data.readers import class_folders, coco, csv_table, image_masks, mvtec, voc, yolo
 from pangu_cv.data.readers.folders import describe
 from pangu_cv.data.sample import Dataset, Sample
@@ -14,7 +15,7 @@ from pangu_cv.errors import DataError
 
 __all__ = ["Layout", "read_dataset", "recognise", "require_same_classes"]
 
-Layout = Literal["auto", "class_folders", "mvtec", "csv", "coco", "yolo", "voc", "image_masks"]
+Layout = Literal["auto", "class_folders", "mvtec", "csv", "coco", "yolo", "voc", "image_masks", "version"]
 
 _BY_FILE: dict[Layout, ModuleType] = {"coco": coco, "yolo": yolo}
 _BY_FOLDER: dict[Layout, ModuleType] = {
@@ -26,7 +27,8 @@ _BY_FOLDER: dict[Layout, ModuleType] = {
     "class_folders": class_folders,
 }
 _EXPECTED = (
-    "looked for a table with the columns file,label (csv), train/good beside test/<defect> (mvtec), "
+    "looked for version.json (version), a table with the columns file,label (csv), train/good beside test/<defect> "
+    "(mvtec), "
     "annotations/*.json (coco), data.yaml or labels/ beside images/ (yolo), Annotations/ beside JPEGImages/ (voc), "
     "masks/ beside images/ (image_masks), and <class>/*.jpg or train|val|test/<class>/*.jpg (class_folders)"
 )
@@ -46,12 +48,14 @@ def read_dataset(path: Path, *, layout: Layout = "auto", root: Path | None = Non
         return csv_table.read(_table_of(path), root=root)
     if found == "coco":
         return coco.read(path, root=root)
+    if found == "version":
+        return versions.read(path, root=root)
     if path.is_file() and found != "yolo":
         raise DataError(f"{path}: is a file; the layout '{found}' needs a folder (a table's name must end in .csv)")
     dataset: Dataset = _BY_FOLDER[found].read(path)
     if root is None:
         return dataset
-    note = f"root '{root}' is ignored: only tables and COCO files have one, and this is {found}"
+    note = f"root '{root}' is ignored: only tables, COCO files and dataset versions have one, and this is {found}"
     return dataclasses.replace(dataset, notes=(*dataset.notes, note))
 
 
@@ -61,6 +65,8 @@ def recognise(path: Path) -> Layout | None:
         if csv_table.is_table(path):
             return "csv"
         return next((name for name, module in _BY_FILE.items() if module.recognises(path)), None)
+    if versions.recognises(path):
+        return "version"
     if len(csv_table.tables_in(path)) == 1:
         return "csv"
     return next((name for name, module in _BY_FOLDER.items() if module.recognises(path)), None)
