@@ -60,6 +60,11 @@ class VectorStore:
         return len(self._rows)
 
     @property
+    def written(self) -> int:
+        """Rows, those that a later one replaces included."""
+        return len(self._images)
+
+    @property
     def images(self) -> list[StoredImage]:
         """Every image once, as it was embedded last, in the order of ``rows``."""
         return [self._images[row] for row in self._rows.values()]

@@ -1,0 +1,72 @@
+"""What people have said of a pool's images, matched by content, whatever the files are called.
+
+``places`` are positions in the pool.
+"""
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pangu_cv.data.config import DataConfig
+from pangu_cv.errors import DataError, ImageError
+from pangu_cv.features import content_digest
+from pangu_cv.iterate.mine.recipe import Find
+
+
+@dataclass(frozen=True)
+class Known:
+    """Labels by place in the pool; images labelled elsewhere do not appear."""
+
+    labels: dict[int, str]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Sorted names."""
+        return tuple(sorted(set(self.labels.values())))
+
+    def sorted_by(self, goal: Find) -> tuple[list[int], list[int]]:
+        """Places of what was wanted, and of what was not."""
+        yes = [place for place, label in self.labels.items() if is_wanted(label, goal)]
+        return yes, [place for place in self.labels if place not in set(yes)]
+
+
+def is_wanted(label: str, goal: Find) -> bool:
+    """Whether an image with the label is what is looked for."""
+    return label in goal.wanted if goal.wanted else label.lower() not in goal.normal
+
+
+def known_of(labels: Path | None, digests: Sequence[str]) -> Known:
+    """Labels of a dataset, or of a list of ours that was filled in; raises DataError for one that cannot be read."""
+    if labels is None:
+        return Known({})
+    places = {digest: place for place, digest in enumerate(digests)}
+    found = _of_list(labels) if _is_list(labels) else _of_dataset(labels)
+    return Known({places[sha]: label for sha, label in found if sha in places})
+
+
+def _of_dataset(path: Path) -> Iterator[tuple[str, str]]:
+    for sample in DataConfig(path=path).read():
+        if sample.label is not None:
+            try:
+                yield content_digest(sample.path), sample.label
+            except ImageError:  # gone since
+                continue
+
+
+def _is_list(path: Path) -> bool:
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", newline="", errors="replace") as stream:
+        return {"sha256", "label"} <= set(next(csv.reader(stream), []))
+
+
+def _of_list(path: Path) -> Iterator[tuple[str, str]]:
+    """By digest, so that the images may have moved. A spreadsheet's BOM is passed over."""
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            for row in csv.DictReader(stream):
+                if label := (row["label"] or "").strip():
+                    yield (row["sha256"] or "").strip(), label
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: is no CSV in UTF-8 ({error}); save it as one") from None

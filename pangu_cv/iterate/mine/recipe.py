@@ -1,0 +1,68 @@
+"""The recipe of mining."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.models.preprocess import PreprocessConfig
+from pangu_cv.settings import PathSetting, Settings
+
+
+class Find(Settings):
+    """Find what is rare: the images of a kind, the surest first."""
+
+    kind: Literal["find"] = "find"
+    """The goal."""
+    wanted: tuple[str, ...] = ()
+    """Labels of what is looked for; empty: every label that is not ``normal``."""
+    normal: tuple[str, ...] = ("good", "normal", "ok")
+    """Labels of what is not looked for, where ``wanted`` is empty."""
+    like: tuple[PathSetting, ...] = ()
+    """Images of what is looked for, such as a missed defect; they need not be among ``images``."""
+    sentence: str | None = None
+    """What is looked for, in words; needs ``text_model``."""
+    text_model: PathSetting | None = None
+    """A run of pretraining with texts."""
+    explore: Annotated[float, Field(ge=0, le=1)] = 0.3
+    """Share of each batch that goes to the oddest images whatever was found so far: other kinds of defect."""
+
+
+class Learn(Settings):
+    """Choose what teaches a model most: typical images first, then doubtful ones."""
+
+    kind: Literal["learn"] = "learn"
+    """The goal."""
+    doubt: Literal["margin", "entropy", "views"] = "margin"
+    """Lead of the best class, entropy over classes, or disagreement between an image and its mirror images."""
+    typical: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Share of the batch from clusters that nobody has looked into; all of it where nothing is labelled."""
+    odd: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the batch that is unlike everything else."""
+
+
+class MineRecipe(Settings):
+    """From images nobody has looked at to a ranked list of those worth it."""
+
+    images: PathSetting
+    """A folder of images, or a table or dataset that names them."""
+    goal: Annotated[Find | Learn, Field(discriminator="kind")] = Find()
+    """What is looked for."""
+    model: PathSetting | None = None
+    """A trained model: its network sees the images, its doubts count; none: the backbone below."""
+    backbone: BackboneConfig = BackboneConfig()
+    """The network, where there is no model."""
+    preprocess: PreprocessConfig = PreprocessConfig()
+    """Its resize."""
+    labels: PathSetting | None = None
+    """What people have said so far: a dataset, a version of one, or an earlier ``ranked.csv`` with labels filled in."""
+    count: Annotated[int, Field(ge=1)] = 50
+    """Images to look at next."""
+    most_alike: Annotated[float, Field(gt=0, le=1)] = 0.95
+    """Of two chosen images that are more alike than this (cosine) the second is passed over; 1 allows twins."""
+    output: PathSetting | None = None
+    """The run folder; default: a new one under runs/."""
+    store: PathSetting | None = None
+    """Where vectors are kept; default: the cache folder (PANGU_CV_CACHE)."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the clusters."""

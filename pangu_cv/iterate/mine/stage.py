@@ -1,0 +1,168 @@
+"""Mining from a recipe to a ranked list, with a page of pictures."""
+
+import csv
+import io
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pangu_cv.data.readers import read_dataset, recognise
+from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.features import FeatureStore, cache_folder, extract
+from pangu_cv.iterate.mine.diverse import diverse
+from pangu_cv.iterate.mine.doubt import doubts
+from pangu_cv.iterate.mine.find import find_reasons
+from pangu_cv.iterate.mine.known import Known, known_of
+from pangu_cv.iterate.mine.learn import learn_reasons
+from pangu_cv.iterate.mine.ranking import Pick, Reason, mixed
+from pangu_cv.iterate.mine.recipe import Find, MineRecipe
+from pangu_cv.iterate.mine.report import mine_report
+from pangu_cv.iterate.mine.wanted import Wanted
+from pangu_cv.iterate.pool import Pool, Sight, embed_pool
+from pangu_cv.progress import bar
+from pangu_cv.runs import Run
+from pangu_cv.staging import write_text
+from pangu_cv.tasks.image_text import ImageText
+from pangu_runtime.decode import DecodeSpec
+from pangu_runtime.images import list_images
+
+_DEEP = 20  # times the count: how far down the order the diversity rule looks
+
+
+@dataclass(frozen=True)
+class Mined:
+    """What was written, the pool, the chosen images in order, and the figures of ``metrics.json``."""
+
+    folder: Path
+    ranked: Path
+    report: Path
+    pool: Pool
+    picks: tuple[Pick, ...]
+    metrics: dict[str, Any]
+
+
+def mine(recipe: MineRecipe) -> Mined:
+    """Run the recipe; raises PanguError for what the user can mend."""
+    start = time.perf_counter()
+    goal = recipe.goal
+    sight = Sight.of(recipe.model) if recipe.model else Sight(recipe.backbone, recipe.preprocess)
+    images = images_of(recipe.images)
+    likes = goal.like if isinstance(goal, Find) else ()
+    with bar("embedding") as progress:
+        home = recipe.store or cache_folder() / "pools"
+        pool = embed_pool(list(dict.fromkeys((*images, *likes))), sight, folder=home, progress=progress)
+    embedded = time.perf_counter()
+    known = known_of(recipe.labels, pool.digests)
+    examples = [place for place, path in enumerate(pool.images) if path in set(likes)]
+    if len(examples) < len(likes):
+        raise DataError(f"goal.like: {', '.join(str(s.path) for s in pool.skipped if s.path in likes)} cannot be read")
+    doubts_N = _doubts(recipe, sight, pool)
+    reasons = _reasons(recipe, pool, known, examples, doubts_N)
+    answered = [*known.labels, *examples]
+    picks = _chosen(mixed(reasons, without=answered), pool, recipe)
+    run = Run.start(recipe.output, name="mine", recipe=recipe)
+    ranked = run.folder / "ranked.csv"
+    write_text(ranked, _table(picks, pool, doubts_N))
+    metrics = _metrics(pool, known, picks) | {
+        "seconds": {"embedding": round(embedded - start, 2), "all": round(time.perf_counter() - start, 2)}
+    }
+    run.write_metrics(metrics)
+    mine_report(run.report, recipe, pool, known, picks, doubts_N)
+    return Mined(run.folder, ranked, run.report, pool, picks, metrics)
+
+
+def images_of(path: Path) -> tuple[Path, ...]:
+    """Images below a folder, or those that a table or dataset file names."""
+    if path.is_dir() or not path.exists() or recognise(path) is None:
+        found = list_images(path)
+    else:
+        found = tuple(sample.path for sample in read_dataset(path))
+    return tuple(image.absolute() for image in found)
+
+
+def _doubts(recipe: MineRecipe, sight: Sight, pool: Pool) -> NDArray[np.float32] | None:
+    if isinstance(recipe.goal, Find) or sight.saved is None:
+        return None
+    with bar("doubts") as progress:
+        return doubts(sight.saved, pool, measure=recipe.goal.doubt, progress=progress)
+
+
+def _reasons(
+    recipe: MineRecipe, pool: Pool, known: Known, examples: Sequence[int], doubts_N: NDArray[np.float32] | None
+) -> Sequence[Reason]:
+    goal = recipe.goal
+    if isinstance(goal, Find):
+        yes, no = known.sorted_by(goal)
+        told = _told(goal, pool)
+        wanted = Wanted(pool.features_NK)
+        return find_reasons(wanted, pool.odd_N, yes=[*yes, *examples], no=no, explore=goal.explore, told_N=told)
+    return learn_reasons(
+        pool.features_NK,
+        pool.odd_N,
+        goal,
+        count=recipe.count,
+        answered=list(known.labels),
+        doubts_N=doubts_N,
+        seed=recipe.seed,
+    )
+
+
+def _told(goal: Find, pool: Pool) -> NDArray[np.float32] | None:
+    """How well each image fits the sentence; None where there is none."""
+    if goal.sentence is None:
+        return None
+    if goal.text_model is None:
+        raise SettingsError("goal.sentence: needs goal.text_model, a run of 'pangu-cv pretrain' with texts")
+    searcher = ImageText.load(goal.text_model)
+    store = FeatureStore(cache_folder(), searcher.fingerprint)
+    with bar("reading images for the sentence") as progress:
+        views = ("identity",)
+        seen = extract(pool.images, searcher, views=views, store=store, decode_spec=DecodeSpec(), progress=progress)
+    sentence = searcher.texts([goal.sentence])[0].numpy()
+    fits = np.full(len(pool), -1.0, np.float32)
+    for place, path in enumerate(pool.images):
+        if path in seen.index:
+            fits[place] = seen.features_NVD[seen.index[path], 0] @ sentence
+    return fits
+
+
+def _chosen(picks: Any, pool: Pool, recipe: MineRecipe) -> tuple[Pick, ...]:
+    deep: dict[int, Pick] = {}
+    for pick in picks:
+        deep[pick.place] = pick
+        if len(deep) == _DEEP * recipe.count:
+            break
+    places = diverse(list(deep), pool.features_NK, count=recipe.count, most_alike=recipe.most_alike)
+    if not places:
+        raise DataError("every image of the pool has a label already; there is nothing left to look at")
+    return tuple(deep[place] for place in places)
+
+
+def _table(picks: Sequence[Pick], pool: Pool, doubts_N: NDArray[np.float32] | None) -> str:
+    """A CSV; a person may fill in ``label`` and give it back as ``labels``."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["file", "label", "rank", "reason", "oddity", "doubt", "sha256"])
+    for rank, pick in enumerate(picks, start=1):
+        doubt = "" if doubts_N is None else f"{doubts_N[pick.place]:.4f}"
+        odd, sha = f"{pool.odd_N[pick.place]:.4f}", pool.digests[pick.place]
+        table.writerow([pool.images[pick.place], "", rank, pick.reason, odd, doubt, sha])
+    return text.getvalue()
+
+
+def _metrics(pool: Pool, known: Known, picks: Sequence[Pick]) -> dict[str, Any]:
+    return {
+        "images": len(pool),
+        "embedded_now": pool.embedded,
+        "labelled": len(known.labels),
+        "classes": dict(Counter(known.labels.values())),
+        "chosen": len(picks),
+        "reasons": dict(Counter(pick.reason for pick in picks)),
+        "skipped": [{"image": str(s.path), "reason": s.reason, "message": s.message} for s in pool.skipped],
+    }

@@ -1,0 +1,170 @@
+"""Mining: rare things are found, answers count, lists do not repeat themselves."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pangu_cv import recipes
+from pangu_cv.cli import main
+from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.iterate.mine import MineRecipe, mine
+from pangu_cv.iterate.mine.diverse import diverse
+from pangu_cv.iterate.mine.find import find_reasons
+from pangu_cv.iterate.mine.learn import spread
+from pangu_cv.iterate.mine.ranking import Reason, mixed
+from pangu_cv.iterate.mine.typical import typical
+from pangu_cv.iterate.mine.wanted import Wanted
+from pangu_cv.iterate.pool.neighbours import Neighbours
+
+TINY = ["backbone={name: test_vit, weights: random, levels: [2, 3, 4]}", "preprocess.image_px=64"]
+
+
+def clusters(sizes: list[int], *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(len(sizes), 12))
+    labels = np.repeat(np.arange(len(sizes)), sizes)
+    return (centres[labels] + 0.15 * rng.normal(size=(len(labels), 12))).astype(np.float32), labels
+
+
+def test_one_answer_brings_the_others_of_its_kind_first() -> None:
+    features, labels = clusters([200, 200, 6])
+    rare = np.flatnonzero(labels == 2)
+    scores = Wanted(features).scores([int(rare[0])], [0, 250])
+    assert set(np.argsort(-scores)[:6]) == set(rare)
+
+
+def test_scores_are_those_of_the_weighted_regression_they_stand_for() -> None:
+    features, _ = clusters([30, 30])
+    yes, no = [40, 41], [3]
+    found = Wanted(features).scores(yes, no)
+    weights = np.full(60, 0.1)
+    weights[no] = 1.0
+    weights[yes] = 0.3 * (0.1 * 57 + 1) / 2
+    targets = np.zeros(60)
+    targets[yes] = 1
+    rows = np.concatenate([features, np.ones((60, 1))], 1)
+    ridge = 0.1 * weights.sum() / 10 * np.diag([1.0] * 12 + [0.0])
+    expected = rows @ np.linalg.solve((rows * weights[:, None]).T @ rows + ridge, rows.T @ (weights * targets))
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_answers_change_the_order() -> None:
+    features, labels = clusters([300, 5])
+    odd = np.random.default_rng(1).random(305).astype(np.float32)
+    wanted = Wanted(features)
+    before = [p.place for p in mixed(find_reasons(wanted, odd, yes=[], no=[], explore=0.3))]
+    after = [p.place for p in mixed(find_reasons(wanted, odd, yes=[304], no=before[:10], explore=0.3), without=[304])]
+    rare = set(np.flatnonzero(labels == 1)) - {304}
+    assert max(after.index(place) for place in rare) < 8
+    assert len(set(after)) == len(after) == 304
+
+
+def test_reasons_get_their_shares_and_no_image_twice() -> None:
+    picks = list(mixed([Reason(range(100), 0.7, "a"), Reason(range(99, -1, -1), 0.3, "b")]))
+    assert sorted(pick.place for pick in picks) == list(range(100))
+    assert [pick.reason for pick in picks[:10]].count("b") == 3
+
+
+def test_typical_images_come_from_every_cluster_before_any_twice() -> None:
+    features, labels = clusters([80, 40, 20])
+    found = typical(features, Neighbours(features), count=3, answered=[])
+    assert set(labels[list(found.places)]) == {0, 1, 2}
+    more = typical(features, Neighbours(features), count=1, answered=[0, 1, 90])
+    assert labels[more.places[0]] == 2  # where nothing is labelled
+
+
+def test_doubts_are_spread() -> None:
+    features, labels = clusters([100, 10, 10])
+    doubts = np.where(labels == 0, 0.9, 0.8).astype(np.float32)
+    doubts[:90] = 0.1
+    found = spread(features, doubts, count=3, answered=[], seed=0)
+    assert set(labels[found[:3]]) == {0, 1, 2}
+    assert len(set(found)) == len(found)
+
+
+def test_twins_are_passed_over_until_nothing_else_is_left() -> None:
+    features = np.array([[1, 0], [1, 0.01], [0, 1]], np.float32)
+    assert diverse([0, 1, 2], features, count=2, most_alike=0.95) == (0, 2)
+    assert diverse([0, 1, 2], features, count=3, most_alike=0.95) == (0, 2, 1)
+    assert diverse([0, 1, 2], features, count=2, most_alike=1.0) == (0, 1)
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Grey plates, two of them with a bright spot."""
+    folder = tmp_path_factory.mktemp("plates")
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        pixels = rng.integers(100, 110, (64, 64, 3), np.uint8)
+        if number in (5, 17):
+            pixels[20:36, 30:46] = (255, 40, 40)
+        Image.fromarray(pixels).save(folder / f"plate{number:02}.png")
+    return folder
+
+
+def recipe(kind: str, images: Path, out: Path, *more: str) -> MineRecipe:
+    lines = [f"images={images}", f"output={out}", f"store={out.parent / 'store'}", *TINY, *more]
+    return MineRecipe.load(recipes.find("iterate", kind), lines)
+
+
+def test_spots_are_found_and_a_filled_in_list_is_taken_back(images: Path, tmp_path: Path) -> None:
+    first = mine(recipe("find", images, tmp_path / "one", "count=4"))
+    with first.ranked.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    spotted = [row for row in rows if Path(row["file"]).stem in ("plate05", "plate17")]
+    assert len(spotted) == 2  # the oddest
+    for row in rows:
+        row["label"] = "spot" if row in spotted else "good"
+    spotted[1]["label"] = ""
+    with first.ranked.open("w", newline="") as stream:
+        table = csv.DictWriter(stream, rows[0].keys())
+        table.writeheader()
+        table.writerows(rows)
+    second = mine(recipe("find", images, tmp_path / "two", "count=2", f"labels={first.ranked}"))
+    assert second.metrics["labelled"] == 3
+    assert second.metrics["embedded_now"] == 0
+    assert second.pool.images[second.picks[0].place] == Path(spotted[1]["file"])
+    assert second.picks[0].reason == "like what was found"
+    assert "like what was found" in second.report.read_text()
+
+
+def test_an_example_from_elsewhere_finds_its_like(images: Path, tmp_path: Path) -> None:
+    example = tmp_path / "missed.png"
+    pixels = np.full((64, 64, 3), 105, np.uint8)
+    pixels[20:36, 30:46] = (255, 40, 40)
+    Image.fromarray(pixels).save(example)
+    found = mine(recipe("find", images, tmp_path / "run", "count=2", f"goal.like=[{example}]", "goal.explore=0"))
+    assert {found.pool.images[pick.place].stem for pick in found.picks} == {"plate05", "plate17"}
+
+
+def test_a_model_s_doubts_count(classify: object, tmp_path: Path) -> None:
+    made = classify
+    lines = [f"images={made.data}", f"model={made.run}", f"output={tmp_path / 'run'}", "count=3"]  # type: ignore[attr-defined]
+    for doubt in ("margin", "entropy", "views"):
+        settings = [*lines, f"goal.doubt={doubt}", f"store={tmp_path / 'store'}"]
+        found = mine(MineRecipe.load(recipes.find("iterate", "learn"), settings))
+        assert found.metrics["chosen"] == 3
+        assert "the model is in doubt" in found.metrics["reasons"]
+
+
+def test_mistakes_are_told(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"goal\.text_model"):
+        mine(recipe("find", images, tmp_path / "run", "goal.sentence=a spot"))
+    with pytest.raises(DataError, match="does not exist"):
+        mine(recipe("find", tmp_path / "nowhere", tmp_path / "run"))
+    with pytest.raises(DataError, match=r"goal\.like.*cannot be read"):
+        mine(recipe("find", images, tmp_path / "run", f"goal.like=[{tmp_path / 'none.png'}]"))
+
+
+def test_shell_prints_the_list_as_json(images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [f"images={images}", f"output={tmp_path / 'run'}", f"store={tmp_path / 'store'}", *TINY, "count=2"]
+    with pytest.raises(SystemExit) as ended:
+        main(["mine", "find", *lines, "--json"])
+    assert ended.value.code in (0, None)
+    told = json.loads(capsys.readouterr().out)
+    assert told["images"] == 24
+    assert len(told["list"]) == 2
