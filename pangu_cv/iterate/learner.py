@@ -78,7 +78,7 @@ def masked_teacher(logits_NC: Floats, struck_NC: NDArray[np.bool_]) -> Floats:
     shares = np.exp(masked - masked.max(1, keepdims=True))
     shares[struck_NC] = 0.0
     total = shares.sum(1, keepdims=True)
-    return np.divide(shares, total, out=np.zeros_like(shares), where=total > 0)
+    return np.asarray(np.divide(shares, total, out=np.zeros_like(shares), where=total > 0))
 
 
 def probabilities(
@@ -102,7 +102,7 @@ def probabilities(
             found = share * prior_NC + (1 - share) * found
     found = np.where(struck_NC, 0.0, np.maximum(found, _TINY))
     total = found.sum(1, keepdims=True)
-    return np.divide(found, total, out=np.zeros_like(found), where=total > 0)
+    return np.asarray(np.divide(found, total, out=np.zeros_like(found), where=total > 0))
 
 
 def _with_unseen(found_NC: Floats, labels_L: NDArray[np.int64]) -> Floats:
