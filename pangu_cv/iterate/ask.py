@@ -94,6 +94,7 @@ class Session:
         self._first = np.array([rows[0] for rows in self._rows.values()])
         self._starts: list[int] | None = None
         self._leases: dict[str, Asked] = {}
+        self._shown: dict[str, Asked] = {}
         self._again: Counter[tuple[str, str, str]] = Counter()
         self._gone: set[int] = set()
         self._round = 0
@@ -113,7 +114,7 @@ class Session:
             name, count = strange.most_common(1)[0]
             raise DataError(
                 f"{self.file.path}: {count} answers are about '{name}', which is none of the classes "
-                f"{', '.join(self.subject.classes)}; if it has another name now: --rename '{name}=NEW', else name it too"
+                f"{', '.join(self.subject.classes)}; name it too, or its present name with --rename '{name}=NEW'"
             )
         self.known: Known = known(answers)
         self.elsewhere = len({a.sha256 for a in answers} - set(self._rows))
@@ -193,7 +194,7 @@ class Session:
                 if asked is None:
                     return None
                 if self.subject.images[asked.row].is_file():
-                    self._leases[asked.id] = asked
+                    self._leases[asked.id] = self._shown[asked.id] = asked
                     return asked
                 self._gone.add(asked.row)
                 self._refresh()
@@ -314,7 +315,7 @@ class Session:
             for held in [one for one in self._leases.values() if one.by == by]:
                 del self._leases[held.id]
             again = Asked(os.urandom(8).hex(), asked.row, asked.klass, asked.bits, False, by, self._clock())
-            self._leases[again.id] = again
+            self._leases[again.id] = self._shown[again.id] = again
             return again
 
     def _after(self) -> None:
@@ -323,10 +324,10 @@ class Session:
         if self._since >= self.config.relearn_every or not self._knows_all_classes:
             self._relearn()
 
-    def lease(self, id_: str) -> Asked | None:
-        """The question of that id, if it is still out."""
+    def shown(self, id_: str) -> Asked | None:
+        """The question of that id, as it was shown; one that has lapsed may still be answered."""
         with self._lock:
-            return self._leases.get(id_)
+            return self._shown.get(id_)
 
     @property
     def gone(self) -> list[str]:

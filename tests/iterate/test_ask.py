@@ -1,14 +1,24 @@
 """A session with people who know, who differ, and who come back."""
 
 import hashlib
+import io
+import json
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 from pangu_cv.iterate.answers import Answer, AnswerFile
 from pangu_cv.iterate.ask import AskConfig, Asked, Session, Subject
+from pangu_cv.iterate.ask_page import page
+from pangu_cv.iterate.ask_report import ask_report
+from pangu_cv.iterate.ask_terminal import ask_in_terminal
+from pangu_cv.iterate.ask_version import write_answers
 from tests.iterate.clusters import clusters
 
 
@@ -161,3 +171,80 @@ def test_the_budget_ends_it(tmp_path: Path) -> None:
         honest(session, asked, labels)
     assert session.stopped == "the budget is spent"
     assert 6 <= session.known.seconds < 12
+
+
+def _get(link: str, **body: object) -> tuple[int, dict[str, object]]:
+    data = json.dumps(body).encode() if body else None
+    try:
+        with urlopen(Request(link, data)) as reply:
+            return reply.status, json.loads(reply.read())
+    except HTTPError as error:
+        with error:
+            return error.code, json.loads(error.read())
+
+
+def test_the_page_asks_takes_answers_and_refuses_who_has_no_token(tmp_path: Path) -> None:
+    what, _ = subject(tmp_path)
+    session = Session(what, AnswerFile(tmp_path / "a.jsonl"), AskConfig())
+    with page(session, port=0, address="127.0.0.1") as link:
+        with urlopen(link) as reply:
+            assert b'id="yes"' in reply.read()
+            assert "default-src 'none'" in reply.headers["content-security-policy"]
+        home = link.rsplit("/", 2)[0]
+        assert _get(f"{home}/next?by=anna")[0] == _get(f"{home}/wrong/next?by=anna")[0] == 404
+        found = _get(f"{link}next?by=anna")[1]
+        other = _get(f"{link}next?by=ben")[1]
+        asked = found["question"]
+        assert isinstance(asked, dict)
+        assert isinstance(other["question"], dict)
+        assert asked["image"] != other["question"]["image"]
+        sent = {"id": asked["id"], "said": "yes", "seconds": 2.0, "klass": None}
+        status, following = _get(f"{link}answer", **sent)
+        assert (status, following["labelled"]) == (200, 1)
+        assert _get(f"{link}answer", **sent)[0] == 200  # sent again after a lost connection
+        assert [a.said for a in session.file.read()] == ["yes"]
+        assert _get(f"{link}undo", by="anna")[1]["labelled"] == 0
+        assert _get(f"{link}answer", **sent | {"id": "strange"})[0] == 410
+        assert _get(f"{link}answer", **sent | {"said": "maybe"})[0] == 400
+        assert _get(f"{link}answer", **sent | {"klass": "x" * 5000})[0] == 413
+        assert _get(f"{link}next?by=")[0] == 400
+        assert _get(f"{link}image/{asked['id']}")[0] == 410  # these files are no images
+
+
+def test_the_terminal_takes_keys_and_an_end_of_input(tmp_path: Path) -> None:
+    what, _ = subject(tmp_path)
+    session = Session(what, AnswerFile(tmp_path / "a.jsonl"), AskConfig())
+    keys = iter(["?", "y", "b", "n", "2", "u", "9"])
+
+    def read(_: str) -> str:
+        try:
+            return next(keys)
+        except StopIteration:
+            raise EOFError from None
+
+    ask_in_terminal(session, by="anna", read=read, console=Console(file=io.StringIO()))
+    assert [a.said for a in session.file.read()] == ["yes", "withdrawn", "no", "label", "unsure"]
+
+
+def test_a_session_becomes_a_version_without_pseudo_labels_unless_asked(tmp_path: Path) -> None:
+    root = tmp_path / "images"
+    root.mkdir()
+    what, labels = subject(root)
+    session = Session(what, AnswerFile(tmp_path / "a.jsonl"), AskConfig())
+    while asked := session.next("anna"):
+        honest(session, asked, labels)
+    dataset = Dataset(root, "images", tuple(Sample(path) for path in what.images))
+    out = tmp_path / "versions"
+    version, is_new = write_answers(out, dataset, session, pseudo=False, source=root)
+    found = {sample.path: sample.label for sample in version.dataset}
+    assert is_new
+    assert {what.images[row]: what.classes[labels[row]] for row in np.flatnonzero(session.label_N >= 0)} == {
+        path: label for path, label in found.items() if label
+    }
+    assert not write_answers(out, dataset, session, pseudo=False, source=root)[1]
+    more, _ = write_answers(out, dataset, session, pseudo=True, source=root)
+    marked = {one.image for one in more.changes if one.after == "pseudo-label"}
+    assert marked == {what.name(row) for row in session.pseudo_labels}
+    assert all(sample.label for sample in more.dataset if sample.path.name in marked)
+    ask_report(tmp_path / "report.html", session, ())
+    assert "Taken over by the machine" in (tmp_path / "report.html").read_text()
