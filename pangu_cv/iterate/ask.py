@@ -99,7 +99,7 @@ class Session:
         self._gone: set[int] = set()
         self._round = 0
         self._last: dict[str, list[Asked]] = {}
-        self._learnt: Learnt | None = None
+        self.learnt: Learnt | None = None
         self._soft: Fronts | None = None
         self._since = 0
         self._refresh()
@@ -145,6 +145,7 @@ class Session:
         return (self.label_N < 0) & ~self._closed_N
 
     def _relearn(self) -> None:
+        """A round: all pseudo-labels are drawn anew."""
         labelled = np.flatnonzero(self.label_N >= 0)
         self._since = 0
         struck = self.struck_NC
@@ -156,14 +157,14 @@ class Session:
             classes = len(self.subject.classes)
             learnt = learn(self.subject.features_ND, taught, classes=classes, penalty=self.config.penalty)
             self.shares_NC = probabilities(learnt, taught, struck, prior_NC=self.subject.prior_NC)
-            self._learnt = learnt
+            self.learnt = learnt
             self._round += 1
         unlabelled = (self.label_N < 0) & ~self.struck_NC.all(1)
         self._soft = fronts(self.shares_NC, unlabelled, self.config.pace.at(self._round))
 
     def _with_pseudo_labels(self, taught: Taught) -> Taught:
         """The teacher is the round before, its struck-out classes suppressed by what is known now."""
-        if self._learnt is None or self._soft is None or not self._knows_all_classes:
+        if self.learnt is None or self._soft is None or not self._knows_all_classes:
             return taught
         pace = self.config.pace
         weight_N = pace.weight * np.where(self.label_N < 0, self._soft.weight_N, 0.0)
@@ -191,6 +192,9 @@ class Session:
                 return held
             while self.stopped is None:
                 asked = self._choose(by)
+                if asked is None and self._since:  # all that is doubtful was asked about since the last round
+                    self._relearn()
+                    continue
                 if asked is None:
                     return None
                 if self.subject.images[asked.row].is_file():

@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 from pangu_cv.errors import ImageError
 from pangu_cv.features import Skipped
+from pangu_cv.iterate.answers import Said
 from pangu_cv.iterate.ask import Session
 from pangu_cv.report.page import Page, Tile
 from pangu_cv.report.picture import Picture
@@ -55,12 +57,11 @@ def _counts(page: Page, session: Session) -> None:
     for answer in answers:
         seconds[answer.klass] += answer.seconds  # type: ignore[assignment]
     page.section("What was asked")
-    words = ("yes", "no", "label", "unsure", "withdrawn")
     rows = [
-        (shortened(name, 40), *(said[(name, word)] for word in words), f"{seconds[name]:.0f}")
+        (shortened(name, 40), *(said[(name, word)] for word in get_args(Said)), f"{seconds[name]:.0f}")
         for name in session.subject.classes
     ]
-    page.table(["class", "yes", "no", "named", "not sure", "taken back", "seconds"], rows)
+    page.table(["class", "yes", "no", "not sure", "named", "taken back", "seconds"], rows)
     people: Counter[str] = Counter(answer.by for answer in answers)
     page.table(["who", "answers"], [(shortened(name, 40), count) for name, count in people.most_common()])
 
