@@ -44,6 +44,7 @@ app.command("pangu_cv.verbs.page:page", help="Write a page that runs a bundle in
 app.command("pangu_cv.verbs.profile:profile", help="Measure where a bundle's milliseconds go, without torch.")
 app.command("pangu_cv.verbs.verify:verify", help="Check that a bundle is what was certified.")
 app.command("pangu_cv.verbs.mine:mine", help="Rank new images by how much a look at them is worth.")
+app.command("pangu_cv.verbs.ask:ask", help="Ask people one bit at a time, in the terminal or on a phone.")
 app.command("pangu_cv.verbs.update:update", help="Teach a model new classes, hard cases or missed defects.")
 app.command(ledger)
 ledger.command("pangu_cv.verbs.ledger:check", help="Say whether a ledger is as it was written.")

@@ -1,0 +1,76 @@
+"""From images on disk to what a session asks about."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pangu_cv.data.check import read_or_list
+from pangu_cv.data.sample import Dataset
+from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.features import Progress, Skipped, cache_folder
+from pangu_cv.iterate.ask import Subject
+from pangu_cv.iterate.pool import Pool, Sight, embed_pool
+from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.models.preprocess import PreprocessConfig
+from pangu_cv.tasks.classify import ClassifyModel
+
+_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """``dataset`` as it was read, the subject, and what could not be."""
+
+    dataset: Dataset
+    subject: Subject
+    skipped: tuple[Skipped, ...]
+
+
+def prepare(
+    images: Path, *, classes: Sequence[str], model: Path | None, root: Path | None, progress: Progress | None = None
+) -> Prepared:
+    """Read and embed. Labels that the images have already are known from the start; test images are never asked about.
+
+    Classes are those named, else the model's, else those of the labels. Raises PanguError.
+    """
+    dataset = read_or_list(images, root=root)
+    asked = [sample for sample in dataset if sample.split in (None, "train")]
+    if not asked:
+        raise DataError(f"{images}: every image belongs to a part that is measured on; nothing may be asked about")
+    sight = Sight.of(model) if model else Sight(BackboneConfig(), PreprocessConfig())
+    names = _classes(classes, sight, dataset, model)
+    pool = embed_pool([s.path for s in asked], sight, folder=cache_folder() / "pools", progress=progress)
+    digest_of = dict(zip(pool.images, pool.digests, strict=True))
+    given = {digest_of[s.path]: s.label for s in asked if s.label is not None and s.path in digest_of}
+    if strange := sorted(set(given.values()) - set(names)):
+        raise SettingsError(f"{images}: has labels '{strange[0]}', which is none of the classes {', '.join(names)}")
+    features = np.asarray(pool.features_NK, np.float32)
+    subject = Subject(dataset.root, pool.images, pool.digests, features, names, _prior(sight, pool, names), given)
+    return Prepared(dataset, subject, pool.skipped)
+
+
+def _classes(named: Sequence[str], sight: Sight, dataset: Dataset, model: Path | None) -> tuple[str, ...]:
+    known = sight.saved.model.classes if sight.saved and isinstance(sight.saved.model, ClassifyModel) else ()
+    names = tuple(dict.fromkeys(named)) or known or dataset.classes
+    if len(names) < 2 or not all(name.strip() for name in names):
+        told = f"'{model}' is no classifier; " if model and not known else ""
+        raise SettingsError(f"{told}which classes can it be? name two or more: --classes good,scratch,pit")
+    return names
+
+
+def _prior(sight: Sight, pool: Pool, classes: tuple[str, ...]) -> np.ndarray | None:
+    """What a classifier of these very classes says of each image; None where there is none."""
+    model = sight.saved.model if sight.saved else None
+    if not isinstance(model, ClassifyModel) or not set(classes) <= set(model.classes):
+        return None
+    places = [model.classes.index(name) for name in classes]
+    found = np.zeros((len(pool), len(classes)))
+    with torch.inference_mode():
+        for start in range(0, len(pool), _ROWS):
+            rows = np.arange(start, min(start + _ROWS, len(pool)))
+            features_NVD = torch.from_numpy(pool.raw(rows))[:, None]
+            found[rows] = model.head(features_NVD).softmax(-1)[:, places].double().numpy() + 1e-6
+    return np.asarray(found / found.sum(1, keepdims=True))
