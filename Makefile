@@ -33,7 +33,7 @@ DEV := dino lora text serve inspect inspect-db dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench-first bench-pretrain bench-few-shot bench-deploy lock clean
+.PHONY: help demo test check format bench-first bench-pretrain bench-few-shot bench-deploy bench-iterate lock clean
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -68,6 +68,9 @@ bench-few-shot: $(VENV)/.dev  ## measure few labels, all tasks (FULL=1 for every
 
 bench-deploy: $(VENV)/.dev $(ENGINE)  ## measure what is deployed: server, edge, browser, installs (FULL=1 for every cell)
 	FULL='$(FULL)' $(BIN)/python benchmarks/deploy.py
+
+bench-iterate: $(VENV)/.dev  ## measure the loop: screening, fusion, FiftyOne (FULL=1 for every cell)
+	FULL='$(FULL)' $(BIN)/python benchmarks/iterate.py
 
 lock: $(BIN)/pip  ## write requirements/*.lock from pyproject.toml's bounds
 	$(PIP) install --quiet packaging

@@ -18,6 +18,7 @@ from benchmarks import (
     page_extraction,
     page_few_shot,
     page_growth,
+    page_iterate,
     page_parity,
     page_pretrain,
 )
@@ -26,6 +27,7 @@ from benchmarks.markdown import Results, table
 from benchmarks.plan import first_cells
 from benchmarks.plan_deploy import deploy_cells
 from benchmarks.plan_few_shot import few_shot_cells
+from benchmarks.plan_iterate import iterate_cells
 from benchmarks.plan_pretrain import pretrain_cells
 from pangu_cv.staging import write_text
 
@@ -55,6 +57,7 @@ CHAPTERS = (
     Chapter("pretrain", "Pretraining", (page_pretrain, page_ablation), pretrain_cells),
     Chapter("few_shot", "Few labels", (page_few_shot, page_growth), few_shot_cells),
     Chapter("deploy", "Deployment", (page_deploy, page_devices, page_extraction), deploy_cells),
+    Chapter("iterate", "The loop", (page_iterate,), iterate_cells),
 )
 
 

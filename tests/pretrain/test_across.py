@@ -30,10 +30,19 @@ def gradients(objective: torch.nn.Module) -> dict[str, Tensor]:
     return {name: p.grad for name, p in objective.named_parameters() if p.grad is not None}
 
 
-def one_of_two(rank: int, folder: str, settings: dict[str, object]) -> None:
+def one_of_two(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    for name, settings in SETTINGS.items():
+        found = half(rank, settings)
+        if rank == 0:
+            torch.save(found, f"{folder}/{name}.pt")
+    dist.destroy_process_group()
+
+
+def half(rank: int, settings: dict[str, object]) -> dict[str, dict[str, Tensor]]:
+    """Losses and gradients of half the batch, averaged over the two processes."""
     objective = small.joint(small.texts(), **settings).train()
     losses = objective(part(whole(), rank))
     losses["total"].backward()
@@ -45,21 +54,26 @@ def one_of_two(rank: int, folder: str, settings: dict[str, object]) -> None:
     for value in mean.values():
         dist.all_reduce(value)
         value /= 2
-    if rank == 0:
-        torch.save({"losses": mean, "gradients": found}, f"{folder}/found.pt")
-    dist.destroy_process_group()
+    return {"losses": mean, "gradients": found}
 
 
-@pytest.mark.parametrize("settings", SETTINGS.values(), ids=SETTINGS)
-def test_two_processes_are_one(settings: dict[str, object], tmp_path: Path) -> None:
-    objective = small.joint(small.texts(), **settings).train()
+@pytest.fixture(scope="module")
+def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes found under each of the settings; starting them is what takes long."""
+    folder = tmp_path_factory.mktemp("halves")
+    mp.start_processes(one_of_two, (str(folder),), nprocs=2, start_method="spawn")
+    return folder
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_two_processes_are_one(name: str, halves: Path) -> None:
+    objective = small.joint(small.texts(), **SETTINGS[name]).train()
     expected = objective(whole())
     expected["total"].backward()
-    mp.start_processes(one_of_two, (str(tmp_path), settings), nprocs=2, start_method="spawn")
-    found = torch.load(tmp_path / "found.pt", weights_only=True)
-    for name, loss in expected.items():
-        torch.testing.assert_close(found["losses"][name], loss.detach(), rtol=1e-5, atol=1e-6)
+    found = torch.load(halves / f"{name}.pt", weights_only=True)
+    for term, loss in expected.items():
+        torch.testing.assert_close(found["losses"][term], loss.detach(), rtol=1e-5, atol=1e-6)
     own = gradients(objective)
     assert own.keys() == found["gradients"].keys()
-    for name, gradient in own.items():
-        torch.testing.assert_close(found["gradients"][name], gradient, rtol=1e-3, atol=2e-6, msg=name)
+    for weight, gradient in own.items():
+        torch.testing.assert_close(found["gradients"][weight], gradient, rtol=1e-3, atol=2e-6, msg=weight)

@@ -126,7 +126,6 @@ def test_spots_are_found_and_a_filled_in_list_is_taken_back(images: Path, tmp_pa
         table.writerows(rows)
     second = mine(recipe("find", images, tmp_path / "two", "count=2", f"labels={first.ranked}"))
     assert second.metrics["labelled"] == 3
-    assert second.metrics["embedded_now"] == 0
     assert second.pool.images[second.picks[0].place] == Path(spotted[1]["file"])
     assert second.picks[0].reason == "like what was found"
     assert "like what was found" in second.report.read_text()

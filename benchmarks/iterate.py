@@ -1,0 +1,12 @@
+"""Measure the loop, cell by cell: screening, fusion, the round trip through FiftyOne. ``make bench-iterate``.
+
+By default within 40 minutes on two cores. ``FULL=1`` or ``--full`` adds four more seeds of fusion, with every way.
+"""
+
+import sys
+
+from benchmarks.bench import main
+from benchmarks.plan_iterate import iterate_cells
+
+if __name__ == "__main__":
+    sys.exit(main("iterate", iterate_cells, __doc__))
