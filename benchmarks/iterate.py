@@ -1,6 +1,6 @@
-"""Measure the loop, cell by cell: screening, fusion, the round trip through FiftyOne. ``make bench-iterate``.
+"""Measure the loop, cell by cell: screening, human seconds, fusion, FiftyOne and back. ``make bench-iterate``.
 
-By default within 40 minutes on two cores. ``FULL=1`` or ``--full`` adds four more seeds of fusion, with every way.
+By default within 40 minutes on two cores. ``FULL=1`` or ``--full`` adds more seeds of fusion and of human seconds.
 """
 
 import sys

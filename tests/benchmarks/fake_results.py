@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.iterate_labelling import PRICES
 from benchmarks.iterate_screening import ORDERS, PREVALENCES
 from benchmarks.page_iterate import WAYS
 from benchmarks.plan import TABLES
@@ -218,7 +219,7 @@ def install(size: float) -> dict[str, Any]:
 def iterate(name: str) -> dict[str, Any]:
     """Every promise kept."""
     kind = name.partition("-")[0]
-    return {"screening": screening, "fusion": fusion, "round": round_trip}[kind]()
+    return {"screening": screening, "fusion": fusion, "labelling": labelling, "round": round_trip}[kind]()
 
 
 def screening(times: float = 12.0) -> dict[str, Any]:
@@ -231,6 +232,13 @@ def fusion(fused: float = 0.91) -> dict[str, Any]:
     one = {"fused": fused, "ensemble": 0.9, "singles": {"a": 0.5, "b": 0.6}, "best_single": "b"}
     ways = {way: one | {"cost_ratio": {"gflop": 0.33, "ms": 0.36, "params": 0.33}} for way in WAYS}
     return {"labelled": ways, "unlabelled": {"graph": ways["graph"]}}
+
+
+def labelling(ours: float | None = 5000.0) -> dict[str, Any]:
+    seconds = {"all": 36000.0, "random": 30000.0, "active": 10000.0, "ours": ours}
+    others = ("all", "random", "active")
+    saved = {way: 1 - ours / seconds[way] for way in others} if ours else {}
+    return {"prices": {price: {"seconds": seconds, "saved": saved} for price in PRICES}}
 
 
 def round_trip(lost: int = 0) -> dict[str, Any]:

@@ -212,7 +212,7 @@ def test_a_quick_run_reaches_nothing(folder: Path) -> None:
     assert "| 40 of 40, 4 kills | not run |" in promises
 
 
-@pytest.mark.parametrize("kept", ["screening-xsdd", "fusion-mixed-10", "round-trip-1000"])
+@pytest.mark.parametrize("kept", ["screening-xsdd", "fusion-mixed-10", "labelling-12", "round-trip-1000"])
 def test_any_subset_of_the_loop_renders(folder: Path, kept: str) -> None:
     fifth = folder.parent / "iterate"
     for path in fifth.glob("*.json"):
@@ -225,9 +225,11 @@ def test_what_the_loop_does_not_reach_is_said(folder: Path) -> None:
     fifth = folder.parent / "iterate"
     _write(fifth, "screening-xsdd", fake.screening(4.0))
     _write(fifth, "round-trip-1000", fake.round_trip(lost=1))
+    _write(fifth, "labelling-11", fake.labelling(None))
     for seed in range(10, 15):
         _write(fifth, f"fusion-mixed-{seed}", fake.fusion(0.85))
     promises = _promises(_page(folder))
-    assert promises.count("**not reached**") == 4
+    assert promises.count("**not reached**") == 6
+    assert "4 of 5 seeds | **not reached** |" in promises
     assert "xsdd 4.0 and 4.0" in promises
     assert "| -5.0 [-5.0, -5.0] points" in promises
