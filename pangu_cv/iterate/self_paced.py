@@ -22,13 +22,13 @@ _TINY = 1e-9
 class PaceConfig(Settings):
     """How fast the easy end moves."""
 
-    start: Annotated[float, Field(gt=0)] = 0.05
-    """λ of the first round: a pseudo-label enters where its loss -log p is below it; 0.05 is p > 95 %."""
+    start: Annotated[float, Field(gt=0)] = 0.02
+    """λ of the first round: a pseudo-label enters where its loss -log p is below it; 0.02 is p > 98 %."""
     growth: Annotated[float, Field(gt=1)] = 1.1
     """By what λ grows each round."""
-    end: Annotated[float, Field(gt=0)] = 0.16
-    """λ grows no further; 0.16 is p > 85 %. The fronts meet where no open image is less sure than that."""
-    weight: Annotated[float, Field(ge=0, le=1)] = 0.3
+    end: Annotated[float, Field(gt=0)] = 0.05
+    """λ grows no further; 0.05 is p > 95 %. The fronts meet where no open image is less sure than that."""
+    weight: Annotated[float, Field(ge=0, le=1)] = 0.1
     """What a pseudo-label of loss 0 weighs beside a person's label; 0 learns from people alone."""
     most: Annotated[int, Field(ge=0)] = 1000
     """Pseudo-labels that are learnt from at a time, the surest of them."""
