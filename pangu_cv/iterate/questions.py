@@ -31,7 +31,7 @@ class PricesConfig(Settings):
     bit_seconds: Annotated[float, Field(gt=0)] = 1.5
     """A yes or no; 2.7 in 2009.06168."""
     label_seconds: Annotated[float, Field(gt=0)] = 5.0
-    """Naming the class out of all; 60 in 2009.06168, for 1000 classes."""
+    """Naming the class out of all; 60 in 2009.06168."""
     noes_before_label: Annotated[int, Field(ge=0)] = 2
     """After so many times no the class is asked for outright, unless going on is expected to be cheaper."""
 

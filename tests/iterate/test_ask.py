@@ -248,3 +248,11 @@ def test_a_session_becomes_a_version_without_pseudo_labels_unless_asked(tmp_path
     assert all(sample.label for sample in more.dataset if sample.path.name in marked)
     ask_report(tmp_path / "report.html", session, ())
     assert "Taken over by the machine" in (tmp_path / "report.html").read_text()
+
+
+def test_it_never_falls_silent_before_it_stops(tmp_path: Path) -> None:
+    what, labels = subject(tmp_path, each=8, spread=1.5)
+    session = Session(what, AnswerFile(tmp_path / "a.jsonl"), AskConfig(relearn_every=1000))
+    while asked := session.next("anna"):
+        honest(session, asked, labels)
+    assert session.stopped is not None
