@@ -1,6 +1,7 @@
 """``pangu-cv mine``."""
 
 import json
+import shlex
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -36,4 +37,5 @@ def mine(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(name="
         print(f"left out          {len(metrics['skipped'])} unreadable image(s), named in the report")
     print(f"\nlist    {result.ranked}\nreport  {result.report}")
     print("Next: fill in the labels of the list and run it again with")
-    print(f"      pangu-cv mine {recipe} {' '.join(overrides)} labels={result.ranked}")
+    same = [shlex.quote(one) for one in overrides if not one.startswith(("labels=", "output="))]
+    print(f"      pangu-cv mine {recipe} {' '.join([*same, shlex.quote(f'labels={result.ranked}')])}")

@@ -68,7 +68,7 @@ def mine(recipe: MineRecipe) -> Mined:
     picks = _chosen(mixed(reasons, without=answered), pool, recipe)
     run = Run.start(recipe.output, name="mine", recipe=recipe)
     ranked = run.folder / "ranked.csv"
-    write_text(ranked, _table(picks, pool, doubts_N))
+    write_text(ranked, _table(picks, pool, known, doubts_N))
     metrics = _metrics(pool, known, picks) | {
         "seconds": {"embedding": round(embedded - start, 2), "all": round(time.perf_counter() - start, 2)}
     }
@@ -144,8 +144,8 @@ def _chosen(picks: Any, pool: Pool, recipe: MineRecipe) -> tuple[Pick, ...]:
     return tuple(deep[place] for place in places)
 
 
-def _table(picks: Sequence[Pick], pool: Pool, doubts_N: NDArray[np.float32] | None) -> str:
-    """A CSV; a person may fill in ``label`` and give it back as ``labels``."""
+def _table(picks: Sequence[Pick], pool: Pool, known: Known, doubts_N: NDArray[np.float32] | None) -> str:
+    """A CSV; a person may fill in ``label`` and give it back. What was labelled before stays in it, at the end."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", "label", "rank", "reason", "oddity", "doubt", "sha256"])
@@ -153,6 +153,9 @@ def _table(picks: Sequence[Pick], pool: Pool, doubts_N: NDArray[np.float32] | No
         doubt = "" if doubts_N is None else f"{doubts_N[pick.place]:.4f}"
         odd, sha = f"{pool.odd_N[pick.place]:.4f}", pool.digests[pick.place]
         table.writerow([pool.images[pick.place], "", rank, pick.reason, odd, doubt, sha])
+    for place, label in known.labels.items():
+        odd = f"{pool.odd_N[place]:.4f}"
+        table.writerow([pool.images[place], label, "", "labelled", odd, "", pool.digests[place]])
     return text.getvalue()
 
 

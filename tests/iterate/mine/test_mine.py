@@ -129,6 +129,9 @@ def test_spots_are_found_and_a_filled_in_list_is_taken_back(images: Path, tmp_pa
     assert second.pool.images[second.picks[0].place] == Path(spotted[1]["file"])
     assert second.picks[0].reason == "like what was found"
     assert "like what was found" in second.report.read_text()
+    with second.ranked.open(newline="") as stream:
+        carried = [row["label"] for row in csv.DictReader(stream) if row["label"]]
+    assert sorted(carried) == ["good", "good", "spot"]  # the next round knows them from this list alone
 
 
 def test_an_example_from_elsewhere_finds_its_like(images: Path, tmp_path: Path) -> None:
