@@ -18,12 +18,26 @@ _PATH_OPTIONS = ("--data", "--results", "--anomalib-python", "--python", "--envi
 
 def machine() -> dict[str, Any]:
     """Processor, cores and memory; no name, user or path of the machine."""
-    return {
+    return _gpu() | {
         "cpu": _cpu_model(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def _gpu() -> dict[str, str]:
+    """The first GPU, where there is one; asked without torch, which takes seconds to import."""
+    try:
+        told = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return {}
+    return {"gpu": told.stdout.splitlines()[0].strip()} if told.stdout.strip() else {}
 
 
 def _cpu_model() -> str:

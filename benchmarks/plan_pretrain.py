@@ -11,6 +11,13 @@ from benchmarks.pretrain_subjects import PRETRAIN_CODE
 SHOTS, DRAWS = 5, 20
 SHARES = (0.01, 0.1)
 BEST_ARMS = ("joint", "joint, no neighbours", "joint, no repair", "simclr")
+GPU_RUNS = (  # network, images of a step, share of hidden patches
+    ("ViT-S", 512, 0.0),
+    ("ViT-B", 256, 0.0),
+    ("ViT-L", 128, 0.0),
+    ("ViT-L", 256, 0.5),
+    ("ViT-3B", 64, 0.0),
+)
 _STEPS = 50
 
 
@@ -34,11 +41,17 @@ def labels_name(arm: str, share: float, seed: int) -> str:
     return f"labels-{slug(arm)}-{100 * share:g}-{seed}"
 
 
+def gpu_name(network: str, hidden: float) -> str:
+    """Name of a cell of one network on a GPU."""
+    return f"gpu-{network.lower()}{'-half_hidden' if hidden else ''}"
+
+
 def pretrain_cells(*, is_full: bool) -> list[Cell]:
     """The cells, what the project promises first; by default those that fit into 40 minutes."""
     cells = [_cell("start", "gain:start", shots=SHOTS, draws=DRAWS), _gain(0)]
     cells += [_cell("speed-pipeline", "speed:pipeline", steps=16), _cell("speed-lightly", "speed:lightly", steps=6)]
     cells += _repair(0)
+    cells += [_gpu(*run) for run in GPU_RUNS]
     if is_full:
         cells += [*_text(0), *_labels(0)]
         cells += [_gain(seed) for seed in (1, 2)]
@@ -53,6 +66,10 @@ def pretrain_cells(*, is_full: bool) -> list[Cell]:
 def _cell(name: str, target: str, **options: object) -> Cell:
     module, _, function = target.partition(":")
     return Cell(name, f"benchmarks.pretrain_{module}:{function}", options, PRETRAIN_CODE, is_isolated=True)
+
+
+def _gpu(network: str, batch: int, hidden: float) -> Cell:
+    return _cell(gpu_name(network, hidden), "gpu:measure", network=network, batch=batch, hidden=hidden)
 
 
 def _gain(seed: int) -> Cell:

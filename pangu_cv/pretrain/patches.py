@@ -6,6 +6,8 @@ Shapes: B images, P patches of p×p pixels, N visible, C channels, S pixels a si
 import torch
 from torch import Tensor
 
+_GOLDEN = -0x61C8864680B583EB  # 2^64 over the golden ratio, as a signed number (SplitMix64)
+
 
 def to_patches(images_BCSS: Tensor, patch_px: int) -> Tensor:
     """Images to patches, [B,P,p·p·C]."""
@@ -35,8 +37,18 @@ def draw_visible(seed_B: Tensor, *, patches: int, hidden: float, view: int) -> T
     kept = patches - round(hidden * patches)
     if kept == patches:
         return None
-    rows = []
-    for seed in seed_B.tolist():
-        generator = torch.Generator().manual_seed((seed + 0x9E3779B97F4A7C15 * (view + 1)) % 2**63)
-        rows.append(torch.randperm(patches, generator=generator)[: max(1, kept)].sort().values)
-    return torch.stack(rows)
+    places = torch.arange(1, patches + 1, device=seed_B.device) * _GOLDEN
+    rank_BP = _mixed(_mixed(2 * seed_B[:, None] + view) + places)
+    return rank_BP.argsort(1)[:, : max(1, kept)].sort(1).values
+
+
+def _mixed(bits: Tensor) -> Tensor:
+    """Each int64 to one that looks like chance (SplitMix64's last steps), on any device and without a loop."""
+    for shift, factor in ((30, -0x40A7B892E31B1A47), (27, -0x6B2FB644ECCEEE15)):
+        bits = (bits ^ _shifted(bits, shift)) * factor
+    return bits ^ _shifted(bits, 31)
+
+
+def _shifted(bits: Tensor, count: int) -> Tensor:
+    """Shift to the right as if without a sign."""
+    return (bits >> count) & ((1 << (64 - count)) - 1)

@@ -16,7 +16,7 @@ from pangu_cv.pretrain.recipe import PretrainRecipe
 from pangu_cv.pretrain.texts import TextTable
 
 _MIXED = (4, 4, 2)  # bytes of weights, moments, activations
-_BYTES = {"auto": _MIXED, "32-true": (4, 4, 4), "bf16-mixed": _MIXED, "bf16-true": (2, 2, 2)}
+_BYTES = {"auto": _MIXED, "32-true": (4, 4, 4), "bf16-mixed": _MIXED}
 _PER_TOKEN = 34 / 2  # numbers kept per token and feature of a block
 _RESERVE = 0.15  # share of a device left to the allocator, buffers and communication
 DEVICE_GB = 80
@@ -69,10 +69,14 @@ def plan(recipe: PretrainRecipe) -> Plan:
     """Count; nothing is allocated and no data is read."""
     with torch.device("meta"):
         backbone = Backbone(recipe.backbone.model_copy(update={"weights": "random"}))
-        objective: Objective = recipe.objective.build(  # type: ignore[assignment, union-attr]
+        config = recipe.objective
+        if config.kind == "joint":
+            config = config.model_copy(update={"teachers": ()})  # frozen, small, and not to be read from disk here
+        objective: Objective = config.build(  # type: ignore[assignment, union-attr]
             backbone, TextTable.empty(), side_px=recipe.views.image_px
         )
     inner = sum(p.numel() for p in backbone.network.parameters())
+    hidden = config.hidden if config.kind == "joint" and objective.encoder.drops_patches else 0.0
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     every = sum(p.numel() for p in objective.parameters())
     weight, moment, activation = _BYTES[recipe.engine.precision]
@@ -85,7 +89,7 @@ def plan(recipe: PretrainRecipe) -> Plan:
     sharing = devices if engine.strategy == "fsdp" else 1
 
     def per_device(count: int, shared_by: int) -> tuple[float, float]:
-        held = _activations_gb(recipe, backbone, len(blocks), activation, count)
+        held = _activations_gb(recipe, backbone, len(blocks), activation, hidden=hidden, devices=count)
         return held, sum(states) / shared_by + held + block_gb
 
     activations, on_device = per_device(devices, sharing)
@@ -107,12 +111,13 @@ def plan(recipe: PretrainRecipe) -> Plan:
     )
 
 
-def _activations_gb(recipe: PretrainRecipe, backbone: Backbone, blocks: int, number_bytes: int, devices: int) -> float:
+def _activations_gb(
+    recipe: PretrainRecipe, backbone: Backbone, blocks: int, number_bytes: int, *, hidden: float, devices: int
+) -> float:
     """Kept for the way back by one device, of its part of the batch."""
     net = backbone.network
     width = int(getattr(net, "embed_dim", net.num_features))
     patch = int(net.feature_info[-1]["reduction"])
-    hidden = recipe.objective.hidden if recipe.objective.kind == "joint" else 0.0
     tokens = (recipe.views.image_px // patch) ** 2 * (1 - hidden) + int(getattr(net, "num_prefix_tokens", 0))
     images = 2 * recipe.optim.batch / devices / recipe.optim.accumulate
     per_block = images * tokens * width * number_bytes

@@ -1,6 +1,7 @@
 """The joint objective: alike by view, neighbourhood, label and text, and able to repair what is hidden or damaged.
 
-    L = CE(P_vv, softmax(ZZᵀ/τ)) + w_t·½[CE(P_vt, s·ZUᵀ) + CE(P_vtᵀ, s·UZᵀ)] + λ_r·(hidden + visible) [+ KoLeo]
+    L = CE(P_vv, softmax(ZZᵀ/τ)) + w_t·½[CE(P_vt, s·ZUᵀ) + CE(P_vtᵀ, s·UZᵀ)] + λ_r·(hidden + visible)
+        [+ KoLeo] [+ teachers]
 
 I-Con (arXiv 2504.16929) for the one form, UniCL (2204.03610) for labels and texts in it, CAN (2210.16870) for repairing
 with the same encoder. SimCLR (2002.05709), SupCon (2004.11362), MoCo v3 (2104.02057) and MAE (2111.06377) are settings
@@ -25,6 +26,7 @@ from pangu_cv.pretrain.patches import draw_visible
 from pangu_cv.pretrain.relations import Facts, image_targets, text_targets
 from pangu_cv.pretrain.repair import RepairConfig, RepairDecoder
 from pangu_cv.pretrain.soft_nce import soft_nce
+from pangu_cv.pretrain.teachers import Teacher, TeacherConfig
 from pangu_cv.pretrain.texts import TextTable
 from pangu_cv.settings import Settings
 
@@ -80,6 +82,8 @@ class JointConfig(Settings):
     """Weight of KoLeo, which spreads the embeddings (needs the extra 'dino')."""
     keys: KeysConfig = KeysConfig()
     """What views are compared with: each other (SimCLR), or those of a slower copy and its past (MoCo)."""
+    teachers: tuple[TeacherConfig, ...] = ()
+    """Frozen networks whose features are learnt beside all else; for a network from random weights."""
     embedding: Annotated[int, Field(ge=8)] = 128
     """Numbers of an embedding."""
 
@@ -103,6 +107,7 @@ class Joint(BaseObjective):
         if config.repair.weight:
             patch_px = self.encoder.patch_px
             self.decoder = config.repair.build(features=self.encoder.features, patch_px=patch_px, side_px=side_px)
+        self.teachers = nn.ModuleList([Teacher(one, self.encoder, side_px=side_px) for one in config.teachers])
         self.texts = texts
         self.to_text: nn.Linear | None = None
         if config.texts and len(texts):
@@ -125,6 +130,8 @@ class Joint(BaseObjective):
             losses["contrast"] = self._contrast(encoded, facts, views, keep)
         if self.to_text is not None:
             losses["text"] = self._text(encoded, facts)
+        if config.teachers:
+            losses["teacher"] = self._taught(encoded, batch.clean, torch.cat(visible) if visible else None)
         if self.decoder is not None:
             losses |= self._repair(encoded, views[0], batch.clean[:, 0], keep[0])
         if config.koleo:
@@ -132,6 +139,7 @@ class Joint(BaseObjective):
         weights = {
             "contrast": config.contrast,
             "text": config.texts,
+            "teacher": 1.0,
             "hidden": config.repair.weight,
             "visible": config.repair.weight,
             "koleo": config.koleo,
@@ -191,6 +199,12 @@ class Joint(BaseObjective):
         log_q = similarity_UN.log_softmax(1)
         to_images = -(towards / mass_U.clamp(min=1) * log_q).sum(1)[mass_U[:, 0] > 0].mean()
         return (to_texts + to_images) / 2
+
+    def _taught(self, encoded: Encoded, clean_B2SS3: Tensor, keep_NP: Tensor | None) -> Tensor:
+        """What the teachers see in the undamaged views."""
+        pixels = torch.cat([clean_B2SS3[:, view] for view in range(2)])
+        losses = [teacher.weight * teacher(encoded, pixels, keep_NP) for teacher in self.teachers]
+        return torch.stack(losses).sum()
 
     def _repair(self, encoded: Encoded, damaged: Tensor, clean_BSS3: Tensor, keep: Tensor | None) -> dict[str, Tensor]:
         """The first view of some images: the decoder is the dearer half of a small network."""
