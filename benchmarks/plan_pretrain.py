@@ -12,11 +12,11 @@ SHOTS, DRAWS = 5, 20
 SHARES = (0.01, 0.1)
 BEST_ARMS = ("joint", "joint, no neighbours", "joint, no repair", "simclr")
 GPU_RUNS = (  # network, images of a step, share of hidden patches
-    ("ViT-S", 512, 0.0),
-    ("ViT-B", 256, 0.0),
-    ("ViT-L", 128, 0.0),
-    ("ViT-L", 256, 0.5),
-    ("ViT-3B", 64, 0.0),
+    ("ViT-S", 1024, 0.0),
+    ("ViT-B", 512, 0.0),
+    ("ViT-L", 256, 0.0),
+    ("ViT-L", 512, 0.5),
+    ("ViT-3B", 128, 0.0),
 )
 _STEPS = 50
 

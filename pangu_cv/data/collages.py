@@ -78,8 +78,9 @@ def _shape(side_px: int, radius: float, random: np.random.Generator) -> NDArray[
         reach = radius * random.uniform(0.4, 1, corners)
         points = centre + reach[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
         if kind == "strip":  # scratches, wires, seams
-            points = centre + np.array([[-1, 0], [1, random.uniform(-1, 1)]]) * 2 * radius
-            cv2.line(mask, *points.astype(int).tolist(), 1, int(random.integers(1, max(2, int(radius / 6)) + 1)))
+            away = 2 * radius * np.array([1, random.uniform(-1, 1)])
+            ends = [(centre + sign * away).astype(int).tolist() for sign in (-1, 1)]
+            cv2.line(mask, ends[0], ends[1], 1, int(random.integers(1, max(2, int(radius / 6)) + 1)))
         else:
             cv2.fillPoly(mask, [points.astype(np.int32)], 1)
     return mask.astype(bool)

@@ -82,7 +82,7 @@ class Encoder(nn.Module):
         net = self.network
         prefix = int(net.num_prefix_tokens)
         x = self._embedded(images_B3SS, keep_BN)
-        x = net.norm_pre(x)
+        x = _in_short(net.norm_pre(x))
         pooled = []
         for number, block in enumerate(net.blocks):
             x = checkpoint(block, x, use_reentrant=False) if self.checkpointing and self.training else block(x)
@@ -124,6 +124,13 @@ class Encoder(nn.Module):
         mean_BD = tokens_BND.mean(1)
         last = mean_BD if class_token_BD is None else torch.cat([class_token_BD, mean_BD], 1)
         return Encoded((*shallow, last), tokens_BND, class_token_BD)
+
+
+def _in_short(tokens_BND: Tensor) -> Tensor:
+    """On a GPU in mixed precision what flows from block to block is short too: it is moved more than it is computed."""
+    if tokens_BND.is_cuda and torch.is_autocast_enabled():
+        return tokens_BND.to(torch.get_autocast_dtype("cuda"))
+    return tokens_BND
 
 
 def _visible(tokens_BPD: Tensor, keep_BN: Tensor | None) -> Tensor:

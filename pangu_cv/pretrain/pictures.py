@@ -48,14 +48,11 @@ def attention_rows(parts: Parts, numbers: Sequence[int]) -> list[Row]:
 
 def class_attention(network: Any, image_13SS: Tensor) -> Tensor:
     """Softmax weights of the class token on the patches in the last block, mean over heads, [h,w]."""
-    caught: list[Tensor] = []
+    before = len(network.blocks) - 2  # no hook inside the last block: compiled, it would not be called
+    options = {"intermediates_only": True, "return_prefix_tokens": True, "output_fmt": "NLC"}
+    (patches, first), *_ = network.forward_intermediates(image_13SS, indices=[before], **options)
     attention = network.blocks[-1].attn
-    handle = attention.register_forward_pre_hook(lambda _, inputs: caught.append(inputs[0]))
-    try:
-        network.forward_features(image_13SS)
-    finally:
-        handle.remove()
-    x = caught[0]
+    x = network.blocks[-1].norm1(torch.cat([first, patches], 1))
     heads, prefix = attention.num_heads, int(network.num_prefix_tokens)
     q, k, _ = attention.qkv(x).reshape(1, x.shape[1], 3, heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
     q, k = attention.q_norm(q), attention.k_norm(k)

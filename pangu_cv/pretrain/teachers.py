@@ -59,6 +59,9 @@ class Standard(nn.Module):
 class Teacher(nn.Module):
     """A frozen network, its scales, and the pupil's heads towards it."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, config: TeacherConfig, pupil: Encoder, *, side_px: int) -> None:
         super().__init__()
         backbone = config.backbone.build()
@@ -73,8 +76,8 @@ class Teacher(nn.Module):
         self.pooled_scales = nn.ModuleList([Standard(width) for width in pooled])
         self.pooled_heads = nn.ModuleList([nn.Linear(widths[i], width) for i, width in zip(at, pooled, strict=True)])
         self.grid_scale, self.grid_head = Standard(grids[-1]), nn.Linear(pupil.features, grids[-1])
-        for side, numbers in (("mean", backbone.mean), ("std", backbone.std)):
-            self.register_buffer(side, 255 * torch.tensor(numbers).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(backbone.std).view(1, 3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "Teacher":
         """The network itself stays as it is."""
