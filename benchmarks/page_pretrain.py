@@ -240,7 +240,6 @@ def _speeds(results: Results) -> list[str]:
     note = (
         "Images/s, rounds in turn; the ratio is the median over rounds. Ours reads reduced images from its cache and "
         "draws views with albumentations, lightly's loop decodes whole files with Pillow and torchvision; network, "
-        "attention, crops, batch, precision and one worker process are the same. Figures of GPUs are missing: none was "
-        "at hand."
+        "attention, crops, batch, precision and one worker process are the same."
     )
     return [note, "", *table(["what", "first", "second", "ratio"], rows)]

@@ -13,11 +13,13 @@ SHARES = (0.01, 0.1)
 BEST_ARMS = ("joint", "joint, no neighbours", "joint, no repair", "simclr")
 GPU_RUNS = (  # network, images of a step, share of hidden patches
     ("ViT-S", 1024, 0.0),
-    ("ViT-B", 512, 0.0),
-    ("ViT-L", 256, 0.0),
+    ("ViT-B", 256, 0.0),
+    ("ViT-L", 128, 0.0),
     ("ViT-L", 512, 0.5),
-    ("ViT-3B", 128, 0.0),
+    ("ViT-3B", 64, 0.0),
 )
+EMBEDDED = "vit_tiny_patch16_224.pangu_cv_embedded"
+BESIDE_EMBEDDED = (EMBEDDED, "tf_efficientnet_lite0.in1k")
 _STEPS = 50
 
 
@@ -52,6 +54,7 @@ def pretrain_cells(*, is_full: bool) -> list[Cell]:
     cells += [_cell("speed-pipeline", "speed:pipeline", steps=16), _cell("speed-lightly", "speed:lightly", steps=6)]
     cells += _repair(0)
     cells += [_gpu(*run) for run in GPU_RUNS]
+    cells.append(_cell("embedded", "embedded:measure", backbones=list(BESIDE_EMBEDDED), shots=SHOTS, draws=DRAWS))
     if is_full:
         cells += [*_text(0), *_labels(0)]
         cells += [_gain(seed) for seed in (1, 2)]

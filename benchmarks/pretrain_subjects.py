@@ -72,14 +72,16 @@ def story(result: PretrainResult) -> dict[str, Any]:
     return {name: result.metrics[name] for name in names}
 
 
-def few_shot(data: Path, weights: Path | None, *, shots: int, draws: int, is_quick: bool) -> dict[str, list[float]]:
+def few_shot(
+    data: Path, weights: Path | None, *, shots: int, draws: int, is_quick: bool, backbone: str = BACKBONE
+) -> dict[str, list[float]]:
     """Balanced accuracy per draw and table on the test images: the frozen head of ``classify`` at 224 px.
 
     ``weights`` is a run's model; None are the weights a run starts from. Draws are the same for any weights.
     """
     found = {}
     for table in subjects.TABLES:
-        recipe, task = classifier(data, table, weights)
+        recipe, task = classifier(data, table, weights, backbone=backbone)
         seeds = range(2 if is_quick else draws)
         _, chosen = subjects.classify_draws(recipe, shots=shots, seeds=seeds, is_quick=is_quick)
         model = task.build(tuple(sorted({str(s.label) for s in chosen[0].support})))
@@ -93,9 +95,11 @@ def few_shot(data: Path, weights: Path | None, *, shots: int, draws: int, is_qui
     return found
 
 
-def classifier(data: Path, table: str, weights: Path | None) -> tuple[FinetuneRecipe, ClassifyConfig]:
+def classifier(
+    data: Path, table: str, weights: Path | None, *, backbone: str = BACKBONE
+) -> tuple[FinetuneRecipe, ClassifyConfig]:
     """The classify recipe of the repository on a run's weights; None are the weights a run starts from."""
-    recipe = subjects.classify_recipe(data, table, backbone=BACKBONE)
+    recipe = subjects.classify_recipe(data, table, backbone=backbone)
     task = subjects.classify_task(recipe)
     if weights is None:
         return recipe, task

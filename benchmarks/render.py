@@ -17,6 +17,7 @@ from benchmarks import (
     page_devices,
     page_extraction,
     page_few_shot,
+    page_gpu,
     page_growth,
     page_iterate,
     page_parity,
@@ -54,7 +55,7 @@ class Chapter:
 
 CHAPTERS = (
     Chapter("first", "The first loop", (page_classification, page_anomaly, page_anomalib, page_parity), first_cells),
-    Chapter("pretrain", "Pretraining", (page_pretrain, page_ablation), pretrain_cells),
+    Chapter("pretrain", "Pretraining", (page_pretrain, page_gpu, page_ablation), pretrain_cells),
     Chapter("few_shot", "Few labels", (page_few_shot, page_growth), few_shot_cells),
     Chapter("deploy", "Deployment", (page_deploy, page_devices, page_extraction), deploy_cells),
     Chapter("iterate", "The loop", (page_iterate,), iterate_cells),

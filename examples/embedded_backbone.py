@@ -1,6 +1,6 @@
 """Draw the images that the embedded backbone was trained on beside photographs: scenes, and collages of pieces.
 
-``python examples/embedded_backbone.py photographs [folder]``, then as ``recipes/pretrain/embedded.yaml`` says.
+``python examples/embedded_backbone.py [folder] --photographs DIR``, then as ``recipes/pretrain/embedded.yaml`` says.
 """
 
 import argparse
@@ -16,13 +16,11 @@ from pangu_cv.data.scenes import write_class_folders
 from pangu_runtime.decode import decode
 from pangu_runtime.images import list_images
 
-SCENES_A_PART = 10  # of each of the six classes
-
 
 def draw_scenes(folder: Path, part: int) -> None:
-    """A part of the scenes, each of another place."""
+    """Six scenes, one of each class, each of another place."""
     if not (folder / str(part)).is_dir():
-        write_class_folders(folder / str(part), images_per_class={"train": SCENES_A_PART}, seed=part)
+        write_class_folders(folder / str(part), images_per_class={"train": 1}, seed=part)
 
 
 def draw_collages(folder: Path, sources: list[Path], first: int, end: int, side_px: int) -> None:
@@ -35,9 +33,9 @@ def draw_collages(folder: Path, sources: list[Path], first: int, end: int, side_
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("photographs", type=Path, help="a folder of images whose licence you have read")
     parser.add_argument("out", type=Path, nargs="?", default=Path("runs/embedded"))
-    parser.add_argument("--scenes", type=int, default=50, help="parts of 60 scenes each")
+    parser.add_argument("--photographs", type=Path, help="a folder of images whose licence you have read")
+    parser.add_argument("--scenes", type=int, default=600, help="times six scenes")
     parser.add_argument("--collages", type=int, default=8000, help="pictures made of pieces")
     parser.add_argument("--side-px", type=int, default=320, help="side of a collage")
     options = parser.parse_args()
@@ -45,7 +43,8 @@ def main() -> None:
     collages.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(os.cpu_count()) as workers:
         list(workers.map(draw_scenes, [scenes] * options.scenes, range(options.scenes)))
-        sources = [*list_images(options.photographs), *list_images(scenes)]
+        photographs = list_images(options.photographs) if options.photographs else ()
+        sources = [*photographs, *list_images(scenes)]
         steps = range(0, options.collages, 100)
         jobs = [(first, min(first + 100, options.collages)) for first in steps]
         done = [workers.submit(draw_collages, collages, sources, *job, options.side_px) for job in jobs]

@@ -11,6 +11,7 @@ from pangu_cv.models import weights
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ARGUMENTS = {
+    "embedded_backbone.py": ["--scenes", "1", "--collages", "3", "--side-px", "48"],
     "few_shot_classify.py": ["--images", "2", "--shots", "2"],
     "anomaly_threshold.py": ["--normals", "18"],
     "pretrain_then_finetune.py": [
@@ -19,6 +20,7 @@ ARGUMENTS = {
     ],
 }
 TOLD = {
+    "embedded_backbone.py": ["wrote 6 scenes and 3 collages"],
     "few_shot_classify.py": ["balanced accuracy", "certified on 12 images", "flips=0"],
     "pretrain_then_finetune.py": ["pretraining: ", "balanced accuracy"],
     "anomaly_threshold.py": [

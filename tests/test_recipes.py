@@ -61,6 +61,8 @@ def test_pretraining_recipe_runs_one_step(recipe: ShippedRecipe, tmp_path: Path)
     tiny = ["backbone.name=test_vit", "backbone.weights=random", "backbone.arguments={}"]
     tiny += ["views.image_px=64", "views.local_px=32", "optim.steps=1", "optim.batch=4", "round_steps=1"]
     tiny += ["engine={accelerator: cpu, workers: 0}", f"output={tmp_path / 'run'}", "cache_gb=1"]
+    if recipe.name == "embedded":
+        tiny.append("objective.teachers=[{backbone: {name: test_efficientnet, weights: random}}]")
     made = PretrainRecipe.load(recipe.path, [*tiny, f"data={class_folders(tmp_path / 'data')}"])
     result = pretrain(made)
     assert result.report.is_file()

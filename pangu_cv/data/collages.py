@@ -33,11 +33,11 @@ def _surface(images: Sequence[Pixels], side_px: int, random: np.random.Generator
     """A whole picture's worth of one material."""
     if random.uniform() < 0.15:
         return _toned(_noise(side_px, random), random)
-    image = images[random.integers(len(images))]
+    image = images[int(random.integers(len(images)))]
     height, width = image.shape[:2]
     cut = int(max(8, min(height, width) * random.uniform(0.15, 1)))
     top, left = random.integers(height - cut + 1), random.integers(width - cut + 1)
-    piece = np.rot90(image[top : top + cut, left : left + cut], random.integers(4))
+    piece = np.rot90(image[top : top + cut, left : left + cut], int(random.integers(4)))
     if random.uniform() < 0.5:
         piece = piece[:, ::-1]
     piece = cv2.resize(np.ascontiguousarray(piece), (side_px, side_px), interpolation=cv2.INTER_AREA)

@@ -69,6 +69,14 @@ KNOWN = (
         hub="timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k",
     ),
     KnownWeights(
+        name="vit_tiny_patch16_224.pangu_cv_embedded",
+        licence="Apache-2.0",
+        sha256=("058a05c9e6e03ea61054b31ea39814859cdd838c00e7ae3039e7e318f497671b",),
+        about="5.5 M parameters; this project's own, in this package (models/embedded/MODEL_CARD.md)",
+        package="pangu-cv",
+        package_file="pangu_cv/models/embedded/vit_tiny_patch16_224.pangu_cv_embedded.safetensors",
+    ),
+    KnownWeights(
         name="vit_small_patch14_reg4_dinov2.lvd142m",
         licence="Apache-2.0",
         sha256=(),

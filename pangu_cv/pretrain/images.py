@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from pangu_cv.data.config import DataConfig, dataset_title
+from pangu_cv.data.readers import read_images
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError
 from pangu_cv.pretrain.relations import UNKNOWN
@@ -113,7 +114,7 @@ def gather(sources: Sequence[SourceConfig], *, seed: int, text_template: str | N
 
 def _samples(source: SourceConfig) -> list[Sample]:
     wanted = {None if split == "none" else split for split in source.splits}
-    dataset = source.read()
+    dataset = read_images(source.path, layout=source.layout, root=source.root)
     chosen = [sample for sample in dataset if sample.split in wanted]
     if not chosen:
         there = sorted({sample.split or "none" for sample in dataset})

@@ -7,6 +7,7 @@ from benchmarks.iterate_labelling import PRICES
 from benchmarks.iterate_screening import ORDERS, PREVALENCES
 from benchmarks.page_iterate import WAYS
 from benchmarks.plan import TABLES
+from benchmarks.plan_pretrain import BESIDE_EMBEDDED, GPU_RUNS, gpu_name
 
 INTERVAL = {"mean": 0.5, "low": 0.4, "high": 0.6, "n": 20}
 LATENCY = {
@@ -113,10 +114,23 @@ def pretrain(name: str, *, gain: float = 0.05) -> dict[str, Any]:
         "labels": {"labelled": 40, "accuracy": dict.fromkeys(TABLES, 0.6)},
         "text": {"images": 9, "caption_recall": {"1": 0.1}, "zero_shot": zero_shot},
         "speed": {"images_per_s": {"ours": [90.0], "theirs": [80.0]}, "ratio": 1.1},
+        "gpu": gpu(name),
+        "embedded": {
+            "per_draw": {
+                b: {table: [0.7 + 0.01 * n] * 3 for table in TABLES} for n, b in enumerate(BESIDE_EMBEDDED[::-1])
+            }
+        },
     }
     if name.startswith("text-scenes"):
         return made[kind] | {"zero_shot": {"scenes": zero_shot}}
     return made[kind]
+
+
+def gpu(name: str) -> dict[str, Any]:
+    network = next((run[0] for run in GPU_RUNS if gpu_name(run[0], run[2]) == name), "ViT-S")
+    speed = {"images_per_s": 9.0, "tflops": 495.0, "mfu": 0.5, "product_tflops": 700.0, "peak_gb": 9.0}
+    about = {"gpu": "a GPU", "network": network, "parameters": 10**8, "batch": 8, "checkpointing": False}
+    return speed | about | {"hidden": 0.5 if "hidden" in name else 0.0}
 
 
 def deploy(name: str) -> dict[str, Any]:

@@ -250,3 +250,13 @@ def test_what_probes_measure_on_is_not_learnt_from(tmp_path: Path, monkeypatch: 
     assert result.metrics["images"] == 24 - 10  # nor from a copy elsewhere
     assert result.metrics["held_out"] == 10
     assert shown == {"dots", "plain"}
+
+
+def test_a_flat_folder_of_images_needs_no_layout(tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    for number, path in enumerate(small.images(tmp_path / "data").rglob("*.png")):
+        path.rename(flat / f"{number}.png")
+    result = pretrain(small.recipe(flat, tmp_path / "run", targets=[]))
+    assert result.metrics["images"] == 24
+    assert result.metrics["labelled"] == 0

@@ -12,8 +12,9 @@ from pangu_cv.data.readers import class_folders, coco, csv_table, image_masks, m
 from pangu_cv.data.readers.folders import describe
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
+from pangu_runtime.images import list_images
 
-__all__ = ["Layout", "read_dataset", "recognise", "require_same_classes"]
+__all__ = ["Layout", "read_dataset", "read_images", "recognise", "require_same_classes"]
 
 Layout = Literal["auto", "class_folders", "mvtec", "csv", "coco", "yolo", "voc", "image_masks", "version"]
 
@@ -57,6 +58,14 @@ def read_dataset(path: Path, *, layout: Layout = "auto", root: Path | None = Non
         return dataset
     note = f"root '{root}' is ignored: only tables, COCO files and dataset versions have one, and this is {found}"
     return dataclasses.replace(dataset, notes=(*dataset.notes, note))
+
+
+def read_images(path: Path, *, layout: Layout = "auto", root: Path | None = None) -> Dataset:
+    """As ``read_dataset``, for those who need no labels: a folder of no known layout is the images below it."""
+    path = Path(path)
+    if layout == "auto" and path.is_dir() and recognise(path) is None:
+        return Dataset(path, "images", tuple(Sample(image) for image in list_images(path)))
+    return read_dataset(path, layout=layout, root=root)
 
 
 def recognise(path: Path) -> Layout | None:
