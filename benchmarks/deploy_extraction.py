@@ -22,9 +22,9 @@ from benchmarks.isolate import NotRunError
 from benchmarks.latency import spread
 from pangu_cv import recipes
 from pangu_cv.distill import DistillRecipe, distill
-from pangu_cv.distill.costs import measure as cost_of
+from pangu_cv.distill.images import readable_views
 from pangu_cv.distill.memory import remember
-from pangu_cv.distill.stage import readable_views
+from pangu_cv.distill.stopwatch import measure as cost_of
 from pangu_cv.distill.teaching import Lesson
 from pangu_cv.evaluate import TorchDecider, evaluate_anomaly, evaluate_classify, test_samples
 from pangu_cv.finetune import FinetuneRecipe, finetune
@@ -121,7 +121,7 @@ def _ours(
     lines += [f"output={scratch / 'small'}", *(quick if is_quick else [])]
     result = distill(DistillRecipe.load(recipes.find("distill", "extract"), lines))
     assert result is not None
-    kept = ("shape", "agreement", "held_out_loss", "candidates", "steps", "seconds", "images")
+    kept = ("shape", "agreement", "held_out_loss", "candidates", "steps", "seconds", "images", "use", "timed")
     about = {f"run_{name}" if name == "seconds" else name: result.metrics[name] for name in kept}
     return load_model(result.model).model, about
 
