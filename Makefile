@@ -66,7 +66,7 @@ bench-pretrain: $(VENV)/.dev  ## measure pretraining (FULL=1 for every cell: man
 bench-few-shot: $(VENV)/.dev  ## measure few labels, all tasks (FULL=1 for every cell: many hours)
 	FULL='$(FULL)' $(BIN)/python benchmarks/few_shot.py
 
-bench-deploy: $(VENV)/.dev $(ENGINE)  ## measure what is deployed: server, edge, browser, installs (FULL=1 for every cell)
+bench-deploy: $(VENV)/.bench $(ENGINE)  ## measure what is deployed: server, edge, browser, installs (FULL=1 for every cell)
 	FULL='$(FULL)' $(BIN)/python benchmarks/deploy.py
 
 bench-iterate: $(VENV)/.dev  ## measure the loop: screening, fusion, FiftyOne (FULL=1 for every cell)

@@ -22,9 +22,9 @@ from benchmarks.isolate import NotRunError
 from benchmarks.latency import spread
 from pangu_cv import recipes
 from pangu_cv.distill import DistillRecipe, distill
-from pangu_cv.distill.costs import measure as cost_of
+from pangu_cv.distill.images import readable_views
 from pangu_cv.distill.memory import remember
-from pangu_cv.distill.stage import readable_views
+from pangu_cv.distill.stopwatch import measure as cost_of
 from pangu_cv.distill.teaching import Lesson
 from pangu_cv.evaluate import TorchDecider, evaluate_anomaly, evaluate_classify, test_samples
 from pangu_cv.finetune import FinetuneRecipe, finetune
@@ -121,7 +121,7 @@ def _ours(
     lines += [f"output={scratch / 'small'}", *(quick if is_quick else [])]
     result = distill(DistillRecipe.load(recipes.find("distill", "extract"), lines))
     assert result is not None
-    kept = ("shape", "agreement", "held_out_loss", "candidates", "steps", "seconds", "images")
+    kept = ("shape", "agreement", "held_out_loss", "candidates", "steps", "seconds", "images", "use", "timed")
     about = {f"run_{name}" if name == "seconds" else name: result.metrics[name] for name in kept}
     return load_model(result.model).model, about
 
@@ -161,7 +161,18 @@ def _torch_pruning(
 
 
 def pruned(network: Any, prepared_B3SS: Tensor, share: float) -> nn.Module:
-    """A copy of a timm ViT with a share of its channels, heads and hidden units cut by Torch-Pruning."""
+    """A copy of a timm ViT with a share of its channels, heads and hidden units cut by Torch-Pruning.
+
+    Its ranking over all blocks may leave one without a head; then heads are made narrower, as it does by itself.
+    """
+    by_heads = _pruned(network, prepared_B3SS, share, whole_heads=True)
+    found = by_heads if by_heads is not None else _pruned(network, prepared_B3SS, share, whole_heads=False)
+    assert found is not None, "heads that stay keep at least a channel"
+    return found
+
+
+def _pruned(network: Any, prepared_B3SS: Tensor, share: float, *, whole_heads: bool) -> nn.Module | None:
+    """None where a block has lost all its heads."""
     import torch_pruning as tp
 
     own = copy.deepcopy(network).requires_grad_(True).train(False)
@@ -174,14 +185,16 @@ def pruned(network: Any, prepared_B3SS: Tensor, share: float) -> nn.Module:
         isomorphic=True,
         pruning_ratio=share,
         num_heads=heads,
-        prune_num_heads=True,
-        head_pruning_ratio=share,
+        prune_num_heads=whole_heads,
+        head_pruning_ratio=share if whole_heads else 0.0,
     )
     own.zero_grad()
     features = nn.functional.normalize(own(prepared_B3SS), dim=1)
     others = nn.functional.normalize(own(prepared_B3SS.flip(-1)), dim=1)
     nn.functional.cross_entropy(features @ others.T / 0.1, torch.arange(len(features))).backward()
     pruner.step()
+    if not all(pruner.num_heads[block.attn.qkv] for block in own.blocks):
+        return None
     for block in own.blocks:
         block.attn.num_heads = heads_of = pruner.num_heads[block.attn.qkv]
         block.attn.head_dim = block.attn.qkv.out_features // (3 * heads_of)

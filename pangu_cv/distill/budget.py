@@ -34,6 +34,11 @@ class BudgetConfig(Settings):
         """Whether a bound is one of time."""
         return self.latency_ms is not None or self.latency_ratio is not None
 
+    @property
+    def is_measured_here(self) -> bool:
+        """Whether times are this machine's, so that whole sub-models can be timed."""
+        return self.asks_time and self.table is None
+
     @model_validator(mode="after")
     def _some(self) -> "BudgetConfig":
         bounds = (self.latency_ms, self.latency_ratio, self.params_m, self.size_mb)
@@ -60,11 +65,16 @@ class Budget:
     size_mb: float | None
 
     @classmethod
-    def of(cls, config: BudgetConfig, *, teacher: Cost) -> "Budget":
-        """With shares made absolute. Raises SettingsError where the teacher is within all bounds already."""
+    def absolute(cls, config: BudgetConfig, *, teacher: Cost) -> "Budget":
+        """With shares made absolute."""
         ratio = None if config.latency_ratio is None else config.latency_ratio * teacher.ms
         both = [bound for bound in (config.latency_ms, ratio) if bound is not None]
-        made = cls(min(both, default=None), config.params_m, config.size_mb)
+        return cls(min(both, default=None), config.params_m, config.size_mb)
+
+    @classmethod
+    def of(cls, config: BudgetConfig, *, teacher: Cost) -> "Budget":
+        """The same. Raises SettingsError where the teacher is within all bounds already."""
+        made = cls.absolute(config, teacher=teacher)
         if made.use(teacher) <= 1:
             raise SettingsError(
                 f"budget: the teacher is within it already ({teacher.ms:.1f} ms, {teacher.params_m:.2f} M parameters, "

@@ -1,19 +1,19 @@
-"""What models cost: measured of those that exist, expected of those that could."""
+"""What sub-models are expected to cost: parts measured here or on the device, or counted where no time is asked for."""
 
 import json
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pangu_cv.distill.budget import BudgetConfig, Cost
-from pangu_cv.distill.latency import WHOLE, ByArithmetic, LatencyTable, read_table, write_kit
-from pangu_cv.distill.shape import Shape
+from pangu_cv.distill.budget import Budget, BudgetConfig, Cost
+from pangu_cv.distill.latency import ByArithmetic, LatencyTable, read_table, write_kit
+from pangu_cv.distill.shape import Shape, params_in
+from pangu_cv.distill.stopwatch import millions
 from pangu_cv.errors import SettingsError
 from pangu_cv.progress import bar
+from pangu_cv.staging import write_json
 from pangu_cv.tasks import TaskModel
-from pangu_cv.tasks.graph import write_graph
 from pangu_runtime.probes import measure_probes
 
 _GRAPH_MB = 0.1  # of a graph beside its weights
@@ -40,43 +40,64 @@ class Costs:
         return replace(self, correction=ms / self.table.predict(shape))
 
 
-def millions(model: TaskModel) -> float:
-    """Of parameters; what a head or a bank keeps as plain tensors counts too."""
-    tensors = {name: tensor.numel() for name, tensor in model.state_dict().items()}
-    return float(sum(tensors.values())) / 1e6
+def costs_and_budget(
+    config: BudgetConfig,
+    teacher: TaskModel,
+    own: Shape,
+    shapes: list[Shape],
+    folder: Path,
+    *,
+    key: str,
+    image_hw: tuple[int, int],
+) -> tuple[Costs, Budget]:
+    """Costs of all ``shapes``, and the budget in absolute numbers; ``own`` is the teacher's shape.
+
+    What is measured here is kept in ``folder`` under ``key``.
+    """
+    network = teacher.backbone.network
+    rest = millions(teacher) - float(sum(p.numel() for p in network.parameters())) / 1e6
+
+    def params_of(shape: Shape) -> float:
+        return float(rest + params_in(shape, network) / 1e6)
+
+    if not config.asks_time:
+        costs, whole_ms = Costs(ByArithmetic.of(teacher, own), params_of), 1.0
+    else:
+        table = _table(config, teacher, own, shapes, folder, key=key, image_hw=image_hw)
+        costs, whole_ms = Costs(table, params_of).corrected_by(own, table.whole_ms), table.whole_ms
+    return costs, Budget.of(config, teacher=Cost(whole_ms, millions(teacher), costs(own).size_mb))
 
 
-def measured_table(
-    teacher: TaskModel, shapes: list[Shape], budget: BudgetConfig, folder: Path, *, image_hw: tuple[int, int]
-) -> dict[str, Any]:
-    """Write the kit, measure it here."""
-    write_kit(teacher, shapes, folder, image_hw=image_hw)
-    with bar("measuring probes") as progress:
-        return measure_probes(folder, threads=budget.threads, progress=progress)
-
-
-def table_of(measured: dict[str, Any], teacher: TaskModel, shapes: list[Shape], whole: Shape) -> LatencyTable:
-    """The table, with the teacher's own time for what the sum of its parts is out by."""
+def _table(
+    config: BudgetConfig,
+    teacher: TaskModel,
+    own: Shape,
+    shapes: list[Shape],
+    folder: Path,
+    *,
+    key: str,
+    image_hw: tuple[int, int],
+) -> LatencyTable:
+    """The device's, else that of this machine: kept from a run that was killed, or measured now."""
+    kept = folder / "latency.json"
+    if config.table is not None:
+        measured = _read(config.table)
+    elif kept.is_file() and (known := _read(kept)).get("key") == key:
+        measured = known
+    else:
+        write_kit(teacher, shapes, folder / "kit", image_hw=image_hw)
+        with bar("measuring probes") as progress:
+            measured = measure_probes(folder / "kit", threads=config.threads, progress=progress)
+        write_json(kept, measured | {"key": key})
     table = read_table(measured, teacher, shapes)
-    if table.predict(whole) <= 0:
+    if table.predict(own) <= 0:
         raise SettingsError("budget.table: times of nothing or less; measure the kit again")
     return table
 
 
-def measure(
-    model: TaskModel, *, beside: TaskModel, threads: int | None, image_hw: tuple[int, int]
-) -> tuple[Cost, Cost]:
-    """Both as graphs in ONNX Runtime, timed in turn: the model's cost, and that of the one beside it."""
-
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        probes = []
-        for label, one in (("model", model), (WHOLE, beside)):
-            write_graph(one, folder / f"{label}.onnx", classes=())
-            given = {"name": "image", "dtype": "uint8", "shape": [1, *image_hw, 3]}
-            probes.append({"name": label, "file": f"{label}.onnx", "input": given})
-        record = {"format": "pangu-cv-probes", "version": 1, "probes": probes}
-        folder.joinpath("probes.json").write_text(json.dumps(record), encoding="utf-8")
-        ms = {n: p["ms"] for n, p in measure_probes(folder, threads=threads, rounds=10)["probes"].items()}
-        sizes = {label: (folder / f"{label}.onnx").stat().st_size / 1e6 for label in ("model", WHOLE)}
-    return Cost(ms["model"], millions(model), sizes["model"]), Cost(ms[WHOLE], millions(beside), sizes[WHOLE])
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"budget.table: {path} cannot be read as JSON ({error})") from None
+    return found if isinstance(found, dict) else {}

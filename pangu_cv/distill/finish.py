@@ -19,7 +19,7 @@ from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.normal_images import learn, named
 from pangu_cv.tasks.normality import Normality
-from pangu_cv.tasks.saved import SavedModel
+from pangu_cv.tasks.saved import SavedModel, parent_of
 from pangu_runtime.compare import compare
 from pangu_runtime.decode import DecodeSpec, decode
 
@@ -95,3 +95,11 @@ def _doubts(model: ClassifyModel, views: Views) -> Any:
     decider: Any = TorchDecider(model)
     images = read_ahead(views.paths, lambda path: decode(path, spec=views.spec))
     return np.array([1 - decider.run(i[None])["scores"].max() for i in images if not isinstance(i, ImageError)])
+
+
+def parent(saved: SavedModel, student: TaskModel) -> dict[str, Any]:
+    """Whose weights the student carries: the teacher's own, or its network's with the teacher's beside them."""
+    if student.backbone.config.name == saved.model.backbone.config.name:
+        return dict(saved.parent)
+    own = parent_of(student)
+    return own | {"licence": f"{own['licence']}; taught by a model of {saved.parent['licence']}"}

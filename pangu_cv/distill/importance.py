@@ -14,9 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from pangu_cv.distill.decisions import apart, say
+from pangu_cv.distill.teaching import Lesson
 from pangu_cv.models.backbone import Backbone, BackboneFeatures
+from pangu_cv.tasks import TaskModel
 
 _TEMPERATURE = 0.1
+_BATCHES, _BATCH = 3, 12
 
 
 @dataclass(frozen=True)
@@ -126,3 +130,27 @@ def _by_absence(backbone: Backbone, prepared_B3SS: Tensor, depth: int) -> tuple[
         kept.remove(least)
         gone.append(least)
     return (*gone, *kept)
+
+
+def importance_on(teacher: TaskModel, lesson: Lesson, depth: int) -> Importance:
+    """From pairs of an image of the lesson and itself in another light, which a dense answer can follow."""
+    pairs = []
+    for start in range(0, min(_BATCHES * _BATCH, lesson.learnt), _BATCH):
+        places = range(start, min(start + _BATCH, lesson.learnt))
+        if len(places) > 1:
+            one, other = (
+                torch.cat(
+                    [
+                        teacher.preprocess(torch.from_numpy(lesson.views.shaken(place, seed=seed))[None])
+                        for place in places
+                    ]
+                )
+                for seed in (1, 2)
+            )
+            pairs.append((one, other))
+
+    def answers_apart(a: BackboneFeatures, b: BackboneFeatures, one: Tensor, other: Tensor) -> Tensor:
+        said, wanted = say(teacher, a, one), say(teacher, b, other)
+        return apart(teacher.config.kind, said, tuple(part.detach() for part in wanted))
+
+    return importance(teacher.backbone, pairs, answers_apart, depth=depth)

@@ -2,7 +2,7 @@
 
 A kit of small graphs is measured on this machine, or on the device by ``pangu-cv profile KIT``, where there is no
 torch. A block's time is taken as linear in its hidden units and everything else as linear in the input's area, which
-spares most of the measuring; what is chosen is measured as a whole.
+spares most of the measuring; what goes into the trials is measured as a whole (``settle``).
 """
 
 import copy

@@ -69,23 +69,26 @@ def write_report(
 
 def _verdict(metrics: dict[str, Any]) -> str:
     same = f"decides {metrics['agreement']['same']:.1%} of the images held out as its teacher does"
+    times = f"Times are of {metrics['timed']}."
     if metrics["within"]:
-        return f"The student is within the budget as measured, and {same}."
-    return f"The student uses {metrics['use']:.2f} times the budget as measured: ask for less. It {same}."
+        return f"The student uses {metrics['use']:.0%} of the budget, and {same}. {times}"
+    return f"The student uses {metrics['use']:.2f} times the budget: ask for less. It {same}. {times}"
 
 
 def _candidates(page: Page, candidates: Sequence[Candidate], metrics: dict[str, Any]) -> None:
     page.section(
         "What could be had",
-        "Every sub-model looked at: the time expected of it against the loss on images held out, as it was taken out "
-        "of the teacher and before it was taught. The line joins those that no other beats in both. Small images lose "
-        "most untaught and gain most by teaching, so some of them were tried too.",
+        "Every sub-model looked at: its time (of those that were taught as measured whole, of the others added up of "
+        "measured parts) against the loss on images held out, as it was taken out of the teacher and before it was "
+        "taught. The line joins those that no other beats in both. Small images lose most untaught and gain most by "
+        "teaching, so some of them were tried too.",
     )
     page.plot(front_plot(candidates, chosen=metrics["shape"]), "Loss as taken out, against milliseconds")
     rows = [
         (
             str(one.shape),
             f"{one.cost.ms:.2f}",
+            "whole" if one.is_measured else "parts",
             f"{one.cost.params_m:.2f}",
             f"{one.untaught:.3f}",
             "–" if one.taught is None else f"{one.taught:.3f}",
@@ -93,7 +96,7 @@ def _candidates(page: Page, candidates: Sequence[Candidate], metrics: dict[str, 
         )
         for one in sorted(candidates, key=lambda c: c.cost.ms)
     ]
-    page.table(["sub-model", "ms", "M parameters", "loss as taken out", "after its trials", ""], rows)
+    page.table(["sub-model", "ms", "measured", "M parameters", "loss as taken out", "after its trials", ""], rows)
 
 
 def front_plot(candidates: Sequence[Candidate], *, chosen: str | None) -> str:

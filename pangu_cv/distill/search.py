@@ -1,7 +1,8 @@
-"""Which sub-model: many are taken out and judged as they are, the best taught for a while, the better half taught on.
+"""Which sub-model: many are taken out and judged as they are, the best measured whole and taught for a while.
 
-Successive halving (arXiv 1502.07943). How a sub-model does untaught says how deep and wide it should be and little of
-how small its images may get, so candidates of several input sides go into the trials.
+The better half is taught on, until one is left: successive halving (arXiv 1502.07943). How a sub-model does untaught
+says how deep and wide it should be and little of how small its images may get, so candidates of several input sides go
+into the trials.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from pangu_cv.distill.extraction import Streams, extract, streams
 from pangu_cv.distill.importance import Importance
 from pangu_cv.distill.pupil import Pupil
 from pangu_cv.distill.recipe import ExtractConfig
+from pangu_cv.distill.settle import Settled, Settler
 from pangu_cv.distill.shape import Shape
 from pangu_cv.distill.student import student_levels, with_network
 from pangu_cv.distill.teaching import Lesson
@@ -24,16 +26,19 @@ from pangu_cv.tasks import TaskModel
 
 _SEEN = 24  # images that a sub-model is taken out by
 _JUDGED = 96
+_TURNS = 2  # candidates measured whole for each that is tried, at most
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A sub-model, what it is expected to cost, and its held-out loss: as taken out, and after its trials."""
+    """A sub-model, what it costs (``is_measured``: whole; else added up of parts), its held-out loss as taken out and
+    after its trials."""
 
     shape: Shape
     cost: Cost
     untaught: float
     taught: float | None = None
+    is_measured: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,8 +111,9 @@ def search(
     config: ExtractConfig,
     *,
     slack: float,
+    settler: Settler | None = None,
 ) -> Found:
-    """Look at, try and choose."""
+    """Look at, try and choose; what is tried is measured whole before and corrected, where there is a ``settler``."""
     fitting = spread(within(shapes, cost, budget, slack=slack), config.looked_at)
     others = sorted(shape for shape in front_of(shapes, cost, config.front) if shape not in fitting)
     candidates: dict[Shape, Candidate] = {}
@@ -116,7 +122,9 @@ def search(
             loss = extractor.loss(shape)
             candidates[shape] = Candidate(shape, cost(shape), loss)
             progress(done, len(fitting) + len(others), str(shape))
-    left = best_of_sides([candidates[shape] for shape in fitting], config.tried)
+    ranked = best_of_sides([candidates[shape] for shape in fitting])
+    left = ranked[: config.tried] if settler is None else settled(ranked, extractor, settler, count=config.tried)
+    candidates |= {one.shape: one for one in left}
     pupils = {one.shape: extractor.pupil(one.shape) for one in left}
     while len(left) > 1:
         for at, one in enumerate(left):
@@ -128,14 +136,37 @@ def search(
     return Found(pupils[left[0].shape], left[0], tuple(candidates.values()))
 
 
-def best_of_sides(candidates: Sequence[Candidate], count: int) -> list[Candidate]:
-    """The best untaught of each input side, the best sides first; filled up with the next best of any."""
+def settled(ranked: Sequence[Candidate], extractor: Extractor, settler: Settler, *, count: int) -> list[Candidate]:
+    """Up to ``count`` of the first that use the budget as measured, each with its corrected shape.
+
+    Those that cannot grow into it are taken where there are too few others. Raises SettingsError where all are above.
+    """
+    found: dict[Shape, Settled] = {}
+    with bar("measuring whole sub-models") as progress:
+        for done, one in enumerate(ranked[: _TURNS * count], start=1):
+            corrected = settler(one.shape)
+            if corrected is not None:
+                found.setdefault(replace(corrected.shape, hidden=0), corrected)  # the budget says how many there are
+            progress(done, _TURNS * count, str(one.shape))
+            if sum(each.uses_budget for each in found.values()) == count:
+                break
+    if not found:
+        raise SettingsError(
+            f"budget: of {len(ranked)} sub-models that should fit by their parts none does as measured; ask for more, "
+            "or measure on a quieter machine"
+        )
+    best = sorted(found.values(), key=lambda one: not one.uses_budget)[:count]
+    return [Candidate(one.shape, one.cost, extractor.loss(one.shape), is_measured=True) for one in best]
+
+
+def best_of_sides(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The best untaught of each input side, the best sides first; then the others, the best first."""
     ranked = sorted(candidates, key=lambda one: one.untaught)
     first: dict[int, Candidate] = {}
     for one in ranked:
         first.setdefault(one.shape.image_px, one)
-    chosen = list(first.values())[:count]
-    return [*chosen, *(one for one in ranked if one not in chosen)][:count]
+    chosen = list(first.values())
+    return [*chosen, *(one for one in ranked if one not in chosen)]
 
 
 def spread(shapes: Sequence[Shape], count: int) -> list[Shape]:

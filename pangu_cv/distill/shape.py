@@ -43,9 +43,15 @@ class Shape:
             "embed_dim": self.channels,
             "depth": self.depth,
             "num_heads": self.heads,
-            "mlp_ratio": self.hidden / self.channels,
+            "mlp_ratio": self._mlp_ratio,
             "img_size": self.image_px,
         }
+
+    @property
+    def _mlp_ratio(self) -> float:
+        """Of which timm makes ``int(channels * ratio)`` hidden units."""
+        ratio = self.hidden / self.channels
+        return ratio if int(self.channels * ratio) == self.hidden else math.nextafter(ratio, math.inf)
 
     def __str__(self) -> str:
         return f"{self.image_px} px, {self.depth} blocks, {self.heads} heads ({self.channels}), {self.hidden} hidden"

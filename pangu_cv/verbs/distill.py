@@ -35,9 +35,10 @@ def distill(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(nam
     student, teacher, same = metrics["student"], metrics["teacher"], metrics["agreement"]
     print(f"student           {metrics['shape'] or metrics['network']['name']}")
     print(f"latency           {student['ms']:.2f} ms, {metrics['ratio']:.1%} of the teacher's {teacher['ms']:.2f}")
+    print(f"budget            {metrics['use']:.0%} used; times are of {metrics['timed']}")
     print(f"size              {student['size_mb']:.1f} MB, {student['params_m']:.2f} M parameters")
     print(f"decides alike     {same['same']:.1%} of {same['images']} images held out")
     if not metrics["within"]:
-        print(f"! it uses {metrics['use']:.2f} times the budget as measured at the end; ask for less")
+        print(f"! it uses {metrics['use']:.2f} times the budget; ask for less")
     print(f"\nmodel   {result.model}\nreport  {result.report}")
     print(f"Next: pangu-cv export {result.folder} --out {result.folder / 'bundle'} --images my_images")

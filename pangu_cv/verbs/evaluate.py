@@ -48,6 +48,7 @@ from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.saved import load_model
 from pangu_cv.verbs.unknown import unknown_lines
+from pangu_runtime.bundle import Precision
 from pangu_runtime.decode import DecodeSpec
 from pangu_runtime.predictor import Predictor
 
@@ -74,13 +75,15 @@ _SHOWN = (
 
 @dataclass(frozen=True)
 class _Opened:
-    """A model or bundle: what decides, how it decodes, its task, classes, and the rate its threshold keeps."""
+    """A model or bundle: what decides, how it decodes, its task, classes, the rate its threshold keeps; None is torch's
+    own precision."""
 
     decider: Decider
     spec: DecodeSpec
     task: str
     classes: tuple[str, ...]
     false_alarm_rate: float | None
+    precision: Precision | None = None
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def evaluate(
     root: Path | None = None,
     out: Path | None = None,
     against: Path | None = None,
+    precision: Precision | None = None,
     good: str | None = None,
     recall: float = 0.95,
     escape_cost: float | None = None,
@@ -129,7 +133,10 @@ def evaluate(
     out
         The run folder; default: a new one under runs/.
     against
-        Another model of the same task and classes, compared on the same images.
+        Another model of the same task and classes, compared on the same images; a bundle in the precision it names.
+    precision
+        Which of the bundle's precisions is measured: fp32, fp16 or int8; default: the one it names. With the same
+        bundle as --against, what a precision costs.
     good
         A classifier's class of good images, for escapes and overkill; default: 'good' where it knows one.
     recall
@@ -142,23 +149,24 @@ def evaluate(
         Print the figures as JSON.
     """
     costs = _costs(recall, escape_cost, overkill_cost)
-    opened, other = _open(model), None if against is None else _open(against)
+    opened, other = _open(model, precision), None if against is None else _open(against)
     good = good_class(opened.task, opened.classes, good)
     if other:
         require_comparable(opened, other)
     dataset = DataConfig(path=data, root=root).read()
-    measured = _measure(opened, dataset, model.name)
+    name = model.name if precision is None else f"{model.name} {precision}"
+    measured = _measure(opened, dataset, name)
     rival = None
     if against and other:
-        second = _measure(other, dataset, against.name if against.name != model.name else str(against))
+        second = _measure(other, dataset, against.name if against.name != name else str(against))
         rival = _Rival(second, paired(measured.outcome, second.outcome))
     inspection = as_inspection(measured.outcome, good=good)
     passed = None if inspection is None else gate(inspection, recall=recall, costs=costs)
-    metrics = {"model": str(model), "data": str(data), **measured.outcome.summary()}
+    metrics = {"model": str(model), "precision": opened.precision, "data": str(data), **measured.outcome.summary()}
     metrics |= {"gate": passed.summary() if passed else None, "skipped": [str(s.path) for s in measured.skipped]}
     if rival:
         metrics["against"] = {"model": str(against), **rival.comparison.summary()}
-    page = Page(f"{model.name} on {dataset_title(data)}", f"{len(measured.outcome.paths)} images")
+    page = Page(f"{name} on {dataset_title(data)}", f"{len(measured.outcome.paths)} images")
     _fill(page, measured, passed, rival)
     run = Run.start(out, name="evaluate")
     run.write_metrics(metrics)
@@ -260,12 +268,17 @@ def _told(metrics: dict[str, Any], passed: Gate | None) -> list[str]:
     return [*lines, *unknown_lines(metrics.get("unknown"))]
 
 
-def _open(model: Path) -> _Opened:
+def _open(model: Path, precision: Precision | None = None) -> _Opened:
     if (model / "bundle.json").is_file():
-        predictor = Predictor(model)
+        predictor = Predictor(model, precision=precision)
         bundle = predictor.bundle
         rate = None if bundle.threshold is None else bundle.threshold.false_alarm_rate
-        return _Opened(predictor, bundle.decode, bundle.task, bundle.classes, rate)
+        return _Opened(predictor, bundle.decode, bundle.task, bundle.classes, rate, predictor.precision)
+    if precision is not None:
+        raise SettingsError(
+            f"--precision {precision}: '{model}' is no bundle, and a model has one precision; "
+            f"'pangu-cv export {model} --out BUNDLE --precision {precision}' writes one that holds it"
+        )
     saved = load_model(model / "model" if (model / "model" / "model.json").is_file() else model)
     config = saved.model.config
     rate = config.false_alarm_rate if config.kind == "anomaly" else None

@@ -13,9 +13,9 @@ from filelock import FileLock
 
 from pangu_cv import recipes
 from pangu_cv.deploy import export
-from pangu_cv.distill import DistillRecipe, DistillResult, distill, stage
+from pangu_cv.distill import DistillRecipe, DistillResult, choose, distill, settle, stopwatch
 from pangu_cv.distill.budget import Cost
-from pangu_cv.distill.costs import millions
+from pangu_cv.distill.stopwatch import Stopwatch, millions
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_cv.tasks import TaskModel
@@ -67,12 +67,14 @@ def _recipe_of(kind: str, folder: Path) -> FinetuneRecipe:
 def _times_are_not_measured(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Exporting takes seconds: only the tests of times export; the others count parameters."""
 
-    def counted(model: TaskModel, *, beside: TaskModel, **_: object) -> tuple[Cost, Cost]:
-        own, other = (Cost(millions(one), millions(one), 4 * millions(one)) for one in (model, beside))
+    def counted(self: Stopwatch, model: TaskModel) -> tuple[Cost, Cost]:
+        own, other = (Cost(millions(one), millions(one), 4 * millions(one)) for one in (model, self.teacher))
         return own, other
 
+    monkeypatch.setattr(stopwatch, "_ROUNDS", (1, 1))
+    monkeypatch.setattr(settle, "BAND", (0.1, 10.0))  # a tiny network's time is noise; test_settle corrects
     if "measured" not in request.keywords:
-        monkeypatch.setattr(stage, "measure", counted)
+        monkeypatch.setattr(Stopwatch, "time", counted)
 
 
 def taught(run: Path, images: Path, output: Path, *overrides: str, name: str = "extract") -> DistillResult:
@@ -101,12 +103,16 @@ def test_every_task_gives_a_smaller_model(kind: str, tmp_path: Path) -> None:
 def test_a_share_of_the_time_is_kept_and_timm_alone_loads_what_comes_out(tmp_path: Path) -> None:
     run, images = teacher("classify")
     few = "student.lattice={sides: [1.0], heads: [1.0], hidden: [1.0, 0.5], least_depth: 3}"
-    result = taught(run, images, tmp_path / "small", "budget.latency_ratio=0.8", "student.front=3", few)
+    result = taught(
+        run, images, tmp_path / "small", "budget.latency_ratio=0.8", "student.front=3", "student.tried=1", few
+    )
     figures = json.loads((result.folder / "metrics.json").read_text())
     network = figures["network"]
     plain = timm.create_model(network["name"], num_classes=0, **network["arguments"])
     plain.load_state_dict(load_model(result.model).model.backbone.network.state_dict())
     assert min(one["cost"]["ms"] for one in figures["candidates"]) > 0
+    assert sum(one["is_measured"] for one in figures["candidates"]) == 1
+    assert "whole graphs" in figures["timed"]
     assert figures["student"]["ms"] > 0
     assert figures["steps"] == 6
     made = export(result.model, tmp_path / "bundle", list_images(images)[:4])
@@ -115,9 +121,10 @@ def test_a_share_of_the_time_is_kept_and_timm_alone_loads_what_comes_out(tmp_pat
 
 def test_teaching_brings_the_student_nearer(tmp_path: Path) -> None:
     run, images = teacher("classify")
-    result = taught(run, images, tmp_path / "small", "budget.params_m=0.15", "train.steps=60", "train.backbone_lr=1e-3")
+    more = ("train.steps=60", "train.backbone_lr=1e-3", "student.tried=1")  # trials end by the clock
+    result = taught(run, images, tmp_path / "small", "budget.params_m=0.15", *more)
     losses = result.metrics["held_out_loss"]
-    assert losses["after"]["grids"] < 0.9 * losses["before"]["grids"]
+    assert losses["after"]["decisions"] < 0.5 * losses["before"]["decisions"]
     assert result.metrics["agreement"]["images"] > 0
 
 
@@ -134,7 +141,7 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         taught(run, images, tmp_path / "broken", bound, "student.tried=1")
     monkeypatch.undo()
-    monkeypatch.setattr(stage, "search", killed)  # what was chosen is not chosen again
+    monkeypatch.setattr(choose, "search", killed)  # what was chosen is not chosen again
     again = taught(run, images, tmp_path / "broken", bound, "student.tried=1")
     one, other = (load_model(result.model).model.state_dict() for result in (whole, again))
     for name, tensor in one.items():
@@ -165,6 +172,13 @@ def test_a_kit_for_the_device_and_its_table(tmp_path: Path) -> None:
     table_at = f"budget.table={tmp_path / 'latency.json'}"
     result = taught(run, images, tmp_path / "small", "budget.latency_ms=5.5", table_at, few)
     assert "4 blocks" in result.metrics["shape"]  # a millisecond each, and one for the rest
+    assert result.metrics["use"] == pytest.approx(5 / 5.5)  # of the device's times, not of this machine's
+    assert "added up" in result.metrics["timed"]
+    assert "added up" in result.report.read_text()
+    assert not any(one["is_measured"] for one in result.metrics["candidates"])
+    named = ("student.name=test_efficientnet", "student.weights=random", "budget.latency_ms=5", table_at)
+    with pytest.raises(SettingsError, match="tell nothing of another network"):
+        taught(run, images, tmp_path / "other", *named, name="student")
 
 
 def test_bad_input_has_a_clear_word(tmp_path: Path) -> None:

@@ -63,7 +63,12 @@ def test_trials_take_the_best_of_every_side() -> None:
         for px in (96, 128, 224)
         for d in (3, 4)
     ]
-    assert [(c.shape.image_px, c.shape.depth) for c in best_of_sides(made, 4)] == [(96, 3), (128, 3), (224, 3), (96, 4)]
+    assert [(c.shape.image_px, c.shape.depth) for c in best_of_sides(made)[:4]] == [
+        (96, 3),
+        (128, 3),
+        (224, 3),
+        (96, 4),
+    ]
 
 
 def test_front_is_what_no_other_beats() -> None:

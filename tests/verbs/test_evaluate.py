@@ -58,3 +58,21 @@ def test_segmenters_and_detectors_have_intervals_and_a_gate(segment: Made, detec
     assert (boxes["gate"]["good_images"], boxes["gate"]["defective_images"]) == (1, 2)
     assert boxes["gate"]["at_recall"]["cross_fitted"] is None
     assert "What a score is worth" in page
+
+
+def test_a_bundle_is_measured_in_the_precision_asked_for(precise: Made, tmp_path: Path, capsys) -> None:
+    given = ("--precision", "int8", "--against", precise.bundle)
+    figures, page = evaluated(precise.bundle, precise.data, tmp_path / "int8", *given)
+    own, _ = evaluated(precise.bundle, precise.data, tmp_path / "fp32")
+    assert (figures["precision"], own["precision"]) == ("int8", "fp32")
+    assert figures["negative_log_likelihood"] != own["negative_log_likelihood"]
+    assert figures["against"]["images"] == len(precise.images)
+    assert f"{precise.bundle.name} int8 against {precise.bundle.name}" in page
+
+
+def test_a_precision_that_is_not_there_is_refused(classify: Made, tmp_path: Path, capsys) -> None:
+    for model, told in ((classify.bundle, "holds no int8 model"), (classify.run, "is no bundle")):
+        with pytest.raises(SystemExit) as stopped:
+            cli.main(["evaluate", str(model), str(classify.data), "--precision", "int8", "--out", str(tmp_path)])
+        assert stopped.value.code == 2
+        assert told in " ".join(capsys.readouterr().err.split())

@@ -19,8 +19,9 @@ const BLOCKS = 8, AT_THRESHOLD = 1e-3;
 
 export class BundleError extends Error {}
 
-/** Open a bundle; throws BundleError where it is altered, of another version, or needs what is not here. */
-export async function openBundle(read, ort) {
+/** Open a bundle; throws BundleError where it is altered, of another version, or needs what is not here. Files are read once. */
+export async function openBundle(fetched, ort) {
+  const [read, forget] = readOnce(fetched);
   const sums = await checkedSums(read);
   const about = JSON.parse(text(await read("bundle.json")));
   if (about.format !== FORMAT || about.version !== VERSION)
@@ -32,7 +33,18 @@ export async function openBundle(read, ort) {
   const session = await ort.InferenceSession.create(await read("model.onnx"), { logSeverityLevel: 3 });
   if (session.inputNames[0] !== "image" || OUTPUTS[about.task].join() !== session.outputNames.join())
     throw new BundleError(`model.onnx: outputs ${session.outputNames} are not those of ${about.task}`);
+  forget("model.onnx");  // the session has its own copy
   return new Bundle(about, session, sums, read, ort);
+}
+
+/** A `read` that keeps what it was given, so that what is run is what was summed; and what lets go of a file. */
+function readOnce(read) {
+  const kept = new Map();
+  const once = async (name) => {
+    if (!kept.has(name)) kept.set(name, await read(name));
+    return kept.get(name);
+  };
+  return [once, (name) => kept.delete(name)];
 }
 
 class Bundle {

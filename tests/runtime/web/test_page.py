@@ -114,6 +114,18 @@ def test_golden_vectors_of_tiles() -> None:
     assert int(done.stderr.split()[0]) > 90
 
 
+def test_every_file_is_fetched_once_for_its_sum_and_its_use(classify: Made) -> None:
+    if shutil.which("node") is None:
+        pytest.skip("no node")
+    script = [Path(__file__).with_name("reads_test.mjs"), WEB / "bundle.mjs", classify.bundle]
+    done = subprocess.run(["node", *script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert set(told["reads"].values()) == {1}
+    assert {"model.onnx", "golden/expected.json", "golden/0.png", "bundle.json"} <= told["reads"].keys()
+    assert told["ran"] == (classify.bundle / "model.onnx").stat().st_size
+
+
 @pytest.mark.parametrize(
     ("kind", "tile"), [("classify", {"px": 64, "overlap": 0.2}), ("detect", {"px": 8, "overlap": 0.2})]
 )

@@ -1,0 +1,49 @@
+"""The images a student learns from: those that can be read, in a random order."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pangu_cv.distill.recipe import DistillRecipe
+from pangu_cv.distill.views import Views
+from pangu_cv.errors import DataError, ImageError
+from pangu_cv.features import Skipped, read_ahead
+from pangu_cv.progress import bar
+from pangu_cv.tasks import TaskModel, tiling_of
+from pangu_runtime.decode import DecodeSpec, peek
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The readable images in a random order, the unreadable, the median size, and those known to be normal."""
+
+    views: Views
+    skipped: tuple[Skipped, ...]
+    image_hw: tuple[int, int]
+    normal: frozenset[Path]
+
+
+def readable_views(recipe: DistillRecipe, teacher: TaskModel, spec: DecodeSpec) -> Seen:
+    """Look at the headers of all images; raises DataError where too few can be read."""
+    samples = recipe.data.read()
+    order = np.random.default_rng(recipe.seed).permutation(len(samples))
+    paths, sizes, lost = [], [], []
+    headers = read_ahead([samples[at].path for at in order], lambda path: peek(path, spec=spec))
+    with bar("reading headers") as progress:
+        for done, (at, header) in enumerate(zip(order, headers, strict=True), start=1):
+            if isinstance(header, ImageError):
+                lost.append(Skipped(samples[at].path, header.reason, str(header)))
+            else:
+                paths.append(samples[at].path)
+                sizes.append((header.height_px, header.width_px))
+            progress(done, len(order))
+    if len(paths) < 8:
+        raise DataError(f"{recipe.data.path}: {len(paths)} images can be read; distilling needs at least 8, better 500")
+    tiling = tiling_of(teacher)
+    side = None if tiling is None else tiling.px
+    height, width = (int(v) for v in np.median(np.array(sizes), 0))
+    image_hw = (min(height, side or height), min(width, side or width))
+    normal = frozenset(s.path for s in samples if s.label == "good")
+    views = Views(tuple(paths), spec, recipe.augment, recipe.variants, side)
+    return Seen(views, tuple(lost), image_hw, normal)
