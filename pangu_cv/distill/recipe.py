@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from pangu_cv.data.readers import read_dataset, recognise
+from pangu_cv.data.readers import read_images
 from pangu_cv.data.sample import Sample
 from pangu_cv.distill.budget import BudgetConfig
 from pangu_cv.distill.pupil import LossConfig
@@ -15,7 +15,6 @@ from pangu_cv.errors import DataError
 from pangu_cv.models.augment import AugmentConfig
 from pangu_cv.models.training import TrainConfig
 from pangu_cv.settings import PathSetting, Settings
-from pangu_runtime.images import list_images
 
 Positive = Annotated[int, Field(ge=1)]
 Split = Literal["train", "val", "test", "none"]
@@ -35,15 +34,12 @@ class ImagesConfig(Settings):
 
     def read(self) -> list[Sample]:
         """The images; raises DataError where there is none."""
-        if self.path.is_dir() and recognise(self.path) is None:
-            samples = [Sample(path) for path in list_images(self.path)]
-        else:
-            wanted = {None if split == "none" else split for split in self.splits}
-            dataset = read_dataset(self.path, root=self.root)
-            samples = [sample for sample in dataset if sample.split in wanted]
-            if not samples:
-                there = sorted({sample.split or "none" for sample in dataset})
-                raise DataError(f"{self.path}: no image in splits {list(self.splits)}; there are {there}")
+        wanted = {None if split == "none" else split for split in self.splits}
+        dataset = read_images(self.path, root=self.root)
+        samples = [sample for sample in dataset if sample.split in wanted]
+        if not samples:
+            there = sorted({sample.split or "none" for sample in dataset})
+            raise DataError(f"{self.path}: no image in splits {list(self.splits)}; there are {there}")
         every = max(1, -(-len(samples) // self.most))
         return samples[::every]
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from pangu_cv.data.readers import Layout, read_dataset, recognise
+from pangu_cv.data.readers import Layout, read_images
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError
 from pangu_cv.iterate.fuse.deltas import LoraConfig
@@ -51,10 +51,7 @@ class FusingImages(Settings):
 
     def read(self) -> "Images":
         """The images by what they are for; raises DataError where none is left to teach."""
-        if self.path.is_dir() and self.layout == "auto" and recognise(self.path) is None:
-            samples = [Sample(path) for path in list_images(self.path)]
-        else:
-            samples = list(read_dataset(self.path, layout=self.layout, root=self.root))
+        samples = list(read_images(self.path, layout=self.layout, root=self.root))
         more = [Sample(path) for path in list_images(self.unlabelled)] if self.unlabelled else []
         has_val = any(s.split == "val" and s.label is not None for s in samples)
         chooses = {"val"} if has_val else {"train", "val", None}
