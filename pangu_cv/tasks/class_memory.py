@@ -159,6 +159,11 @@ class ClassMemory:
         by = self if statistics is None else self._by(statistics, self.raw)
         return replace(by, raw={})
 
+    def roomy(self, per_class: int) -> Self:
+        """Folded, with room for so many images of each class; of those that were dropped none comes back."""
+        wide = replace(self, per_class=max(self.per_class, per_class))
+        return wide.folded(self.statistics)
+
     def relabel(self, lesson: Lesson) -> Self:
         """As if an image learnt before had had the classes of ``lesson``; they must be known.
 
