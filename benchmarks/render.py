@@ -22,6 +22,7 @@ from benchmarks import (
     page_iterate,
     page_parity,
     page_pretrain,
+    page_update,
 )
 from benchmarks.cells import Cell
 from benchmarks.markdown import Results, table
@@ -58,7 +59,7 @@ CHAPTERS = (
     Chapter("pretrain", "Pretraining", (page_pretrain, page_gpu, page_ablation), pretrain_cells),
     Chapter("few_shot", "Few labels", (page_few_shot, page_growth), few_shot_cells),
     Chapter("deploy", "Deployment", (page_deploy, page_devices, page_extraction), deploy_cells),
-    Chapter("iterate", "The loop", (page_iterate,), iterate_cells),
+    Chapter("iterate", "The loop", (page_iterate, page_update), iterate_cells),
 )
 
 

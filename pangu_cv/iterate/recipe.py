@@ -20,7 +20,7 @@ class UpdateRecipe(Settings):
     hard: DataConfig | None = None
     """Images that the model got wrong in use, labelled with the truth."""
     hard_weight: Annotated[float, Field(gt=0, le=1000)] | Literal["auto"] = "auto"
-    """How many images a hard case counts as; auto chooses by leaving out each kept image and each hard case."""
+    """How many images a hard case counts as; auto: as few as help, and no more than kept images bear without a loss."""
     gate: DataConfig | None = None
     """The frozen set that no update may be worse on; default: the one that the ledger names for this model."""
     new_gate: bool = False

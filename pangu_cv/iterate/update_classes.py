@@ -83,7 +83,7 @@ def update_classes(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
             require_apart(frozen, dict.fromkeys(images.digests.values()), what="those to learn from")
     grown = renamed.learn(model, new.new if new else [])
     for lesson in new.corrected if new else ():
-        grown = grown.relabel(model, lesson)
+        grown = grown.relabel(lesson)
     grown, weight, trials = _with_hard_cases(recipe, model, grown, hard)
     after = copy.deepcopy(model)
     grown.teach(after)

@@ -113,7 +113,8 @@ def _learnt(page: Page, judged: Judged) -> None:
     if judged.trials:
         page.section(
             "How much a hard case weighs",
-            "Each kept image and each hard case was left out exactly; the weight of the least mean loss was taken.",
+            "Each kept image and each hard case was left out exactly. Taken is the lightest weight at which usual "
+            "images lose nothing and hard cases are as good as they get, to one standard error.",
         )
         tried = [
             (

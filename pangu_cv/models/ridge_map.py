@@ -30,6 +30,12 @@ class Statistics(NamedTuple):
     scale_D: Tensor
 
 
+def unit(standard: Tensor, groups: Sequence[int]) -> Tensor:
+    """Each group of standardised features scaled to the same length, all of them together to length 1."""
+    parts = [nn.functional.normalize(part, dim=-1) for part in torch.split(standard, list(groups), dim=-1)]
+    return torch.cat(parts, -1) / math.sqrt(len(groups))
+
+
 class RidgeMap(nn.Module):
     """Standardise, scale each group to unit length, average the views, map linearly."""
 
@@ -58,12 +64,16 @@ class RidgeMap(nn.Module):
         By the map's own statistics (float32, as the graph computes), or by others in their precision.
         """
         mean_D, scale_D = (self.mean_D, self.scale_D) if statistics is None else statistics
-        return self._unit((features - mean_D) / scale_D)
+        return unit((features - mean_D) / scale_D, self.groups)
 
-    def statistics(self, features_NVD: Tensor) -> "Statistics":
-        """Mean and scale of each feature over all views, float64."""
-        x = features_NVD.double().flatten(0, -2)
-        return Statistics(x.mean(0), self._scale(x.std(0, unbiased=False)))
+    def statistics(self, features: Tensor, weight_P: Tensor | None = None) -> "Statistics":
+        """Mean and scale of each feature over all P rows of [...,D], float64; rows weigh alike unless told."""
+        x = features.double().flatten(0, -2)
+        if weight_P is None:
+            return Statistics(x.mean(0), self._scale(x.std(0, unbiased=False)))
+        share_P = weight_P.double() / weight_P.double().sum()
+        mean_D = share_P @ x
+        return Statistics(mean_D, self._scale((share_P @ (x - mean_D).square()).sqrt()))
 
     @torch.no_grad()
     def take(self, statistics: "Statistics", weight_DC: Tensor, bias_C: Tensor) -> None:
@@ -72,10 +82,6 @@ class RidgeMap(nn.Module):
         self.scale_D.copy_(statistics.scale_D)
         self.weight_CD.copy_(weight_DC.T)
         self.bias_C.copy_(bias_C)
-
-    def _unit(self, standard: Tensor) -> Tensor:
-        parts = [nn.functional.normalize(part, dim=-1) for part in torch.split(standard, self.groups, dim=-1)]
-        return torch.cat(parts, -1) / math.sqrt(len(self.groups))
 
     def _scale(self, deviation_D: Tensor) -> Tensor:
         medians = [part.median().expand(len(part)) for part in torch.split(deviation_D, self.groups)]

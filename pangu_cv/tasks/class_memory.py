@@ -3,9 +3,10 @@
 It holds sums over feature rows (``models/ridge_memory.py``), a few images of each class as feature rows
 (``models/replay.py``), and of every image the digest of its file, its classes and its weight; neither pixels nor paths.
 
-The statistics that features are standardised by are those of the first fit, for good: unit length comes after them, so
-rows standardised otherwise could not be added. Learning in steps equals fitting to all images at once with these
-statistics, to rounding.
+Rows are standardised and then scaled to unit length, so rows standardised otherwise could not be added. As long as
+features as they came take no more than a few times the room of the sums, all of them are kept and standardised anew at
+every step: learning in steps then equals fitting to all images at once. Then they are folded into the sums, and the
+statistics stay: learning in steps equals fitting to all at once with these statistics. Both to rounding.
 
 Shapes: N images, V views, D features, C classes.
 """
@@ -22,12 +23,13 @@ from torch import Tensor
 from pangu_cv.errors import DataError
 from pangu_cv.features import content_digest
 from pangu_cv.models.replay import Known, kept
-from pangu_cv.models.ridge_map import Statistics
+from pangu_cv.models.ridge_map import Statistics, unit
 from pangu_cv.models.ridge_memory import RidgeMemory, RidgeSolution
 from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.multilabel import MultilabelModel
 
 ClosedFormModel = ClassifyModel | MultilabelModel
+_ROOM = 4  # times what the sums take, that features as they came may; docs/LOG.md: what folding early costs
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +58,13 @@ def remembered(
 class ClassMemory:
     """Every change is a new memory; the model is changed by ``teach`` alone.
 
-    ``fingerprint`` is the backbone's and the resize's; ``rows_per_image`` is how many rows an image of weight 1 counts
-    as, however many views it is shown in.
+    ``fingerprint`` is the backbone's and the resize's; ``groups`` are the sizes of the parts of a feature vector;
+    ``rows_per_image`` is how many rows an image of weight 1 counts as, however many views it is shown in. ``raw`` are
+    the features of all images as they came, empty once they are folded.
     """
 
     fingerprint: str
+    groups: tuple[int, ...]
     statistics: Statistics
     ridge: RidgeMemory
     classes: tuple[str, ...]
@@ -68,14 +72,16 @@ class ClassMemory:
     per_class: int
     known: Mapping[str, Known] = field(default_factory=dict)
     replay: Mapping[str, Tensor] = field(default_factory=dict)
+    raw: Mapping[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, model: ClosedFormModel, lessons: Sequence[Lesson], *, per_class: int) -> Self:
         """Of the images that a model has just been fitted to; the same picture twice counts twice."""
-        features_NVD = torch.stack([one.features_VD for one in lessons])
-        statistics = model.head.statistics(features_NVD)
-        ridge = RidgeMemory.empty(features=features_NVD.shape[2], outputs=len(model.classes))
-        begun = cls(model.fingerprint, statistics, ridge, model.classes, features_NVD.shape[1], per_class)
+        views, features = lessons[0].features_VD.shape
+        nothing = torch.zeros(features, dtype=torch.float64)
+        ridge = RidgeMemory.empty(features=features, outputs=len(model.classes))
+        groups, blank = tuple(model.head.groups), Statistics(nothing, nothing + 1)
+        begun = cls(model.fingerprint, groups, blank, ridge, tuple(model.classes), views, per_class)
         seen: Counter[str] = Counter()
         named = []
         for one in lessons:
@@ -83,6 +89,11 @@ class ClassMemory:
             count = seen[one.digest]
             named.append(one if count == 1 else replace(one, digest=f"{one.digest}#{count}"))
         return begun.learn(model, named)
+
+    @property
+    def is_folded(self) -> bool:
+        """Whether the statistics stay as they are from now on."""
+        return bool(self.known) and not self.raw
 
     @property
     def counts(self) -> dict[str, int]:
@@ -104,26 +115,62 @@ class ClassMemory:
         if twice or len({one.digest for one in lessons}) < len(lessons):
             raise DataError(f"{len(twice) or 'some'} of the images have been learnt already; an image counts once")
         new = sorted({name for one in lessons for name in one.classes} - set(self.classes))
-        classes = (*self.classes, *new)
-        rows = [self._rows(model, one.features_VD) for one in lessons]
-        pairs = list(zip(lessons, rows, strict=True))
-        weights = [self._row_weights(one.weight, len(rows_VD)) for one, rows_VD in pairs]
-        targets = [self._target(one.classes, classes).expand(len(rows_VD), -1) for one, rows_VD in pairs]
-        ridge = self.ridge.with_outputs(len(classes))
-        if rows:
-            ridge = ridge.add(torch.cat(rows), torch.cat(targets), torch.cat(weights))
         known = {**self.known, **{one.digest: Known(one.classes, one.weight, one.is_hard) for one in lessons}}
-        shown = {**self.replay, **{one.digest: rows_VD.float() for one, rows_VD in pairs}}
-        stays = kept(known, shown, per_class=self.per_class)
-        return replace(self, ridge=ridge, classes=classes, known=known, replay={name: shown[name] for name in stays})
+        grown = replace(self, classes=(*self.classes, *new), known=known)
+        fresh = {one.digest: one.features_VD for one in lessons}
+        if not self.is_folded:
+            return grown.standardised_anew(model, {**self.raw, **fresh})
+        rows = {digest: self._rows(features_VD) for digest, features_VD in fresh.items()}
+        return grown._holding(self.ridge.with_outputs(len(grown.classes)), rows, self.replay)
 
-    def relabel(self, model: ClosedFormModel, lesson: Lesson) -> Self:
+    def standardised_anew(self, model: ClosedFormModel, raw: Mapping[str, Tensor]) -> Self:
+        """Of all images as they came; folded where that takes less room.
+
+        Hard cases are held to the statistics of the others: they are exceptions, and of weight 0 they change nothing.
+        """
+        usual = [digest for digest in raw if not self.known[digest].is_hard] or list(raw)
+        weights = torch.cat([self._row_weights(1.0, len(raw[digest])) for digest in usual])
+        statistics = model.head.statistics(torch.cat([raw[digest] for digest in usual]), weights)
+        is_small = sum(len(rows_VD) for rows_VD in raw.values()) <= _ROOM * len(statistics.mean_D)
+        return replace(self, raw=raw if is_small else {})._by(statistics, raw)
+
+    def _by(self, statistics: Statistics, raw: Mapping[str, Tensor]) -> Self:
+        """The sums over all images as they came, by these statistics."""
+        by = replace(self, statistics=statistics)
+        empty = RidgeMemory.empty(features=len(statistics.mean_D), outputs=len(self.classes))
+        return by._holding(empty, {digest: by._rows(features_VD) for digest, features_VD in raw.items()}, {})
+
+    def _holding(self, ridge: RidgeMemory, rows: Mapping[str, Tensor], replay: Mapping[str, Tensor]) -> Self:
+        """With rows of images that are known already; ``ridge`` and ``replay`` are of the others."""
+        if rows:
+            images = [self.known[digest] for digest in rows]
+            counts = [len(rows_VD) for rows_VD in rows.values()]
+            weights = [self._row_weights(one.weight, count) for one, count in zip(images, counts, strict=True)]
+            targets = [self.target(one.classes).expand(count, -1) for one, count in zip(images, counts, strict=True)]
+            ridge = ridge.add(torch.cat(list(rows.values())), torch.cat(targets), torch.cat(weights))
+        shown = {**replay, **{digest: rows_VD.float() for digest, rows_VD in rows.items()}}
+        stays = kept(self.known, shown, per_class=self.per_class)
+        return replace(self, ridge=ridge, replay={name: shown[name] for name in stays})
+
+    def folded(self, statistics: Statistics | None = None) -> Self:
+        """With statistics that stay, those of now or others; nothing changes for one that is folded already."""
+        if self.is_folded:
+            return self
+        by = self if statistics is None else self._by(statistics, self.raw)
+        return replace(by, raw={})
+
+    def roomy(self, per_class: int) -> Self:
+        """Folded, with room for so many images of each class; of those that were dropped none comes back."""
+        wide = replace(self, per_class=max(self.per_class, per_class))
+        return wide.folded(self.statistics)
+
+    def relabel(self, lesson: Lesson) -> Self:
         """As if an image learnt before had had the classes of ``lesson``; they must be known.
 
         Its digest finds it; its weight stays as it was.
         """
         was = self.known[lesson.digest]
-        rows = self._rows(model, lesson.features_VD)
+        rows = self._rows(lesson.features_VD)
         change = self._target(lesson.classes, self.classes) - self._target(was.classes, self.classes)
         ridge = self.ridge.retarget(rows, change.expand(len(rows), -1), self._row_weights(was.weight, len(rows)))
         return replace(self, ridge=ridge, known={**self.known, lesson.digest: replace(was, classes=lesson.classes)})
@@ -142,28 +189,6 @@ class ClassMemory:
             for digest, one in self.known.items()
         }
         return replace(self, classes=classes, known=known)
-
-    def merge(self, other: "ClassMemory", *, base: "ClassMemory | None" = None) -> Self:
-        """Of what either has learnt, over the classes of both; what stands in ``base``, from which both grew, once.
-
-        Raises DataError where the two do not share backbone, resize and statistics: then their rows mean different
-        things. They do where both were updated from one model. Without ``base`` no image may be in both.
-        """
-        for one in (other, *([base] if base else [])):
-            same = one.fingerprint == self.fingerprint and one.rows_per_image == self.rows_per_image
-            if not same or not all(torch.equal(a, b) for a, b in zip(self.statistics, one.statistics, strict=True)):
-                raise DataError(
-                    "these memories do not share backbone, resize and feature statistics, so their sums cannot be "
-                    "joined; update both plants' models from one and the same model"
-                )
-        both = set(self.known) & set(other.known) - set(base.known if base else ())
-        if both:
-            raise DataError(f"{len(both)} images are in both memories and would count twice; name the common base")
-        classes = (*self.classes, *sorted(set(other.classes) - set(self.classes)))
-        ridge = self.aligned(classes).merge(other.aligned(classes), base=base.aligned(classes) if base else None)
-        known, shown = {**other.known, **self.known}, {**other.replay, **self.replay}
-        stays = kept(known, shown, per_class=self.per_class)
-        return replace(self, ridge=ridge, classes=classes, known=known, replay={name: shown[name] for name in stays})
 
     def aligned(self, classes: Sequence[str]) -> RidgeMemory:
         """The sums with outputs in the order of ``classes``, which hold all of these."""
@@ -210,8 +235,8 @@ class ClassMemory:
         if self.fingerprint != model.fingerprint:
             raise DataError("the memory is of another backbone or resize than the model; finetune again to make one")
 
-    def _rows(self, model: ClosedFormModel, features_VD: Tensor) -> Tensor:
-        return model.head.normalised(features_VD.double(), self.statistics)
+    def _rows(self, features_VD: Tensor) -> Tensor:
+        return unit((features_VD.double() - self.statistics.mean_D) / self.statistics.scale_D, self.groups)
 
     def _row_weights(self, weight: float, rows: int) -> Tensor:
         return torch.full((rows,), weight * self.rows_per_image / rows, dtype=torch.float64)
@@ -221,38 +246,50 @@ class ClassMemory:
         return torch.tensor([[float(name in names) for name in classes]], dtype=torch.float64)[0]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Tensors and plain values to save."""
-        tensors = {**self.ridge.state(), "mean": self.statistics.mean_D, "scale": self.statistics.scale_D}
-        if self.replay:
-            tensors["replay"] = torch.cat(list(self.replay.values()))
+        """Tensors and plain values to save: features as they came, or sums and kept rows once they are folded."""
+        held = self.raw or self.replay
+        tensors = {"mean": self.statistics.mean_D, "scale": self.statistics.scale_D}
+        tensors |= {} if self.raw else self.ridge.state()
+        name = "raw" if self.raw else "replay"
+        if held:
+            tensors[name] = torch.cat(list(held.values()))
         plain = {
             "fingerprint": self.fingerprint,
             "classes": list(self.classes),
             "rows_per_image": self.rows_per_image,
             "per_class": self.per_class,
             "known": {name: [list(one.classes), one.weight, one.is_hard] for name, one in self.known.items()},
-            "replay": {name: len(rows_VD) for name, rows_VD in self.replay.items()},
+            name: {digest: len(rows_VD) for digest, rows_VD in held.items()},
         }
         return tensors, plain
 
     @classmethod
-    def restore(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any]) -> Self:
-        """The memory ``state`` was taken of; raises ValueError, KeyError or TypeError for what is none."""
+    def restore(cls, tensors: Mapping[str, Tensor], plain: Mapping[str, Any], *, groups: Sequence[int]) -> Self:
+        """The memory ``state`` was taken of; raises ValueError, KeyError or TypeError for what is none.
+
+        ``groups`` are the head's. Memories of versions that standardised once and for all are folded ones.
+        """
         classes = tuple(str(name) for name in plain["classes"])
-        ridge = RidgeMemory.restore(tensors)
-        statistics = Statistics(tensors["mean"].double(), tensors["scale"].double())
-        if ridge.outputs != len(classes) or len(statistics.mean_D) != len(ridge.cross_EC) - 1:
-            raise ValueError("sums, statistics and classes of the memory do not go together")
-        sizes = [int(rows) for rows in plain["replay"].values()]
-        parts = torch.split(tensors["replay"], sizes) if sizes else ()
         known = {
             str(name): Known(tuple(str(c) for c in one[0]), float(one[1]), bool(one[2]))
             for name, one in plain["known"].items()
         }
-        if not set(plain["replay"]) <= set(known) or not {c for one in known.values() for c in one.classes} <= set(
-            classes
-        ):
+        name = "raw" if "raw" in plain else "replay"
+        sizes = {str(digest): int(rows) for digest, rows in plain[name].items()}
+        parts = torch.split(tensors[name], list(sizes.values())) if sizes else ()
+        held = dict(zip(sizes, parts, strict=True))
+        strange = {c for one in known.values() for c in one.classes} - set(classes)
+        if strange or not set(held) <= set(known) or (name == "raw" and set(held) != set(known)):
             raise ValueError("the memory names images or classes that it does not know")
-        replay = dict(zip(plain["replay"], parts, strict=True))
+        statistics = Statistics(tensors["mean"].double(), tensors["scale"].double())
+        width = len(statistics.mean_D)
+        ridge = (
+            RidgeMemory.empty(features=width, outputs=len(classes)) if name == "raw" else RidgeMemory.restore(tensors)
+        )
         rows_per_image, per_class = int(plain["rows_per_image"]), int(plain["per_class"])
-        return cls(str(plain["fingerprint"]), statistics, ridge, classes, rows_per_image, per_class, known, replay)
+        fingerprint = str(plain["fingerprint"])
+        found = cls(fingerprint, tuple(groups), statistics, ridge, classes, rows_per_image, per_class, known)
+        widths = {width, len(ridge.cross_EC) - 1, sum(groups), *(part.shape[1] for part in parts)}
+        if ridge.outputs != len(classes) or len(widths) > 1:
+            raise ValueError("sums, statistics and classes of the memory do not go together")
+        return replace(found, raw=held)._by(statistics, held) if name == "raw" else replace(found, replay=held)

@@ -95,7 +95,8 @@ def load_model(folder: Path) -> SavedModel:
             if isinstance(model, ClassifyModel) and (known := manifest.get("calibration")):
                 model.install(ConformalThreshold(**known))
             if "memory" in stored.components:
-                memory = ClassMemory.restore(stored.components["memory"], manifest["memory"])
+                groups = model.head.groups
+                memory = ClassMemory.restore(stored.components["memory"], manifest["memory"], groups=groups)
         else:
             normality = _restore(model, stored)
         provenance = Provenance(

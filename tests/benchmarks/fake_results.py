@@ -233,7 +233,43 @@ def install(size: float) -> dict[str, Any]:
 def iterate(name: str) -> dict[str, Any]:
     """Every promise kept."""
     kind = name.partition("-")[0]
-    return {"screening": screening, "fusion": fusion, "labelling": labelling, "round": round_trip}[kind]()
+    made: dict[str, Callable[[], dict[str, Any]]] = {
+        "screening": screening,
+        "fusion": fusion,
+        "labelling": labelling,
+        "round": round_trip,
+        "increments": lambda: increments(trained="all_images" not in name),
+        "hard_cases": hard_cases,
+        "growth": lambda: growth(*name.split("-")[1:]),
+    }
+    return made[kind]()
+
+
+def increments(update: float = 0.9, *, trained: bool = True) -> dict[str, Any]:
+    steps = {"update": (update, 1.0), "joint": (0.9, 20.0), "probe": (0.8, 0.5), "retraining": (0.85, 50.0)}
+    steps |= {"replay": (0.8, 30.0)}
+    ways = {
+        way: [{"accuracy": accuracy, "seconds": cost, "gflop": cost}] * (1 if way == "retraining" else 5)
+        for way, (accuracy, cost) in steps.items()
+        if trained or way not in ("retraining", "replay")
+    }
+    return {"images": [60, 140, 220, 300, 380], "ways": ways}
+
+
+def hard_cases(old: float = 0.95) -> dict[str, Any]:
+    sets = {"shifted_before": 0.2, "shifted_after": 0.4, "shifted_as_one_image": 0.4, "old_before": 0.95}
+    run = sets | {"old_after": old, "old_as_one_image": 0.9, "cases": 20, "weight": 0.1}
+    return {"shifts": {kind: [run, run] for kind in ("noise", "blur", "thermal")}}
+
+
+def growth(kind: str, count: str, *, ratio: float = 0.95, own_mb: float = 1e-4) -> dict[str, Any]:
+    """Linear in time; ``own_mb`` for each vector."""
+    images = int(count)
+    if kind == "mining":
+        goals = {goal: {"seconds": images / 1000, "own_mb": own_mb * images} for goal in ("find", "learn")}
+        return {"images": images, "bytes_a_vector": 4672, "peak_memory_mb": 900.0, "goals": goals}
+    rates = {"images_per_s": {"ours": 30.0 * ratio, "bare": 30.0}, "ratio": ratio, "ratio_without_oddity": 0.97}
+    return rates | {"images": images, "seconds": images / 30, "peak_memory_mb": {"before": 500.0, "after": 600.0}}
 
 
 def screening(times: float = 12.0) -> dict[str, Any]:

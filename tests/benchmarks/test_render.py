@@ -212,7 +212,20 @@ def test_a_quick_run_reaches_nothing(folder: Path) -> None:
     assert "| 40 of 40, 4 kills | not run |" in promises
 
 
-@pytest.mark.parametrize("kept", ["screening-xsdd", "fusion-mixed-10", "labelling-12", "round-trip-1000"])
+@pytest.mark.parametrize(
+    "kept",
+    [
+        "screening-xsdd",
+        "fusion-mixed-10",
+        "labelling-12",
+        "round-trip-1000",
+        "increments-11",
+        "increments-all_images-10",
+        "hard_cases-neu_det",
+        "growth-embedding-5000",
+        "growth-mining-30000",
+    ],
+)
 def test_any_subset_of_the_loop_renders(folder: Path, kept: str) -> None:
     fifth = folder.parent / "iterate"
     for path in fifth.glob("*.json"):
@@ -228,8 +241,16 @@ def test_what_the_loop_does_not_reach_is_said(folder: Path) -> None:
     _write(fifth, "labelling-11", fake.labelling(None))
     for seed in range(10, 15):
         _write(fifth, f"fusion-mixed-{seed}", fake.fusion(0.85))
+    for seed in range(10, 15):
+        _write(fifth, f"increments-{seed}", fake.increments(0.8))
+    _write(fifth, "hard_cases-xsdd", fake.hard_cases(old=0.94))
+    _write(fifth, "growth-embedding-5000", fake.growth("embedding", "5000", ratio=0.5))
+    _write(fifth, "growth-mining-100000", fake.growth("mining", "100000", own_mb=5e-3))
     promises = _promises(_page(folder))
-    assert promises.count("**not reached**") == 6
+    assert promises.count("**not reached**") == 6 + 1 + 3 + 1 + 1
+    assert "| -10.0 [-10.0, -10.0] in the worst step, 5 seeds | **not reached** |" in promises
+    assert "xsdd 80.0 to 60.0 %, old -1.0; neu_det 80.0 to 60.0 %, old +0.0 | **not reached** |" in promises
+    assert "| 0.50; 0.97 without oddity | **not reached** |" in promises
     assert "4 of 5 seeds | **not reached** |" in promises
     assert "xsdd 4.0 and 4.0" in promises
     assert "| -5.0 [-5.0, -5.0] points" in promises

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pangu_cv.models import ridge_head
 from pangu_cv.models.ridge_head import FALLBACK_TEMPERATURE, RidgeHead, RidgeHeadConfig
-from pangu_cv.models.ridge_map import _dual, _primal
+from pangu_cv.models.ridge_map import _dual, _primal, unit
 
 GROUPS = [5, 3, 4]
 
@@ -31,12 +31,12 @@ def test_leave_one_out_equals_refitting_without_the_image(seed: int, views: int)
     features, labels = problem(seed, views=views)
     head = fitted(features, labels)
     x = features.double().flatten(0, 1)
-    unit = head._unit((x - x.mean(0)) / head._scale(x.std(0, unbiased=False))).view(len(labels), views, -1)
+    rows = unit((x - x.mean(0)) / head._scale(x.std(0, unbiased=False)), head.groups).view(len(labels), views, -1)
     targets = torch.nn.functional.one_hot(labels, 3).double()[:, None].expand(-1, views, -1)
     found = head.solve(features, torch.nn.functional.one_hot(labels, 3))
     for left_out in range(len(labels)):
         kept = [n for n in range(len(labels)) if n != left_out]
-        expected = refit(unit[kept].flatten(0, 1), targets[kept].flatten(0, 1), unit[left_out])
+        expected = refit(rows[kept].flatten(0, 1), targets[kept].flatten(0, 1), rows[left_out])
         torch.testing.assert_close(found[left_out], expected, atol=1e-10, rtol=0)
     again = RidgeHeadConfig().build(groups=GROUPS, classes=3)
     torch.testing.assert_close(again.fit(features, labels) * again.temperature.double(), found)
@@ -62,9 +62,9 @@ def test_weights_are_those_of_the_primal_problem() -> None:
     features, labels = problem(0)
     head = fitted(features, labels)
     x = features.double().flatten(0, 1)
-    unit = head._unit((x - x.mean(0)) / head._scale(x.std(0, unbiased=False)))
+    rows = unit((x - x.mean(0)) / head._scale(x.std(0, unbiased=False)), head.groups)
     targets = torch.nn.functional.one_hot(labels, 3).double().repeat_interleave(3, 0)
-    expected = refit(unit, targets, unit).view(len(labels), 3, -1).mean(1)
+    expected = refit(rows, targets, rows).view(len(labels), 3, -1).mean(1)
     torch.testing.assert_close(head(features) * head.temperature, expected.float(), atol=1e-5, rtol=1e-5)
 
 

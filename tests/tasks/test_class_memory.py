@@ -7,6 +7,7 @@ from pangu_cv.errors import DataError
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.replay import Known, kept
+from pangu_cv.tasks.class_memories import merge
 from pangu_cv.tasks.class_memory import ClassMemory, Lesson
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
 from pangu_cv.tasks.multilabel import MultilabelConfig, MultilabelModel
@@ -57,29 +58,49 @@ def test_a_memory_teaches_what_the_model_was_fitted_to(blank: ClassifyModel) -> 
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
-def test_classes_in_steps_equal_all_at_once_with_the_same_statistics(blank: ClassifyModel) -> None:
-    first = lessons(blank, "ab")
+@pytest.mark.parametrize("each", [6, 160])
+def test_classes_in_steps_equal_all_at_once(blank: ClassifyModel, each: int) -> None:
+    """Statistics included, as long as features are kept as they came; with many images as many as when they folded."""
+    first = lessons(blank, "ab", each=each)
     memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
-    later = [lessons(blank, "d"), lessons(blank, "c"), lessons(blank, "a", seed=1)]
-    for step in later:
+    for step in (lessons(blank, "d", each=each), lessons(blank, "c", each=each), lessons(blank, "a", seed=1)):
         memory = memory.learn(blank, step)
+    assert memory.is_folded == (each == 160)
     assert memory.classes == ("a", "b", "d", "c")  # the old ones keep their numbers
-    assert memory.counts == {"a": 12, "b": 6, "d": 6, "c": 6}
+    assert memory.counts == {"a": each + 6, "b": each, "d": each, "c": each}
     memory.teach(blank)
     found, temperature = answers(blank), float(blank.head.temperature)
-    everything = [*first, *(one for step in later for one in step)]
+    everything = [*first, *lessons(blank, "dc", each=each), *lessons(blank, "a", seed=1)]
     joint = ClassMemory.of(fitted(blank, "abdc", everything), everything, per_class=20)
-    joint = replace(
-        joint, statistics=memory.statistics, ridge=type(joint.ridge).empty(features=sum(blank.groups), outputs=4)
-    )
-    joint = replace(joint, known={}, replay={}).learn(blank, everything)
+    if memory.is_folded:
+        few = ClassMemory.of(blank, [one for one in everything if one.digest[1] == "0"], per_class=20)
+        torch.testing.assert_close(few.statistics.mean_D, memory.statistics.mean_D, atol=1e-12, rtol=0)
+        raw = {one.digest: one.features_VD for one in everything}
+        joint = replace(joint, raw=raw).folded(memory.statistics)
     torch.testing.assert_close(joint.ridge.gram(), memory.ridge.gram(), atol=1e-8, rtol=0)
     solved, again = (one.ridge.solve(0.3).weight_DC for one in (joint, memory))
     torch.testing.assert_close(solved, again, atol=1e-8, rtol=0)
-    joint.teach(blank)
+    if not memory.is_folded:  # as 'finetune' itself decides
+        fitted(blank, "abdc", everything)
+    else:
+        joint.teach(blank)
     assert temperature == pytest.approx(float(blank.head.temperature))
     for one, other in zip(found, answers(blank), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-6)
+
+
+def test_features_fold_where_the_sums_take_less_room(blank: ClassifyModel) -> None:
+    features = sum(blank.groups)
+    first = lessons(blank, "ab", each=features // 2)
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    assert not memory.is_folded
+    assert memory.nbytes <= 4 * (4 * features**2) + 16 * features
+    grown = memory.learn(blank, lessons(blank, "c"))
+    assert grown.is_folded
+    assert grown.nbytes < 0.4 * memory.nbytes  # sums, and the features of a few
+    later = grown.learn(blank, lessons(blank, "d"))
+    assert torch.equal(later.statistics.mean_D, grown.statistics.mean_D)
+    assert not torch.equal(memory.statistics.mean_D, grown.statistics.mean_D)
 
 
 def test_an_image_shown_in_fewer_views_counts_as_much(blank: ClassifyModel) -> None:
@@ -115,7 +136,7 @@ def test_a_picture_is_learnt_once(blank: ClassifyModel) -> None:
 def test_a_wrong_label_is_corrected_without_the_others(blank: ClassifyModel) -> None:
     first = lessons(blank, "ab")
     wrong = [replace(first[0], classes=("b",)), *first[1:]]
-    memory = ClassMemory.of(fitted(blank, "ab", wrong), wrong, per_class=20).relabel(blank, first[0])
+    memory = ClassMemory.of(fitted(blank, "ab", wrong), wrong, per_class=20).relabel(first[0])
     right = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
     torch.testing.assert_close(memory.ridge.cross_EC, right.ridge.cross_EC, atol=1e-10, rtol=0)
     assert memory.counts == right.counts
@@ -141,29 +162,70 @@ def test_two_plants_join_what_they_learnt_from_one_model(blank: ClassifyModel) -
         base.learn(blank, lessons(blank, "c")),
         base.learn(blank, lessons(blank, "d") + lessons(blank, "a", seed=2)),
     )
-    joined = one.merge(other, base=base)
+    joined = merge(blank, one, other, base=base)
     both = one.learn(blank, lessons(blank, "d") + lessons(blank, "a", seed=2))
     assert joined.classes == both.classes
     torch.testing.assert_close(joined.ridge.solve(0.3).weight_DC, both.ridge.solve(0.3).weight_DC, atol=1e-8, rtol=0)
     assert set(joined.replay) == set(both.replay)
     with pytest.raises(DataError, match="12 images are in both"):
-        one.merge(other)
-    stranger = ClassMemory.of(fitted(blank, "cd", lessons(blank, "cd")), lessons(blank, "cd"), per_class=20)
+        merge(blank, one, other)
     with pytest.raises(DataError, match="do not share backbone"):
-        one.merge(stranger)
+        merge(blank, one, replace(other, fingerprint="0"))
 
 
-def test_saved_and_read_it_is_the_same_and_names_no_path(blank: ClassifyModel) -> None:
+def test_plants_that_folded_apart_cannot_be_joined_and_from_a_folded_start_they_can(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    base = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    start = base.folded()
+    one, other = (start.learn(blank, lessons(blank, name)) for name in "cd")
+    joined = merge(blank, one, other, base=base)  # the base is folded by the statistics of the two
+    both = one.learn(blank, lessons(blank, "d"))
+    torch.testing.assert_close(joined.ridge.solve(0.3).weight_DC, both.ridge.solve(0.3).weight_DC, atol=1e-8, rtol=0)
+    apart = [base.learn(blank, lessons(blank, name)).folded() for name in "cd"]
+    with pytest.raises(DataError, match="feature statistics of their own"):
+        merge(blank, *apart, base=base)
+
+
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_saved_and_read_it_is_the_same_and_names_no_path(blank: ClassifyModel, is_folded: bool) -> None:
     first = lessons(blank, "ab")
     memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=3)
+    memory = memory.folded() if is_folded else memory
     tensors, plain = memory.state()
-    again = ClassMemory.restore(tensors, plain)
+    again = ClassMemory.restore(tensors, plain, groups=blank.groups)
     assert (again.classes, again.known, list(again.replay)) == (memory.classes, memory.known, list(memory.replay))
     assert torch.equal(again.ridge.rows_KE, memory.ridge.rows_KE)
+    assert again.is_folded == is_folded
     assert again.nbytes == memory.nbytes
-    assert set(plain) == {"fingerprint", "classes", "rows_per_image", "per_class", "known", "replay"}
+    held = "replay" if is_folded else "raw"
+    assert set(plain) == {"fingerprint", "classes", "rows_per_image", "per_class", "known", held}
+    with pytest.raises(ValueError, match=r"do not go together|does not know"):
+        ClassMemory.restore(tensors, {**plain, "classes": ["a", "b", "c"] if is_folded else ["a"]}, groups=blank.groups)
     with pytest.raises(ValueError, match="do not go together"):
-        ClassMemory.restore(tensors, {**plain, "classes": ["a"]})
+        ClassMemory.restore(tensors, plain, groups=blank.groups[1:])
+
+
+def test_a_memory_of_an_earlier_version_learns_on_by_its_own_statistics(blank: ClassifyModel) -> None:
+    """Such a memory holds standardised rows and no features as they came."""
+    first = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    tensors, plain = memory.folded().state()
+    assert set(tensors) == {"rows", "cross", "mean", "scale", "replay"}
+    early = ClassMemory.restore(tensors, plain, groups=blank.groups)
+    grown = early.learn(blank, lessons(blank, "c"))
+    assert torch.equal(grown.statistics.scale_D, memory.statistics.scale_D)
+    grown.teach(blank)
+    assert blank.classes == ("a", "b", "c")
+
+
+def test_hard_cases_leave_the_statistics_alone(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    hard = [replace(one, digest=f"h{one.digest}", is_hard=True, weight=1e-9) for one in lessons(blank, "a", seed=3)]
+    grown = memory.learn(blank, hard)
+    assert torch.equal(grown.statistics.mean_D, memory.statistics.mean_D)
+    solved, before = (one.ridge.solve(0.3).weight_DC for one in (grown, memory))
+    torch.testing.assert_close(solved, before, atol=1e-6, rtol=0)
 
 
 def test_what_is_kept_is_a_draw_that_does_not_depend_on_the_order() -> None:

@@ -23,7 +23,7 @@ from pangu_cv.iterate.pool.vector_store import StoredImage, VectorStore
 from pangu_runtime.decode import DecodeSpec, decode
 
 REFERENCES = 256  # images whose patches say what is usual
-_BATCH = 4  # larger ones are no faster on a CPU
+BATCH = 4  # larger ones are no faster on a CPU
 _FLUSH = 64  # images between writes
 _BLOCK = 4096
 
@@ -61,7 +61,7 @@ def embed_pool(
 ) -> Pool:
     """Embed what ``folder`` does not hold yet in its present state; raises DataError where nothing can be read."""
     spec = decode_spec or sight.decode_spec or DecodeSpec()
-    home = folder / digest(sight.fingerprint, spec.to_json())
+    home = home_of(folder, sight, spec)
     width = sum(sight.groups) + sight.patch_features
     skipped: list[Skipped] = []
     with VectorStore(home, width=width) as store:
@@ -85,6 +85,11 @@ def embed_pool(
     digests = tuple(stored[place].sha256 for place in chosen)
     odd = np.array([stored[place].odd for place in chosen], np.float32)
     return Pool(tuple(kept), digests, odd, features, vectors, rows, space, tuple(skipped), embedded)
+
+
+def home_of(folder: Path, sight: Sight, spec: DecodeSpec) -> Path:
+    """Where in ``folder`` the vectors of one network, resize and decoder lie."""
+    return folder / digest(sight.fingerprint, spec.to_json())
 
 
 def _is_held(store: VectorStore, path: Path) -> bool:
@@ -150,7 +155,7 @@ def _embedded(
         else:
             batch.append((result[0], sight.prepare(result[1])))
         is_last = number == len(todo)
-        if batch and (len(batch) == _BATCH or is_last):
+        if batch and (len(batch) == BATCH or is_last):
             unsaved += _vectors(batch, sight, references)
             batch = []
         if unsaved and (len(unsaved) >= _FLUSH or is_last):
