@@ -49,6 +49,7 @@ app.command("pangu_cv.verbs.update:update", help="Teach a model new classes, har
 app.command(ledger)
 ledger.command("pangu_cv.verbs.ledger:check", help="Say whether a ledger is as it was written.")
 ledger.command("pangu_cv.verbs.ledger:show", help="Tell which data made which model.")
+app.command("pangu_cv.verbs.loop:loop", help="From nothing labelled to a certified bundle, in rounds.")
 app.command("pangu_cv.verbs.fuse:fuse", help="Make one classifier of several, for all their classes.")
 
 # What an absent module means for the user: the extra that brings it.

@@ -12,7 +12,9 @@ from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_cv.iterate.fuse import FuseRecipe, fuse
 from pangu_cv.pretrain import PretrainRecipe, pretrain
 from pangu_cv.recipes import ShippedRecipe
+from pangu_cv.workflows.loop import InTerminal, LoopRecipe, run_loop
 from tests.finetune.tiny import boxed, class_folders, masked, mvtec, tagged
+from tests.iterate.plants import ancestor
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted((ROOT / "recipes").rglob("*.yaml"))
@@ -29,7 +31,7 @@ def of_stage(stage: str) -> list[ShippedRecipe]:
 
 
 def test_every_stage_with_recipes_is_run_below() -> None:
-    assert {recipe.stage for recipe in recipes.shipped()} == {"distill", "finetune", "iterate", "pretrain"}
+    assert {recipe.stage for recipe in recipes.shipped()} == {"distill", "finetune", "iterate", "loop", "pretrain"}
 
 
 @pytest.mark.parametrize("recipe", of_stage("finetune"), ids=lambda r: r.name)
@@ -100,6 +102,20 @@ def test_fusing_recipe_makes_one_of_two(tmp_path: Path) -> None:
     result = fuse(made := FuseRecipe.load(recipes.find("iterate", "fuse"), lines))
     assert result.report.is_file()
     assert FuseRecipe.load(result.folder / "recipe.yaml") == made
+
+
+@pytest.mark.parametrize("recipe", of_stage("loop"), ids=lambda r: r.name)
+def test_loop_recipe_closes_a_round(recipe: ShippedRecipe, tmp_path: Path) -> None:
+    """A table answers; the network of the recipe would be drawn anew each time, so a file's is taken."""
+    data = class_folders(tmp_path / "data", train=10, test=0)
+    network = f"task.backbone={{name: test_efficientnet, weights: {ancestor(tmp_path / 'start.safetensors')}}}"
+    lines = [f"images={data}", f"oracle={data}", "classes=[blue, red]", "gate_images=6", "count=4", "rounds=1"]
+    lines += [network, "task.preprocess.image_px=64", f"output={tmp_path / 'run'}"]
+    made = LoopRecipe.load(recipe.path, lines)
+    result = run_loop(made, people=InTerminal("nobody"), say=lambda _: None)
+    assert result.bundle is not None
+    assert result.report.is_file()
+    assert LoopRecipe.load(result.folder / "recipe.yaml") == made
 
 
 def test_recipe_is_found_by_name_or_path(tmp_path: Path) -> None:

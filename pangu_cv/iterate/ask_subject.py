@@ -30,19 +30,28 @@ class Prepared:
 
 
 def prepare(
-    images: Path, *, classes: Sequence[str], model: Path | None, root: Path | None, progress: Progress | None = None
+    images: Path,
+    *,
+    classes: Sequence[str],
+    model: Path | None,
+    root: Path | None,
+    sight: Sight | None = None,
+    store: Path | None = None,
+    progress: Progress | None = None,
 ) -> Prepared:
     """Read and embed. Labels that the images have already are known from the start; test images are never asked about.
 
-    Classes are those named, else the model's, else those of the labels. Raises PanguError.
+    Classes are those named, else the model's, else those of the labels. ``sight`` sees where there is no model (the
+    default network), ``store`` keeps the vectors (the cache folder). Raises PanguError.
     """
     dataset = read_or_list(images, root=root)
     asked = [sample for sample in dataset if sample.split in (None, "train")]
     if not asked:
         raise DataError(f"{images}: every image belongs to a part that is measured on; nothing may be asked about")
-    sight = Sight.of(model) if model else Sight(BackboneConfig(), PreprocessConfig())
+    sight = Sight.of(model) if model else sight or Sight(BackboneConfig(), PreprocessConfig())
     names = _classes(classes, sight, dataset, model)
-    pool = embed_pool([s.path for s in asked], sight, folder=cache_folder() / "pools", progress=progress)
+    home = store or cache_folder() / "pools"
+    pool = embed_pool([s.path for s in asked], sight, folder=home, progress=progress)
     digest_of = dict(zip(pool.images, pool.digests, strict=True))
     given = {digest_of[s.path]: s.label for s in asked if s.label is not None and s.path in digest_of}
     if strange := sorted(set(given.values()) - set(names)):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pangu_cv.metrics.bootstrap import Floats
 from pangu_cv.metrics.inspection import Costs, Inspection, cost_per_image_S
+from pangu_cv.metrics.interval import Interval
 from pangu_cv.metrics.ranking import Ranking
 from pangu_cv.report.canvas import canvas
 from pangu_cv.report.palette import CURVES, LIGHT
@@ -58,6 +59,21 @@ def cost_over_threshold(inspection: Inspection, costs: Costs, chosen: float) -> 
         axes.text(chosen, 1.02, "least cost", transform=above, ha="center", color=LIGHT["bad"])
         axes.set(xlabel="threshold", ylabel="cost of 1000 images")
         axes.set_ylim(bottom=0)
+        axes.grid(True, axis="y")
+    return board.svg
+
+
+def over_cost(points: Sequence[tuple[float, Interval]], *, x_label: str, y_label: str = "balanced accuracy") -> str:
+    """Shares with their intervals, in the order in which they were reached, against what had been spent by then."""
+    with canvas() as board:
+        axes = board.axes
+        x = [cost for cost, _ in points]
+        axes.plot(x, [share.mean for _, share in points], "o-", color=LIGHT["accent"], linewidth=1.8, markersize=6)
+        for cost, share in points:
+            if share.low is not None and share.high is not None:
+                axes.vlines(cost, share.low, share.high, color=LIGHT["accent"], alpha=0.45, linewidth=2.5)
+        axes.set(xlim=(0, 1.06 * max(x)), ylim=(-0.02, 1.02), xlabel=x_label, ylabel=y_label)
+        as_percent(axes, y=True)
         axes.grid(True, axis="y")
     return board.svg
 

@@ -45,7 +45,7 @@ class MineRecipe(Settings):
     """From images nobody has looked at to a ranked list of those worth it."""
 
     images: PathSetting
-    """A folder of images, or a table or dataset that names them."""
+    """A folder of images, or a table, dataset file or dataset version that names them."""
     goal: Annotated[Find | Learn, Field(discriminator="kind")] = Find()
     """What is looked for."""
     model: PathSetting | None = None

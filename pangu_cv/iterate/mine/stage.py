@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pangu_cv.data import versions
 from pangu_cv.data.readers import read_dataset, recognise
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import FeatureStore, cache_folder, extract
@@ -78,8 +79,9 @@ def mine(recipe: MineRecipe) -> Mined:
 
 
 def images_of(path: Path) -> tuple[Path, ...]:
-    """Images below a folder, or those that a table or dataset file names."""
-    if path.is_dir() or not path.exists() or recognise(path) is None:
+    """Images below a folder, or those that a table, a dataset file or a dataset version names."""
+    is_folder = path.is_dir() and not versions.recognises(path)
+    if is_folder or not path.exists() or recognise(path) is None:
         found = list_images(path)
     else:
         found = tuple(sample.path for sample in read_dataset(path))

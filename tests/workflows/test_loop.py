@@ -1,0 +1,308 @@
+"""Rounds of the loop on three colours: to the end, with people who stop, after kills, and with mistakes."""
+
+import csv
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pangu_cv import cli, recipes
+from pangu_cv.data.config import DataConfig
+from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.features import content_digest
+from pangu_cv.iterate.answers import AnswerFile
+from pangu_cv.iterate.ask import Session
+from pangu_cv.iterate.ledger import Ledger
+from pangu_cv.iterate.questions import PricesConfig
+from pangu_cv.workflows.loop import LoopRecipe, Oracle, rounds, run_loop, stage
+from pangu_cv.workflows.loop.recipe import OracleConfig
+from pangu_runtime import golden
+from pangu_runtime.predictor import Predictor
+from tests.finetune.tiny import COLOURS, picture, save
+from tests.iterate.plants import ancestor
+
+IMAGES, FROZEN = 36, 9
+
+
+def card(root: Path, images: int = IMAGES) -> list[str]:
+    """Numbered images of three colours and a table of what they show; settings of a loop on them."""
+    names = [sorted(COLOURS)[number % 3] for number in range(images)]
+    for number, name in enumerate(names):
+        save(root / "new_images" / f"{number:02d}.png", picture(COLOURS[name], 500 + number))
+    with (root / "labels.csv").open("w", newline="") as stream:
+        files = [(f"new_images/{number:02d}.png", name) for number, name in enumerate(names)]
+        csv.writer(stream).writerows([("file", "label"), *files])
+    return [
+        f"images={root / 'new_images'}",
+        f"classes=[{', '.join(sorted(COLOURS))}]",
+        f"gate_images={FROZEN}",
+        "count=6",
+        "rounds=2",
+        f"output={root / 'loop'}",
+        "task.backbone.name=test_efficientnet",
+        f"task.backbone.weights={ancestor(root / 'ancestor.safetensors')}",
+        "task.preprocess.image_px=64",
+        "ask.pace={start: 1.0e-9, end: 1.0e-9}",  # of colours so clear the machine would take over too many
+    ]
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> list[str]:
+    return card(tmp_path)
+
+
+@pytest.fixture
+def _no_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rounds alone; the end and the page are tested once, below."""
+    monkeypatch.setattr(stage, "finish", lambda loop, last: {})
+    monkeypatch.setattr(stage, "loop_report", lambda *_, **__: None)
+
+
+def load(settings: list[str], *more: str) -> LoopRecipe:
+    return LoopRecipe.load(recipes.find("loop", "power_line"), [*settings, *more])
+
+
+def knowing(root: Path, wrong: float = 0.0) -> Oracle:
+    return Oracle.read(OracleConfig(path=root / "labels.csv", wrong=wrong), PricesConfig())
+
+
+class Person:
+    """Knows the truth, stops after some answers, and may err in all of them."""
+
+    name = "anna"
+
+    def __init__(self, root: Path, most: int) -> None:
+        self.oracle, self.left = knowing(root), most
+
+    def __call__(self, session: Session) -> None:
+        while self.left and (asked := session.next(self.name)) is not None:
+            truth = self.oracle.truth[session.subject.digests[asked.row]]
+            said = "label" if asked.klass is None else "yes" if asked.klass == truth else "no"
+            session.take(asked, said, seconds=1, klass=truth)
+            self.left -= 1
+
+
+def quiet(_: str) -> None:
+    """No words."""
+
+
+def test_a_table_answers_and_a_verified_bundle_is_there_at_the_end(
+    settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["loop", "power_line", *settings, f"oracle={tmp_path / 'labels.csv'}"]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(command)
+    assert not stopped.value.code
+    told = capsys.readouterr().out
+    home = tmp_path / "loop"
+    assert f"pangu-cv watch {home / 'bundle'}" in told
+    assert "0 flips" in told
+    metrics = json.loads((home / "metrics.json").read_text())
+    assert metrics["answered_by"] == "a simulated person (oracle)"
+    one, two = metrics["rounds"]
+    assert two["asked"]["labelled"] > one["asked"]["labelled"] > 0
+    assert two["asked"]["seconds"] > one["asked"]["seconds"] > 0
+    assert two["measured"]["summary"]["balanced_accuracy"] > 0.9
+    assert metrics["frozen"]["frozen"] == FROZEN
+    assert metrics["end"]["verified"]["checked"] == FROZEN
+    assert [entry.event for entry in Ledger(home / "ledger.jsonl").entries()] == ["finetune", "update"]
+    golden.replay(Predictor(home / "bundle"))
+    page = (home / "report.html").read_text()
+    for words in ("A simulated person answered", "What the answers bought", "Round 2: what was asked", "The ledger"):
+        assert words in page
+    assert page.count("<img") > 30
+    before = {path: path.stat().st_mtime_ns for path in home.rglob("model.*")}
+    with pytest.raises(SystemExit):
+        cli.main(command)
+    assert before == {path: path.stat().st_mtime_ns for path in home.rglob("model.*")}
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_what_is_frozen_is_never_learnt_nor_are_copies_of_it(settings: list[str], tmp_path: Path) -> None:
+    for path in list((tmp_path / "new_images").iterdir()):
+        shutil.copyfile(path, path.with_name(f"copy_{path.name}"))
+    recipe = load(settings, f"oracle={tmp_path / 'labels.csv'}")
+    run_loop(recipe, people=Person(tmp_path, 0), say=quiet)
+    home = tmp_path / "loop"
+    frozen = {content_digest(sample.path) for sample in DataConfig(path=home / "frozen").read()}
+    assert len(frozen) == FROZEN
+    pool = {content_digest(sample.path) for sample in DataConfig(path=home / "pool").read()}
+    assert not frozen & pool
+    assert len(pool) == IMAGES - FROZEN
+    learnt = [sample for sample in DataConfig(path=home / "versions").read() if sample.split == "train"]
+    assert learnt
+    assert not frozen & {content_digest(sample.path) for sample in learnt}
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_a_person_stops_and_the_same_command_goes_on(settings: list[str], tmp_path: Path) -> None:
+    recipe = load(settings)
+    result = run_loop(recipe, people=Person(tmp_path, 4), say=quiet)
+    assert result.bundle is None
+    assert result.open is not None
+    assert "frozen set" in result.open
+    assert len(AnswerFile(tmp_path / "loop" / "frozen" / "answers.jsonl").read()) == 4
+    result = run_loop(recipe, people=Person(tmp_path, FROZEN - 4 + 3), say=quiet)
+    assert result.open is not None
+    assert "round_1" in result.open
+    assert len(AnswerFile(tmp_path / "loop" / "answers.jsonl").read()) == 3
+    result = run_loop(recipe, people=Person(tmp_path, 1000), say=quiet)
+    assert result.open is None
+    assert [one["asked"]["by"] for one in result.metrics["rounds"]] == ["anna", "anna"]
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_what_the_model_is_sure_of_is_not_asked_and_the_model_stays(settings: list[str], tmp_path: Path) -> None:
+    recipe = load(settings, f"oracle={tmp_path / 'labels.csv'}", "ask.pace={start: 0.5, end: 0.5}")
+    one, two = run_loop(recipe, people=Person(tmp_path, 0), say=quiet).metrics["rounds"]
+    assert two["asked"]["stopped"] == "the fronts have met"
+    assert two["asked"]["answers"] == one["asked"]["answers"]
+    assert two["learnt"]["how"] == "nothing"
+    assert two["learnt"]["model"] == one["learnt"]["model"]
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_enough_closes_the_open_questions_of_one_round(settings: list[str], tmp_path: Path) -> None:
+    recipe = load(settings)
+    run_loop(recipe, people=Person(tmp_path, FROZEN + 5), say=quiet)
+    result = run_loop(recipe, people=Person(tmp_path, 0), say=quiet, enough=True)
+    assert result.open is not None
+    assert "round_2" in result.open
+    (one,) = result.metrics["rounds"]
+    assert one["asked"]["answers"] == 5
+    assert one["asked"]["stopped"] == "enough"
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_a_killed_loop_goes_on_and_ends_as_one_that_was_not(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed three times, each time when work is done and before it is noted."""
+    oracle, people = f"oracle={tmp_path / 'labels.csv'}", Person(tmp_path, 0)
+    done: list[str] = []
+    kills = {("mine", 2), ("update", 1), ("measured", 2)}
+
+    def killed_in(name: str) -> None:
+        work = getattr(rounds, name)
+
+        def counted(*args: Any) -> Any:
+            done.append(name)
+            found = work(*args)
+            if kills and (name, done.count(name)) in kills:
+                raise KeyboardInterrupt
+            return found
+
+        monkeypatch.setattr(rounds, name, counted)
+
+    for name in ("mine", "finetune", "update", "measured"):
+        killed_in(name)
+    for _ in range(len(kills)):
+        with pytest.raises(KeyboardInterrupt):
+            run_loop(load(settings, oracle), people=people, say=quiet)
+    found = run_loop(load(settings, oracle), people=people, say=quiet).metrics
+    assert done.count("finetune") == 1
+    assert done.count("update") == 1  # the ledger knows
+    kills.clear()
+    expected = run_loop(load(settings, oracle, f"output={tmp_path / 'whole'}"), people=people, say=quiet).metrics
+    figures = [[one["measured"]["summary"] for one in run["rounds"]] for run in (found, expected)]
+    assert figures[0] == figures[1]
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_half_a_model_that_no_ledger_knows_is_made_again(settings: list[str], tmp_path: Path) -> None:
+    half = tmp_path / "loop" / "round_1" / "learnt" / "model"
+    half.mkdir(parents=True)
+    (half / "model.json").write_text("{}")
+    result = run_loop(load(settings, f"oracle={tmp_path / 'labels.csv'}"), people=Person(tmp_path, 0), say=quiet)
+    assert len(result.metrics["rounds"]) == 2
+    assert json.loads((half / "model.json").read_text())["classes"]
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_an_update_that_makes_it_worse_is_refused_and_the_model_before_stays(
+    settings: list[str], tmp_path: Path
+) -> None:
+    recipe = load(settings, "count=12")
+    person = Person(tmp_path, 1000)
+    run_loop(load(settings, "count=12", "rounds=1"), people=person, say=quiet)
+    turned = dict(zip(sorted(COLOURS), [*sorted(COLOURS)[1:], sorted(COLOURS)[0]], strict=True))
+    person.oracle = Oracle({key: turned[name] for key, name in person.oracle.truth.items()}, PricesConfig(), 0)
+    result = run_loop(recipe, people=person, say=quiet)
+    first, second = result.metrics["rounds"]
+    assert second["learnt"]["accepted"] is False
+    assert second["learnt"]["model"] == first["learnt"]["model"] == "round_1/learnt"
+    assert second["measured"]["summary"] == first["measured"]["summary"]
+    assert "Refused, the model before stays" in second["learnt"]["verdict"]
+    assert Ledger(tmp_path / "loop" / "ledger.jsonl").entries()[-1].event == "refused"
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_one_round_more_goes_on_and_other_classes_do_not(settings: list[str], tmp_path: Path) -> None:
+    oracle = f"oracle={tmp_path / 'labels.csv'}"
+    run_loop(load(settings, oracle, "rounds=1"), people=Person(tmp_path, 0), say=quiet)
+    moved = tmp_path / "elsewhere"
+    (tmp_path / "loop").rename(moved)
+    result = run_loop(load(settings, oracle, f"output={moved}"), people=Person(tmp_path, 0), say=quiet)
+    assert len(result.metrics["rounds"]) == 2
+    with pytest.raises(SettingsError, match=r"classes: the loop in .* has begun with .* Name another output"):
+        run_loop(
+            load(settings, oracle, f"output={moved}", "classes=[blue, red]"), people=Person(tmp_path, 0), say=quiet
+        )
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_a_frozen_set_may_be_brought_and_unknown_classes_count_as_never_found(
+    settings: list[str], tmp_path: Path
+) -> None:
+    for number, name in enumerate(sorted(COLOURS) * 4):
+        save(tmp_path / "gate" / name / f"{number}.png", picture(COLOURS[name], 900 + number))
+    settings = [one for one in settings if not one.startswith("gate_images")]
+    no_red = [path for path in sorted((tmp_path / "new_images").iterdir()) if int(path.stem) % 3 == 2]
+    for path in no_red:
+        path.unlink()
+    table = (tmp_path / "labels.csv").read_text().splitlines()
+    (tmp_path / "labels.csv").write_text("\n".join(line for line in table if not line.endswith(",red")))
+    more = [f"gate.path={tmp_path / 'gate'}", f"oracle={tmp_path / 'labels.csv'}"]
+    result = run_loop(load(settings, *more), people=Person(tmp_path, 0), say=quiet)
+    measured = result.metrics["rounds"][-1]["measured"]
+    assert measured["knows"] == ["blue", "green"]
+    recall = dict(zip(measured["summary"]["classes"], measured["summary"]["recall_per_class"], strict=True))
+    assert recall["red"] == 0
+    assert measured["summary"]["balanced_accuracy"] <= 2 / 3
+    assert result.metrics["frozen"]["seconds"] == 0
+    assert not (tmp_path / "loop" / "frozen" / "drawn").exists()
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["classes=[blue]"], "classes"),
+        (["classes=[blue, blue]"], "every class needs a name of its own"),
+        (["gate_images=40"], "leave too few to learn from"),
+        (["rounds=1", "oracle=nowhere.csv"], "does not exist"),
+    ],
+)
+def test_mistakes_are_told(more: list[str], told: str, settings: list[str], tmp_path: Path) -> None:
+    with pytest.raises((SettingsError, DataError), match=told):
+        run_loop(load(settings, *more), people=Person(tmp_path, 1000), say=quiet)
+
+
+def test_a_simulated_person_errs_as_often_as_asked_and_the_same_way_every_time(
+    settings: list[str], tmp_path: Path
+) -> None:
+    oracle = knowing(tmp_path, wrong=0.5)
+    asked = lambda klass: type("Asked", (), {"klass": klass})()  # noqa: E731
+    names = tuple(sorted(COLOURS))
+    heard: Callable[[], list[object]] = lambda: [  # noqa: E731
+        oracle._heard(key, asked(klass), names) for key in oracle.truth for klass in (*names, None)
+    ]
+    assert heard() == heard()
+    wrong = sum(
+        (oracle._heard(key, asked(klass), names) == klass) != (truth == klass)
+        for key, truth in oracle.truth.items()
+        for klass in names
+    )
+    assert 0.3 < wrong / (3 * len(oracle.truth)) < 0.7
