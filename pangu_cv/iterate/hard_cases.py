@@ -56,8 +56,8 @@ def choose_weight(model: ClosedFormModel, memory: ClassMemory, lessons: Sequence
     trials = []
     for weight, one, losses_H in zip((0.0, *WEIGHTS), tried, hard_losses, strict=True):
         usual_loss = float(_losses(model, one.usual[0] / temperature, one.usual[1]).mean())
-        right = [_right(model, *part) for part in (one.usual, one.hard)]
-        trials.append(WeightTrial(weight, usual_loss, float(losses_H.mean()), *right))
+        usual_right, hard_right = (_right(model, *part) for part in (one.usual, one.hard))
+        trials.append(WeightTrial(weight, usual_loss, float(losses_H.mean()), usual_right, hard_right))
     chosen = _chosen(trials, hard_losses)
     return tuple(replace(one, is_chosen=at == chosen) for at, one in enumerate(trials))
 

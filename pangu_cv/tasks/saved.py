@@ -13,7 +13,7 @@ from pangu_cv.models import checkpoint
 from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.tasks import TaskConfig, TaskModel
 from pangu_cv.tasks.anomaly import AnomalyModel
-from pangu_cv.tasks.class_memory import ClassMemory
+from pangu_cv.tasks.class_memory import ClassMemory, ClosedFormModel
 from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.conformal import ConformalThreshold
 from pangu_cv.tasks.normality import Normality
@@ -94,9 +94,9 @@ def load_model(folder: Path) -> SavedModel:
             model.head.load_state_dict(stored.components["head"], strict=True)
             if isinstance(model, ClassifyModel) and (known := manifest.get("calibration")):
                 model.install(ConformalThreshold(**known))
-            if "memory" in stored.components:
-                groups = model.head.groups
-                memory = ClassMemory.restore(stored.components["memory"], manifest["memory"], groups=groups)
+            if "memory" in stored.components and isinstance(model, ClosedFormModel):
+                held, plain = stored.components["memory"], manifest["memory"]
+                memory = ClassMemory.restore(held, plain, groups=model.groups)
         else:
             normality = _restore(model, stored)
         provenance = Provenance(

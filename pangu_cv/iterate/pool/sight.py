@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from pangu_cv.features import digest
 from pangu_cv.models.backbone import BackboneConfig
@@ -18,11 +18,12 @@ from pangu_cv.tasks.viewed import pooled
 from pangu_runtime.decode import DecodeSpec
 
 _SMOOTH = 3  # patches are averaged over their neighbours, as the anomaly task does by default
+_JOINED = 2  # and over squares of so many a side: a sixteenth of the comparisons, docs/LOG.md
 
 
 @dataclass(frozen=True)
 class Seen:
-    """``vectors_BD`` of whole images, and unit-length ``patches_BPF`` of the network's middle level."""
+    """``vectors_BD`` of whole images, and unit-length ``patches_BPF``, coarse ones of the network's middle level."""
 
     vectors_BD: Tensor
     patches_BPF: Tensor
@@ -56,7 +57,7 @@ class Sight:
     @property
     def fingerprint(self) -> str:
         """Digest of what vectors depend on, but for the decoder."""
-        return digest("sight-1", self.backbone.fingerprint, self._settings, _SMOOTH)
+        return digest("sight-2", self.backbone.fingerprint, self._settings, _SMOOTH, _JOINED)
 
     @property
     def decode_spec(self) -> DecodeSpec | None:
@@ -73,5 +74,7 @@ class Sight:
         """One pass."""
         features = self.backbone(prepared_B3SS)
         grid_BFhw = features.grids_BDhw[self._level]
-        patches_BPF = describe((grid_BFhw,), smooth=_SMOOTH).flatten(1, 2)
+        smooth_BhwF = describe((grid_BFhw,), smooth=_SMOOTH)
+        joined_BFhw = nn.functional.avg_pool2d(smooth_BhwF.permute(0, 3, 1, 2), _JOINED, ceil_mode=True)
+        patches_BPF = nn.functional.normalize(joined_BFhw.flatten(2), dim=1).transpose(1, 2).contiguous()
         return Seen(torch.cat(pooled(features), 1), patches_BPF)
