@@ -11,6 +11,7 @@ import pytest
 
 from pangu_cv import cli, recipes
 from pangu_cv.data.config import DataConfig
+from pangu_cv.distill import DistillRecipe, DistillResult
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import content_digest
 from pangu_cv.iterate.answers import AnswerFile
@@ -274,6 +275,36 @@ def test_a_frozen_set_may_be_brought_and_unknown_classes_count_as_never_found(
     assert measured["summary"]["balanced_accuracy"] <= 2 / 3
     assert result.metrics["frozen"]["seconds"] == 0
     assert not (tmp_path / "loop" / "frozen" / "drawn").exists()
+
+
+def test_a_smaller_model_is_asked_for_measured_and_exported(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the stage does is tested there; here a copy of the model stands for the smaller one."""
+    asked: list[DistillRecipe] = []
+
+    def copied(recipe: DistillRecipe) -> DistillResult:
+        asked.append(recipe)
+        folder = Path(str(recipe.output))
+        shutil.copytree(Path(recipe.model) / "model", folder / "model")
+        cost = {"ms": 1.0, "params_m": 0.2, "size_mb": 0.8}
+        metrics = {"teacher": cost, "student": cost, "ratio": 1.0, "agreement": {"same": 1.0, "images": 4}}
+        return DistillResult(folder, folder / "model", folder / "report.html", metrics | {"within": True})
+
+    monkeypatch.setattr("pangu_cv.workflows.loop.finish.distill", copied)
+    wish = "distill={budget: {params_m: 0.29}, student: {kind: timm, name: test_efficientnet, weights: random}}"
+    recipe = load(settings, wish, "rounds=1", "count=12", f"oracle={tmp_path / 'labels.csv'}")
+    result = run_loop(recipe, people=Person(tmp_path, 0), say=quiet)
+    (wanted,) = asked
+    assert wanted.budget.params_m == 0.29
+    assert {sample.path.name for sample in wanted.data.read()} == {
+        sample.path.name for sample in DataConfig(path=tmp_path / "loop" / "pool").read()
+    }
+    assert result.metrics["end"]["smaller"]["measured"]["summary"]["images"] == FROZEN
+    assert result.metrics["end"]["bundle"]["model"] == "smaller"
+    assert result.bundle is not None
+    assert Predictor(result.bundle).bundle.classes == tuple(sorted(COLOURS))
+    assert "The smaller model" in result.report.read_text()
 
 
 @pytest.mark.parametrize(

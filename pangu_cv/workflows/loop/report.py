@@ -151,6 +151,8 @@ def _round(page: Page, one: Round, said: Sequence[Answer]) -> None:
     page.section(f"Round {one.number}: what was learnt")
     tone: Tone = {None: "neutral", True: "good", False: "warn"}[one.learnt["accepted"]]  # type: ignore[assignment]
     page.verdict(one.learnt["verdict"], tone)
+    pages = [one.mined["report"], one.asked["report"], one.learnt["report"]]
+    page.note("More of this round: " + ", ".join(name for name in pages if name) + ".")
     outcome = outcome_of(one.measured)
     counts = one.asked["counts"]
     found = dict(zip(outcome.classes, outcome.recall_per_class_C.tolist(), strict=True)) if outcome else {}
