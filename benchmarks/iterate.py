@@ -1,6 +1,6 @@
-"""Measure the loop, cell by cell: screening, human seconds, fusion, FiftyOne and back. ``make bench-iterate``.
+"""Measure the loop, cell by cell: screening, seconds, steps, hard cases, fusion, growth, FiftyOne.
 
-By default within 40 minutes on two cores. ``FULL=1`` or ``--full`` adds more seeds of fusion and of human seconds.
+``make bench-iterate``: by default within 40 minutes on two cores. ``FULL=1`` or ``--full`` adds seeds and sets.
 """
 
 import sys

@@ -170,15 +170,22 @@ class RidgeSolution:
     total: float
     inverse: _Inverse
 
-    def left_out(self, rows_VD: Tensor, target_C: Tensor, *, weight: float = 1.0) -> Tensor:
+    def applied(self, rows_PD: Tensor) -> Tensor:
+        """The inverse times what rows of any images are away from the mean: float64[P,D], for ``left_out``."""
+        return self.inverse.times((rows_PD.double() - self.mean_D).T).T
+
+    def left_out(
+        self, rows_VD: Tensor, target_C: Tensor, *, weight: float = 1.0, applied_VD: Tensor | None = None
+    ) -> Tensor:
         """What V rows of one image get from the regression without them: float64[V,C].
 
         They must have been added with this target and weight each. Exact, whatever became of the rows since: for a
         linear smoother with hat matrix H the residual without a block is (I - H_block)⁻¹ times the one with it.
+        ``applied_VD`` is what ``applied`` makes of them, which is quicker for many images at once.
         """
         rows = rows_VD.double()
-        away_VD = rows - self.mean_D
-        hat_VV = weight * (away_VD @ self.inverse.times(away_VD.T) + 1 / self.total)
+        applied_VD = self.applied(rows) if applied_VD is None else applied_VD
+        hat_VV = weight * ((rows - self.mean_D) @ applied_VD.T + 1 / self.total)
         residual_VC = target_C.double() - (rows @ self.weight_DC + self.bias_C)
         gone: Tensor = torch.linalg.solve(torch.eye(len(rows), dtype=torch.float64) - hat_VV, residual_VC)
         return target_C.double() - gone

@@ -37,12 +37,20 @@ def is_wanted(label: str, goal: Find) -> bool:
 
 
 def known_of(labels: Path | None, digests: Sequence[str]) -> Known:
-    """Labels of a dataset, or of a list of ours that was filled in; raises DataError for one that cannot be read."""
+    """Labels of a dataset, or of a list of ours that was filled in.
+
+    Raises DataError for one that cannot be read, or that calls one picture by two names.
+    """
     if labels is None:
         return Known({})
     places = {digest: place for place, digest in enumerate(digests)}
-    found = _of_list(labels) if _is_list(labels) else _of_dataset(labels)
-    return Known({places[sha]: label for sha, label in found if sha in places})
+    said: dict[str, str] = {}
+    for sha, label in _of_list(labels) if _is_list(labels) else _of_dataset(labels):
+        if said.setdefault(sha, label) != label:
+            raise DataError(
+                f"{labels}: the picture with the digest {sha[:12]} is called '{said[sha]}' and '{label}'; leave one"
+            )
+    return Known({places[sha]: label for sha, label in said.items() if sha in places})
 
 
 def _of_dataset(path: Path) -> Iterator[tuple[str, str]]:

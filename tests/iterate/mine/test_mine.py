@@ -11,6 +11,7 @@ from PIL import Image
 from pangu_cv import recipes
 from pangu_cv.cli import main
 from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.features import content_digest
 from pangu_cv.iterate.mine import MineRecipe, mine
 from pangu_cv.iterate.mine.diverse import diverse
 from pangu_cv.iterate.mine.find import find_reasons
@@ -151,6 +152,25 @@ def test_a_model_s_doubts_count(classify: object, tmp_path: Path) -> None:
         found = mine(MineRecipe.load(recipes.find("iterate", "learn"), settings))
         assert found.metrics["chosen"] == 3
         assert "the model is in doubt" in found.metrics["reasons"]
+
+
+def test_an_answer_given_twice_counts_once_and_may_not_contradict(images: Path, tmp_path: Path) -> None:
+    sha = content_digest(images / "plate05.png")
+    rows = [f"{sha},spot", f"{sha},spot", f"{'0' * 64},spot"]
+    table = tmp_path / "answers.csv"
+    table.write_text("\n".join(["sha256,label", *rows]))
+    assert mine(recipe("find", images, tmp_path / "one", f"labels={table}")).metrics["labelled"] == 1
+    table.write_text("\n".join(["sha256,label", *rows, f"{sha},good"]))
+    with pytest.raises(DataError, match="is called 'spot' and 'good'"):
+        mine(recipe("find", images, tmp_path / "two", f"labels={table}"))
+
+
+def test_labels_of_images_that_are_gone_since_are_named(images: Path, tmp_path: Path) -> None:
+    labelled = tmp_path / "labels.csv"
+    (tmp_path / "spot.png").write_bytes((images / "plate05.png").read_bytes())
+    labelled.write_text("file,label\nspot.png,spot\ngone.png,spot\n")
+    with pytest.raises(DataError, match=r"'gone.png' does not exist \(1 of 2 files are missing\)"):
+        mine(recipe("find", images, tmp_path / "run", f"labels={labelled}"))
 
 
 def test_mistakes_are_told(images: Path, tmp_path: Path) -> None:
