@@ -4,13 +4,14 @@
 """
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pangu_cv.data.config import DataConfig
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import content_digest
+from pangu_cv.iterate.answers import AnswerFile, known
 from pangu_cv.iterate.mine.recipe import Find
 
 
@@ -37,11 +38,14 @@ def is_wanted(label: str, goal: Find) -> bool:
 
 
 def known_of(labels: Path | None, digests: Sequence[str]) -> Known:
-    """Labels of a dataset, or of a list of ours that was filled in; raises DataError for one that cannot be read."""
+    """Labels of a dataset, of answers, or of a list of ours that was filled in; raises DataError where unreadable."""
     if labels is None:
         return Known({})
     places = {digest: place for place, digest in enumerate(digests)}
-    found = _of_list(labels) if _is_list(labels) else _of_dataset(labels)
+    if labels.suffix.lower() == ".jsonl" and labels.is_file():
+        found: Iterable[tuple[str, str]] = known(AnswerFile(labels).read()).labels.items()
+    else:
+        found = _of_list(labels) if _is_list(labels) else _of_dataset(labels)
     return Known({places[sha]: label for sha, label in found if sha in places})
 
 
