@@ -4,7 +4,7 @@
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,18 +38,18 @@ def is_wanted(label: str, goal: Find) -> bool:
 
 
 def known_of(labels: Path | None, digests: Sequence[str]) -> Known:
-    """Labels of a dataset, of answers, or of a list of ours that was filled in; raises DataError where unreadable."""
+    """Labels of a dataset, or of a list of ours that was filled in; raises DataError for one that cannot be read."""
     if labels is None:
         return Known({})
     places = {digest: place for place, digest in enumerate(digests)}
-    if labels.suffix.lower() == ".jsonl" and labels.is_file():
-        found: Iterable[tuple[str, str]] = known(AnswerFile(labels).read()).labels.items()
-    else:
-        found = _of_list(labels) if _is_list(labels) else _of_dataset(labels)
+    found = _of_list(labels) if _is_list(labels) else _of_dataset(labels)
     return Known({places[sha]: label for sha, label in found if sha in places})
 
 
 def _of_dataset(path: Path) -> Iterator[tuple[str, str]]:
+    if path.suffix.lower() == ".jsonl" and path.is_file():  # answers, of 'pangu-cv ask'
+        yield from known(AnswerFile(path).read()).labels.items()
+        return
     for sample in DataConfig(path=path).read():
         if sample.label is not None:
             try:

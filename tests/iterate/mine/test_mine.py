@@ -10,11 +10,7 @@ from PIL import Image
 
 from pangu_cv import recipes
 from pangu_cv.cli import main
-from pangu_cv.data.sample import Dataset, Sample
-from pangu_cv.data.versions import write_version
 from pangu_cv.errors import DataError, SettingsError
-from pangu_cv.features import content_digest
-from pangu_cv.iterate.answers import Answer, AnswerFile
 from pangu_cv.iterate.mine import MineRecipe, mine
 from pangu_cv.iterate.mine.diverse import diverse
 from pangu_cv.iterate.mine.find import find_reasons
@@ -141,23 +137,6 @@ def test_spots_are_found_and_a_filled_in_list_is_taken_back(images: Path, tmp_pa
     with second.ranked.open(newline="") as stream:
         carried = [row["label"] for row in csv.DictReader(stream) if row["label"]]
     assert sorted(carried) == ["good", "good", "spot"]  # the next round knows them from this list alone
-
-
-def test_a_version_names_the_images_and_answers_the_labels(images: Path, tmp_path: Path) -> None:
-    samples = tuple(Sample(images / f"plate{number:02}.png") for number in range(12))
-    version = write_version(tmp_path / "versions", Dataset(images, "images", samples)).folder
-    answers = AnswerFile(tmp_path / "answers.jsonl")
-    for number, said in ((5, "yes"), (0, "label"), (1, "no")):
-        answers.append(Answer("x", content_digest(samples[number].path), "spot", said, "anna", 1.0))  # type: ignore[arg-type]
-    more = (f"labels={answers.path}", "count=12")
-    found = mine(recipe("find", tmp_path / "versions", tmp_path / "run", *more))
-    assert found.metrics["images"] == 12
-    assert found.metrics["classes"] == {"spot": 2}  # a no is no label
-    chosen = {found.pool.images[pick.place] for pick in found.picks}
-    assert chosen == {samples[number].path for number in range(12) if number not in (0, 5)}
-    assert mine(recipe("find", version, tmp_path / "one", *more)).metrics["images"] == 12
-    with pytest.raises(DataError, match="does not exist"):
-        mine(recipe("find", version, tmp_path / "none", f"labels={tmp_path / 'no.jsonl'}"))
 
 
 def test_an_example_from_elsewhere_finds_its_like(images: Path, tmp_path: Path) -> None:
