@@ -369,6 +369,18 @@ def test_mistakes_are_told(more: list[str], told: str, settings: list[str], tmp_
         run_loop(load(settings, *more), people=Person(tmp_path, 1000), say=quiet)
 
 
+@pytest.mark.usefixtures("_no_end")
+def test_a_step_that_was_edited_is_named(settings: list[str], tmp_path: Path) -> None:
+    recipe = load(settings, "rounds=1", f"oracle={tmp_path / 'labels.csv'}")
+    run_loop(recipe, people=Person(tmp_path, 0), say=quiet)
+    step = tmp_path / "loop" / "round_1" / "asked.json"
+    step.write_text("{")
+    with pytest.raises(DataError, match=r"asked\.json: is not as it was written .* its step is done again"):
+        run_loop(recipe, people=Person(tmp_path, 0), say=quiet)
+    step.unlink()
+    assert len(run_loop(recipe, people=Person(tmp_path, 0), say=quiet).metrics["rounds"]) == 1
+
+
 def test_a_simulated_person_errs_as_often_as_asked_and_the_same_way_every_time(
     settings: list[str], tmp_path: Path
 ) -> None:
