@@ -13,7 +13,17 @@ HARD_TABLES = ("xsdd", "neu_det")
 HARD_DRAWS = 5
 _POOL = ("pangu_cv/iterate/pool", "pangu_cv/iterate/mine", "pangu_cv/models/backbone.py", "pangu_cv/tasks/viewed.py")
 _ASK = tuple(
-    f"pangu_cv/iterate/{name}.py" for name in ("answers", "ask", "learner", "questions", "self_paced", "ask_subject")
+    f"pangu_cv/iterate/{name}.py"
+    for name in (
+        "answers",
+        "learner",
+        "questions",
+        "self_paced",
+        "ask/config",
+        "ask/session",
+        "ask/standing",
+        "ask/subject",
+    )
 )
 _UPDATE = ("pangu_cv/iterate/hard_cases.py", "pangu_cv/models", "pangu_cv/tasks", "pangu_cv/features.py")
 _LOOK = ("pangu_cv/iterate/inspect", "pangu_cv/data/versions.py", "pangu_cv/data/version_tables.py")

@@ -109,7 +109,7 @@ def test_loop_recipe_closes_a_round(recipe: ShippedRecipe, tmp_path: Path) -> No
     """A table answers; the network of the recipe would be drawn anew each time, so a file's is taken."""
     data = class_folders(tmp_path / "data", train=10, test=0)
     network = f"task.backbone={{name: test_efficientnet, weights: {ancestor(tmp_path / 'start.safetensors')}}}"
-    lines = [f"images={data}", f"oracle={data}", "classes=[blue, red]", "gate_images=6", "count=4", "rounds=1"]
+    lines = [f"images={data}", f"oracle={data}", "classes=[blue, red]", "gate_images=6", "count=10", "rounds=1"]
     lines += [network, "task.preprocess.image_px=64", f"output={tmp_path / 'run'}"]
     made = LoopRecipe.load(recipe.path, lines)
     result = run_loop(made, people=InTerminal("nobody"), say=lambda _: None)

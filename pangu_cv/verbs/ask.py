@@ -10,11 +10,11 @@ from pangu_cv.data.versions import writer
 from pangu_cv.errors import SettingsError
 from pangu_cv.iterate.answers import AnswerFile
 from pangu_cv.iterate.ask import AskConfig, Session
-from pangu_cv.iterate.ask_page import ask_on_page
-from pangu_cv.iterate.ask_report import ask_report
-from pangu_cv.iterate.ask_subject import prepare
-from pangu_cv.iterate.ask_terminal import ask_in_terminal
-from pangu_cv.iterate.ask_version import write_answers
+from pangu_cv.iterate.ask.page import ask_on_page
+from pangu_cv.iterate.ask.prepare import prepare
+from pangu_cv.iterate.ask.report import ask_report
+from pangu_cv.iterate.ask.terminal import ask_in_terminal
+from pangu_cv.iterate.ask.version import write_answers
 from pangu_cv.iterate.questions import PricesConfig
 from pangu_cv.progress import bar
 

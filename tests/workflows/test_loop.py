@@ -3,22 +3,26 @@
 import csv
 import json
 import shutil
+import socket
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
 from pangu_cv import cli, recipes
 from pangu_cv.data.config import DataConfig
 from pangu_cv.distill import DistillRecipe, DistillResult
-from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.errors import BundleError, DataError, SettingsError
 from pangu_cv.features import content_digest
 from pangu_cv.iterate.answers import AnswerFile
 from pangu_cv.iterate.ask import Session
 from pangu_cv.iterate.ledger import Ledger
 from pangu_cv.iterate.questions import PricesConfig
-from pangu_cv.workflows.loop import LoopRecipe, Oracle, rounds, run_loop, stage
+from pangu_cv.workflows.loop import LoopRecipe, OnPage, Oracle, rounds, run_loop, stage
 from pangu_cv.workflows.loop.recipe import OracleConfig
 from pangu_runtime import golden
 from pangu_runtime.predictor import Predictor
@@ -58,7 +62,7 @@ def settings(tmp_path: Path) -> list[str]:
 @pytest.fixture
 def _no_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rounds alone; the end and the page are tested once, below."""
-    monkeypatch.setattr(stage, "finish", lambda loop, last: {})
+    monkeypatch.setattr(stage, "finish", lambda loop, last: {"verified": {"holds": True}})
     monkeypatch.setattr(stage, "loop_report", lambda *_, **__: None)
 
 
@@ -153,6 +157,50 @@ def test_a_person_stops_and_the_same_command_goes_on(settings: list[str], tmp_pa
     result = run_loop(recipe, people=Person(tmp_path, 1000), say=quiet)
     assert result.open is None
     assert [one["asked"]["by"] for one in result.metrics["rounds"]] == ["anna", "anna"]
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_a_phone_answers_round_after_round_under_one_link(settings: list[str], tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    link, is_over = f"http://127.0.0.1:{port}/secret", threading.Event()
+
+    def call(what: str, body: dict[str, Any] | None = None) -> Any:
+        request = Request(f"{link}/{what}", None if body is None else json.dumps(body).encode())
+        with urlopen(request, timeout=5) as reply:
+            return json.loads(reply.read())
+
+    def phone() -> None:
+        while not is_over.wait(0.05):
+            with suppress(OSError):  # between two rounds nobody listens
+                asked = call("next?by=anna")["question"]
+                while asked is not None:
+                    truth = sorted(COLOURS)[int(Path(asked["image"]).stem) % 3]
+                    said = "label" if asked["klass"] is None else "yes" if asked["klass"] == truth else "no"
+                    answer = {"id": asked["id"], "said": said, "seconds": 1.0, "klass": truth}
+                    asked = call("answer", answer)["question"]
+
+    thread = threading.Thread(target=phone)
+    thread.start()
+    try:
+        result = run_loop(load(settings), people=OnPage(port, "127.0.0.1", "secret"), say=quiet)
+    finally:
+        is_over.set()
+        thread.join()
+    assert result.open is None
+    assert result.metrics["rounds"][-1]["measured"]["summary"]["balanced_accuracy"] > 0.9
+    assert {answer.by for answer in AnswerFile(tmp_path / "loop" / "answers.jsonl").read()} == {"anna"}
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_a_bundle_that_does_not_hold_is_an_error(
+    settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "finish", lambda loop, last: {"verified": {"holds": False, "flips": 3}})
+    recipe = load(settings, "rounds=1", f"oracle={tmp_path / 'labels.csv'}")
+    with pytest.raises(BundleError, match="flips 3 certified decisions"):
+        run_loop(recipe, people=Person(tmp_path, 0), say=quiet)
 
 
 @pytest.mark.usefixtures("_no_end")
@@ -319,6 +367,18 @@ def test_a_smaller_model_is_asked_for_measured_and_exported(
 def test_mistakes_are_told(more: list[str], told: str, settings: list[str], tmp_path: Path) -> None:
     with pytest.raises((SettingsError, DataError), match=told):
         run_loop(load(settings, *more), people=Person(tmp_path, 1000), say=quiet)
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_a_step_that_was_edited_is_named(settings: list[str], tmp_path: Path) -> None:
+    recipe = load(settings, "rounds=1", f"oracle={tmp_path / 'labels.csv'}")
+    run_loop(recipe, people=Person(tmp_path, 0), say=quiet)
+    step = tmp_path / "loop" / "round_1" / "asked.json"
+    step.write_text("{")
+    with pytest.raises(DataError, match=r"asked\.json: is not as it was written .* its step is done again"):
+        run_loop(recipe, people=Person(tmp_path, 0), say=quiet)
+    step.unlink()
+    assert len(run_loop(recipe, people=Person(tmp_path, 0), say=quiet).metrics["rounds"]) == 1
 
 
 def test_a_simulated_person_errs_as_often_as_asked_and_the_same_way_every_time(

@@ -11,6 +11,7 @@ from pathlib import Path
 from pangu_cv.data.config import DataConfig
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import content_digest
+from pangu_cv.iterate.answers import AnswerFile, known
 from pangu_cv.iterate.mine.recipe import Find
 
 
@@ -54,6 +55,9 @@ def known_of(labels: Path | None, digests: Sequence[str]) -> Known:
 
 
 def _of_dataset(path: Path) -> Iterator[tuple[str, str]]:
+    if path.suffix.lower() == ".jsonl" and path.is_file():  # answers, of 'pangu-cv ask'
+        yield from known(AnswerFile(path).read()).labels.items()
+        return
     for sample in DataConfig(path=path).read():
         if sample.label is not None:
             try:

@@ -55,7 +55,8 @@ class MineRecipe(Settings):
     preprocess: PreprocessConfig = PreprocessConfig()
     """Its resize."""
     labels: PathSetting | None = None
-    """What people have said so far: a dataset, a version of one, or an earlier ``ranked.csv`` with labels filled in."""
+    """What people have said so far: a dataset, a version of one, ``answers.jsonl`` of 'pangu-cv ask', or an earlier
+    ``ranked.csv`` with labels filled in."""
     count: Annotated[int, Field(ge=1)] = 50
     """Images to look at next."""
     most_alike: Annotated[float, Field(gt=0, le=1)] = 0.95

@@ -62,4 +62,5 @@ def _by_typicality(places: NDArray[np.int64], neighbours: Neighbours) -> NDArray
     if not len(places):
         return places
     near = neighbours.among(places, count=_NEIGHBOURS)
-    return places[np.argsort(-near.similarity_Qn.mean(1), kind="stable")]
+    similarity_Qn = np.maximum(near.similarity_Qn, -1)  # where there are fewer images faiss fills up with -3e38
+    return places[np.argsort(-similarity_Qn.mean(1), kind="stable")]

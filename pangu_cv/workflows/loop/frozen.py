@@ -18,7 +18,7 @@ from pangu_cv.evaluate import test_samples
 from pangu_cv.features import content_digest
 from pangu_cv.iterate.answers import AnswerFile
 from pangu_cv.iterate.ask import AskConfig, Session
-from pangu_cv.iterate.ask_subject import prepare
+from pangu_cv.iterate.ask.prepare import prepare
 from pangu_cv.iterate.mine.stage import images_of
 from pangu_cv.iterate.pool import Pool, embed_pool
 from pangu_cv.iterate.questions import PricesConfig

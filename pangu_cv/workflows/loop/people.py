@@ -11,8 +11,8 @@ from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import content_digest
 from pangu_cv.iterate.answers import Said
 from pangu_cv.iterate.ask import Asked, Session
-from pangu_cv.iterate.ask_page import page
-from pangu_cv.iterate.ask_terminal import ask_in_terminal
+from pangu_cv.iterate.ask.page import page
+from pangu_cv.iterate.ask.terminal import ask_in_terminal
 from pangu_cv.iterate.questions import PricesConfig
 from pangu_cv.workflows.loop.recipe import OracleConfig
 

@@ -14,9 +14,9 @@ from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_cv.finetune.recipe import FewShotConfig
 from pangu_cv.iterate.answers import AnswerFile, known
 from pangu_cv.iterate.ask import Session
-from pangu_cv.iterate.ask_report import ask_report
-from pangu_cv.iterate.ask_subject import prepare
-from pangu_cv.iterate.ask_version import write_answers
+from pangu_cv.iterate.ask.prepare import prepare
+from pangu_cv.iterate.ask.report import ask_report
+from pangu_cv.iterate.ask.version import write_answers
 from pangu_cv.iterate.ledger import Entry, Ledger
 from pangu_cv.iterate.lessons import labelled
 from pangu_cv.iterate.mine import MineRecipe, mine

@@ -7,7 +7,7 @@ from typing import Any
 import yaml
 
 from pangu_cv.data.config import DataConfig
-from pangu_cv.errors import SettingsError
+from pangu_cv.errors import BundleError, SettingsError
 from pangu_cv.runs import Run
 from pangu_cv.workflows.loop.finish import finish
 from pangu_cv.workflows.loop.frozen import freeze
@@ -64,6 +64,11 @@ def run_loop(recipe: LoopRecipe, *, people: People, say: Say, enough: bool = Fal
     metrics = _metrics(loop, frozen, rounds, end) | {"open": is_open}
     run.write_metrics(metrics)
     loop_report(run, loop, frozen, rounds, end, is_open=is_open)
+    if end and not end["verified"]["holds"]:
+        raise BundleError(
+            f"{loop.home / 'bundle'}: flips {end['verified']['flips']} certified decisions on this machine, see "
+            f"{run.report}. Remove bundle.json, and the same command exports again"
+        )
     return LoopResult(run.folder, run.report, metrics, is_open)
 
 

@@ -86,14 +86,17 @@ class Loop:
 def once(path: Path, do: Callable[[], Figures], *, key: str = "") -> Figures:
     """What the step left, where it was done with the same ``key``; else do it, and keep what it returns."""
     if path.is_file():
-        try:
-            kept: Figures = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(
-                f"{path}: is not as it was written ({error}); remove it, and its step is done again"
-            ) from None
-        if kept.get("key", "") == key:
+        kept = _read(path)
+        if kept.pop("key", "") == key:
             return kept
-    found = do() | {"key": key}
-    write_json(path, found)
+    found = do()
+    write_json(path, found | {"key": key})
     return found
+
+
+def _read(path: Path) -> Figures:
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise DataError(f"{path}: is not as it was written ({error}); remove it, and its step is done again") from None
+    return dict(kept)

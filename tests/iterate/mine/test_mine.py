@@ -78,6 +78,11 @@ def test_typical_images_come_from_every_cluster_before_any_twice() -> None:
     assert labels[more.places[0]] == 2  # where nothing is labelled
 
 
+def test_a_few_images_have_typical_ones_too() -> None:
+    features, _ = clusters([6])
+    assert sorted(typical(features, Neighbours(features), count=6, answered=[]).places) == list(range(6))
+
+
 def test_doubts_are_spread() -> None:
     features, labels = clusters([100, 10, 10])
     doubts = np.where(labels == 0, 0.9, 0.8).astype(np.float32)

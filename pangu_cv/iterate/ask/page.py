@@ -91,7 +91,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _get(self, path: str, query: dict[str, list[str]]) -> None:
         if path == "":
-            text = resources.files("pangu_cv.iterate").joinpath("ask_page.html").read_bytes()
+            text = resources.files("pangu_cv.iterate.ask").joinpath("page.html").read_bytes()
             self._reply(200, text, "text/html; charset=utf-8")
         elif path == "next":
             self._state(_by(query.get("by", [""])[0]))

@@ -15,10 +15,10 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 from pangu_cv.iterate.answers import Answer, AnswerFile
 from pangu_cv.iterate.ask import AskConfig, Asked, Session, Subject
-from pangu_cv.iterate.ask_page import page
-from pangu_cv.iterate.ask_report import ask_report
-from pangu_cv.iterate.ask_terminal import ask_in_terminal
-from pangu_cv.iterate.ask_version import write_answers
+from pangu_cv.iterate.ask.page import page
+from pangu_cv.iterate.ask.report import ask_report
+from pangu_cv.iterate.ask.terminal import ask_in_terminal
+from pangu_cv.iterate.ask.version import write_answers
 from tests.iterate.clusters import clusters
 
 

@@ -1,0 +1,195 @@
+"""A session of questions: what to ask whom next, what was answered, and when enough was asked.
+
+Shapes: N images, D features, C classes.
+"""
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from threading import RLock
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pangu_cv.errors import DataError
+from pangu_cv.iterate.answers import Answer, AnswerFile, Said
+from pangu_cv.iterate.ask.config import AskConfig
+from pangu_cv.iterate.ask.standing import Standing
+from pangu_cv.iterate.ask.subject import Subject
+from pangu_cv.iterate.questions import Wanted, hardest, question, typical
+
+Stop = Literal["the fronts have met", "everything is answered", "the budget is spent"]
+_STARTS_PER_CLASS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question as somebody was shown it; ``klass`` None asks which class it is."""
+
+    id: str
+    row: int
+    klass: str | None
+    bits: float
+    is_disputed: bool
+    by: str
+    at: float
+
+
+class Session(Standing):
+    """Questions on a subject; every method may be called from several threads."""
+
+    def __init__(
+        self, subject: Subject, file: AnswerFile, config: AskConfig, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(subject, file, config)
+        self._clock, self._lock = clock, RLock()
+        self._starts: list[int] | None = None
+        self._leases: dict[str, Asked] = {}
+        self._shown: dict[str, Asked] = {}
+        self._again: Counter[tuple[str, str, str]] = Counter()
+        self._last: dict[str, list[Asked]] = {}
+
+    # what is asked
+
+    def next(self, by: str) -> Asked | None:
+        """A question for this person; None where there is none (see ``stopped``)."""
+        with self._lock:
+            self._sweep()
+            if held := next((one for one in self._leases.values() if one.by == by), None):
+                return held
+            while self.stopped is None:
+                asked = self._choose(by)
+                if asked is None and self._since:  # all that is doubtful was asked about since the last round
+                    self._relearn()
+                    continue
+                if asked is None:
+                    return None
+                if self.subject.images[asked.row].is_file():
+                    self._leases[asked.id] = self._shown[asked.id] = asked
+                    return asked
+                self._gone.add(asked.row)
+                self._refresh()
+            return None
+
+    def _sweep(self) -> None:
+        limit = self._clock() - self.config.lease_seconds
+        self._leases = {key: one for key, one in self._leases.items() if one.at > limit}
+
+    @property
+    def stopped(self) -> Stop | None:
+        """Why nothing more is asked, if so."""
+        limit = self.config.max_seconds
+        if limit is not None and self.known.seconds >= limit:
+            return "the budget is spent"
+        if not self.is_open_N.any():
+            return None if self.known.disputed and not self._leases else "everything is answered"
+        return "the fronts have met" if self._have_met else None
+
+    def _choose(self, by: str) -> Asked | None:
+        if disputed := self._disputed(by):
+            return disputed
+        given = [one.row for one in self._leases.values()]
+        open_N = self.is_open_N
+        open_N[given] = False
+        row = self._start(open_N) if not self._knows_all_classes and self.subject.prior_NC is None else None
+        if row is None:
+            doubtful_N = open_N & (self._soft_weights() == 0)
+            rows = hardest(
+                self.shares_NC,
+                self.subject.features_ND,
+                is_open_N=doubtful_N if doubtful_N.any() else open_N,
+                count=self.config.relearn_every,
+                given=[*given, *self._recent],
+            )
+            row = next((one for one in rows), None)
+        if row is None:
+            return None
+        wanted = question(row, self._present(row), noes=int(self._noes_N[row]), prices=self.config.prices)
+        return self._asked(wanted, by, is_disputed=False)
+
+    @property
+    def _recent(self) -> list[int]:
+        """Rows asked about since the last round: the next one should be unlike them."""
+        return [one.row for asked in self._last.values() for one in asked[len(asked) - self._since :]]
+
+    def _present(self, row: int) -> NDArray[np.float64]:
+        """Shares of one image with what was struck out since the last round."""
+        shares = np.where(self.struck_NC[row], 0.0, self.shares_NC[row])
+        total = shares.sum()
+        left = ~self.struck_NC[row]
+        return np.asarray(shares / total if total > 0 else left / left.sum())
+
+    def _start(self, open_N: NDArray[np.bool_]) -> int | None:
+        """While classes are unseen: the middle of one cluster after another, each asked about until it is known."""
+        if self._starts is None:
+            self._starts = typical(self.subject.features_ND, _STARTS_PER_CLASS * len(self.subject.classes))
+        return next((row for row in self._starts if open_N[row]), None)
+
+    def _disputed(self, by: str) -> Asked | None:
+        for sha256, names in self.known.disputed.items():
+            for name in sorted(names):
+                row = self._rows.get(sha256, [-1])[0]
+                is_out = any(one.row == row for one in self._leases.values())
+                if row < 0 or is_out or row in self._gone or self._again[(sha256, name, by)]:
+                    continue
+                self._again[(sha256, name, by)] += 1
+                return self._asked(Wanted(row, self._numbers[name], 1.0), by, is_disputed=True)
+        return None
+
+    def _asked(self, wanted: Wanted, by: str, *, is_disputed: bool) -> Asked:
+        name = None if wanted.klass is None else self.subject.classes[wanted.klass]
+        return Asked(os.urandom(8).hex(), wanted.row, name, wanted.bits, is_disputed, by, self._clock())
+
+    # what is answered
+
+    def take(self, asked: Asked, said: Said, *, seconds: float, klass: str | None = None) -> bool:
+        """Keep an answer; ``klass`` is the class where ``said`` is ``label``. False where it was there already.
+
+        Raises DataError for an answer that does not fit the question.
+        """
+        name = klass if said == "label" else asked.klass
+        if name is None and said == "unsure":
+            name = self.subject.classes[int(self._present(asked.row).argmax())]
+        if name not in self._numbers:
+            raise DataError(f"'{name}' is none of the classes {', '.join(self.subject.classes)}")
+        with self._lock:
+            row = asked.row
+            sha256 = self.subject.digests[row]
+            is_new = self.file.append(
+                Answer(self.subject.name(row), sha256, str(name), said, asked.by, seconds, id=asked.id)
+            )
+            self._leases.pop(asked.id, None)
+            if is_new:
+                self._last.setdefault(asked.by, []).append(asked)
+                self._after()
+            return is_new
+
+    def undo(self, by: str) -> Asked | None:
+        """Take this person's last answer of the session back and ask the same again; None where there is none."""
+        with self._lock:
+            if not self._last.get(by):
+                return None
+            asked = self._last[by].pop()
+            given = next(a for a in reversed(self.file.read()) if a.id == asked.id)
+            self.file.append(Answer(given.image, given.sha256, given.klass, "withdrawn", by, 0.0))
+            self._refresh()
+            self._relearn()
+            for held in [one for one in self._leases.values() if one.by == by]:
+                del self._leases[held.id]
+            again = Asked(os.urandom(8).hex(), asked.row, asked.klass, asked.bits, False, by, self._clock())
+            self._leases[again.id] = self._shown[again.id] = again
+            return again
+
+    def _after(self) -> None:
+        self._refresh()
+        self._since += 1
+        if self._since >= self.config.relearn_every or not self._knows_all_classes:
+            self._relearn()
+
+    def shown(self, id_: str) -> Asked | None:
+        """The question of that id, as it was shown; one that has lapsed may still be answered."""
+        with self._lock:
+            return self._shown.get(id_)
