@@ -12,7 +12,10 @@ from pangu_cv.models import weights
 EXAMPLES = Path(__file__).parents[1] / "examples"
 ARGUMENTS = {
     "embedded_backbone.py": ["--scenes", "1", "--collages", "3", "--side-px", "48"],
-    "power_line/three_rounds.py": ["--images", "40", "--frozen", "12", "--count", "6", "--set", "rounds=2"],
+    "power_line/three_rounds.py": [
+        *("--images", "40", "--frozen", "12", "--count", "6"),
+        *("--set", "rounds=2", "task.preprocess.image_px=64"),
+    ],
     "few_shot_classify.py": ["--images", "2", "--shots", "2"],
     "anomaly_threshold.py": ["--normals", "18"],
     "pretrain_then_finetune.py": [

@@ -10,9 +10,9 @@ import torch
 from pangu_cv.data.check import read_or_list
 from pangu_cv.data.sample import Dataset
 from pangu_cv.errors import DataError, SettingsError
-from pangu_cv.features import Progress, Skipped, cache_folder
+from pangu_cv.features import Progress, Skipped
 from pangu_cv.iterate.ask import Subject
-from pangu_cv.iterate.pool import Pool, Sight, embed_pool
+from pangu_cv.iterate.pool import Pool, Sight, embed_pool, kept_home
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.tasks.classify import ClassifyModel
@@ -50,7 +50,7 @@ def prepare(
         raise DataError(f"{images}: every image belongs to a part that is measured on; nothing may be asked about")
     sight = Sight.of(model) if model else sight or Sight(BackboneConfig(), PreprocessConfig())
     names = _classes(classes, sight, dataset, model)
-    home = store or cache_folder() / "pools"
+    home = store or kept_home(images)
     pool = embed_pool([s.path for s in asked], sight, folder=home, progress=progress)
     digest_of = dict(zip(pool.images, pool.digests, strict=True))
     given = {digest_of[s.path]: s.label for s in asked if s.label is not None and s.path in digest_of}

@@ -25,7 +25,7 @@ from pangu_cv.iterate.mine.ranking import Pick, Reason, mixed
 from pangu_cv.iterate.mine.recipe import Find, MineRecipe
 from pangu_cv.iterate.mine.report import mine_report
 from pangu_cv.iterate.mine.wanted import Wanted
-from pangu_cv.iterate.pool import Pool, Sight, embed_pool
+from pangu_cv.iterate.pool import Pool, Sight, embed_pool, kept_home
 from pangu_cv.progress import bar
 from pangu_cv.runs import Run
 from pangu_cv.staging import write_text
@@ -56,7 +56,7 @@ def mine(recipe: MineRecipe) -> Mined:
     images = images_of(recipe.images)
     likes = goal.like if isinstance(goal, Find) else ()
     with bar("embedding") as progress:
-        home = recipe.store or cache_folder() / "pools"
+        home = recipe.store or kept_home(recipe.images)
         pool = embed_pool(list(dict.fromkeys((*images, *likes))), sight, folder=home, progress=progress)
     embedded = time.perf_counter()
     known = known_of(recipe.labels, pool.digests)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pangu_cv.errors import DataError, ImageError
-from pangu_cv.features import Progress, Skipped, content_digest, digest, read_ahead
+from pangu_cv.features import Progress, Skipped, cache_folder, content_digest, digest, read_ahead
 from pangu_cv.iterate.pool.sight import Seen, Sight
 from pangu_cv.iterate.pool.space import Space
 from pangu_cv.iterate.pool.unusual import References
@@ -90,6 +90,12 @@ def embed_pool(
 def home_of(folder: Path, sight: Sight, spec: DecodeSpec) -> Path:
     """Where in ``folder`` the vectors of one network, resize and decoder lie."""
     return folder / digest(sight.fingerprint, spec.to_json())
+
+
+def kept_home(images: Path) -> Path:
+    """Where vectors are kept of a folder or table that names no place: each has its own, since what is odd among some
+    images may be usual among others."""
+    return cache_folder() / "pools" / digest(str(images.resolve()))
 
 
 def _is_held(store: VectorStore, path: Path) -> bool:

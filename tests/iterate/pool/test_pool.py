@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pangu_cv.errors import DataError
-from pangu_cv.iterate.pool import Pool, Sight, embed_pool
+from pangu_cv.iterate.pool import Pool, Sight, embed, embed_pool, kept_home
 from pangu_cv.iterate.pool.neighbours import Neighbours
 from pangu_cv.iterate.pool.space import Space
 from pangu_cv.iterate.pool.unusual import References
@@ -128,3 +128,22 @@ def test_pools_hold_what_the_network_said(sight: Sight, tmp_path: Path) -> None:
     pixels = torch.from_numpy(np.array(Image.open(images[1])))[None]
     expected = sight(sight.prepare(pixels)).vectors_BD[0].numpy()
     np.testing.assert_allclose(pool.raw([1])[0], expected, rtol=2e-3, atol=2e-3)
+
+
+def test_what_is_usual_here_is_not_asked_of_other_images(
+    sight: Sight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two folders in one cache: each is compared with its own references."""
+    monkeypatch.setenv("PANGU_CV_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(embed, "REFERENCES", 2)
+    folders = [tmp_path / name for name in ("one", "other")]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        for name in range(3):
+            tone = np.random.default_rng([number, name]).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+            Image.fromarray(tone).save(folder / f"{name}.png")
+    assert kept_home(folders[0]) == kept_home(folders[0].parent / "other" / ".." / "one")
+    alone = embed_pool(sorted(folders[1].iterdir()), sight, folder=tmp_path / "alone")
+    for folder in folders:
+        found = embed_pool(sorted(folder.iterdir()), sight, folder=kept_home(folder))
+    np.testing.assert_allclose(found.odd_N, alone.odd_N, rtol=1e-5)
