@@ -27,7 +27,8 @@ def section(results: Results) -> list[str]:
     note = (
         "The same start, images and steps; only what is named differs. Probes within the pools (5 shots, 20 draws, the "
         "last state, whatever the verdict), gain over the start in points; mean over seeds, with an "
-        "interval where there are more than two:"
+        "interval where there are more than two. *joint* is the recipe `joint_repair`, with every term but KoLeo and "
+        "hidden patches. What does not pay is off in the recipe `joint`: repair with its damage, KoLeo, hidden patches:"
     )
     names = next(([*run["rounds"][0]] for runs in found.values() for run in runs), [])
     order = sorted(found.items(), key=lambda item: -_mean(item[1]))

@@ -14,7 +14,7 @@ from benchmarks.pretrain_subjects import pool_recipe, run, story
 class Arm:
     """A shipped recipe, what is changed of it, and the share of pool labels it sees."""
 
-    preset: str = "joint"
+    preset: str = "joint_repair"
     changes: tuple[str, ...] = ()
     labels: float = 0.0
 

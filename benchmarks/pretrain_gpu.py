@@ -88,7 +88,7 @@ def _recipe(network: str, *, batch: int, hidden: float) -> PretrainRecipe:
         f"engine.checkpointing={str(is_largest).lower()}",
         "engine.compile=true",
     ]
-    return PretrainRecipe.load(recipes.find("pretrain", "vit_3b" if is_largest else "joint"), lines)
+    return PretrainRecipe.load(recipes.find("pretrain", "vit_3b" if is_largest else "joint_repair"), lines)
 
 
 def _step(recipe: PretrainRecipe) -> tuple[Callable[[], None], int, float]:

@@ -31,7 +31,7 @@ def measure(*, data: str, is_quick: bool, twin: str, seed: int, steps: int) -> d
     """One twin: its probes, and PSNR in dB where it restores."""
     changes = (f"optim.steps={steps}", f"round_steps={steps}", *TWINS[twin])
     name = f"repair-{twin}-{seed}"
-    result = run(pool_recipe(Path(data), "joint", seed=seed, name=name, is_quick=is_quick, changes=changes))
+    result = run(pool_recipe(Path(data), "joint_repair", seed=seed, name=name, is_quick=is_quick, changes=changes))
     found = {"twin": twin, "seed": seed, "asked_steps": steps, **story(result)}
     if twin == "judge":
         return found

@@ -21,7 +21,8 @@ def pretrain(
     Parameters
     ----------
     recipe
-        A YAML file, or the name of a shipped recipe: joint, simclr, moco, mae, dino, vit_3b.
+        A YAML file, or the name of a shipped recipe: joint, joint_repair, embedded, simclr, moco, mae,
+        dino, vit_3b, from_scratch.
     overrides
         Settings as key=value, e.g. data='[{path: my_images}]' optim.steps=2000.
     as_plan
