@@ -1,7 +1,6 @@
 """``pangu-cv serve``: bundles over HTTP, without torch."""
 
 import os
-import socket
 import sys
 from pathlib import Path
 from typing import TypeVar
@@ -60,7 +59,7 @@ def serve(
     reload_seconds
         Between looks whether a bundle was replaced; 0 never looks.
     """
-    from pangu_runtime.serve.server import BACKLOG, server_of
+    from pangu_runtime.serve.server import listen, server_of
 
     if not bundles:
         raise SettingsError("no bundle to serve; name one or more folders that 'pangu-cv export' wrote")
@@ -77,7 +76,7 @@ def serve(
         token=os.environ.get(TOKEN) or None,
     )
     try:
-        listening = socket.create_server((host, port), backlog=BACKLOG)
+        listening = listen(host, port)
     except (OSError, OverflowError) as error:
         raise SettingsError(f"--host {host} --port {port}: cannot listen there ({error}); choose others") from None
     server = server_of(bundles, config)

@@ -1,5 +1,6 @@
 """Runs the application until it is told to stop; requests that are being answered are finished first."""
 
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,17 @@ from pangu_runtime.serve.shelf import Shelf
 
 BACKLOG = 2048  # connections that the system holds until they are taken
 _GRACE_S = 30
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket to ``run(sockets=[...])`` on; raises OSError or OverflowError.
+
+    Answers leave at once: asyncio sets this itself, but not where it is given a socket whose protocol is unnamed, and
+    then an answer's body waits 40 ms for the client to confirm its head.
+    """
+    listening = socket.create_server((host, port), backlog=BACKLOG)
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # taken over by every connection
+    return listening
 
 
 def server_of(folders: Sequence[Path], config: ServeConfig) -> uvicorn.Server:
