@@ -15,7 +15,7 @@ from pangu_cv.deploy.timing import Timing, in_turn
 from pangu_runtime.compare import Limits, compare, worst
 
 SAME = Limits(flips=0, score=1e-4, map=1e-4, mask=1e-2, box=1e-3)
-_ROUNDS = 12
+_ROUNDS = 30
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ def optimise(plain: onnx.ModelProto, images: Sequence[Pixels], kind: Kind) -> Op
             paths[name].write_bytes(stripped(proto).SerializeToString())
         alike = {name: path for name, path in paths.items() if _decides_alike(paths["plain"], path, images, kind)}
         timings = in_turn(alike, images[0], kind, rounds=_ROUNDS)
-    # Only where it is surely not slower: a tie is the machine's mood.
-    is_lean = "lean" in timings and timings["lean"].ratio < 0.99
+    # Only where it is surely faster: on other processors the same rewriting was 9 % slower, and a tie is a mood.
+    is_lean = "lean" in timings and timings["lean"].ratio < 0.99 and timings["lean"].ratio_high < 1
     start = next((files[name] for name in ("fused", "lean") if name in timings), plain)
     return Optimised(leaner if is_lean else plain, start, is_lean, found, timings)
 

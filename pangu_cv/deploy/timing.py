@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
+import numpy as np
+
 from pangu_cv.deploy.decider import GraphDecider, Kind, Pixels
 
 ROUNDS = 20
@@ -17,10 +19,12 @@ _WARM_UP = 2
 
 @dataclass(frozen=True)
 class Timing:
-    """``ratio`` is the median over the rounds of this graph's time over the first graph's in the same round."""
+    """``ratio`` is the median over the rounds of this graph's time over the first graph's in the same round,
+    ``ratio_high`` the upper quartile."""
 
     median_ms: float
     ratio: float
+    ratio_high: float
     start_ms: float
 
 
@@ -39,9 +43,10 @@ def in_turn(graphs: Mapping[str, Path], image_HW3: Pixels, kind: Kind, *, rounds
             if number >= _WARM_UP:
                 taken[name].append(1e3 * (time.perf_counter() - begun))
     first = taken[next(iter(taken))]
+    ratios = {name: np.divide(ms, first) for name, ms in taken.items()}
     return {
-        name: Timing(median(ms), median(a / b for a, b in zip(ms, first, strict=True)), start_ms[name])
-        for name, ms in taken.items()
+        name: Timing(median(taken[name]), float(np.median(one)), float(np.quantile(one, 0.75)), start_ms[name])
+        for name, one in ratios.items()
     }
 
 
