@@ -143,7 +143,10 @@ def _create(architecture: str, arguments: Mapping[str, int | float | bool]) -> n
 
 def _published_config(name: str) -> dict[str, Any]:
     """timm's record of how the weights were trained; a tag it does not know falls back to the architecture."""
-    record = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    try:
+        record = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    except RuntimeError:  # timm knows the architecture and not the tag
+        record = None
     if record is None:
         record = timm.get_pretrained_cfg(name.split(".")[0], allow_unregistered=True)
     return record.to_dict() if record is not None else {}

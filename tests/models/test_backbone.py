@@ -100,3 +100,14 @@ def test_batch_does_not_change_an_image() -> None:
     together = network(images).vector_BD
     for row in range(3):
         torch.testing.assert_close(network(images[row : row + 1]).vector_BD[0], together[row], atol=1e-5, rtol=1e-4)
+
+
+def test_weights_of_our_own_come_with_the_package() -> None:
+    """They load under their name, whose tag timm does not know, and see a picture."""
+    backbone = BackboneConfig(name="vit_tiny_patch16_224.pangu_cv_embedded").build()
+    assert backbone.source is not None
+    assert backbone.source.licence == "Apache-2.0"
+    assert backbone.mean == (0.5, 0.5, 0.5)
+    seen = backbone.probe(64)
+    assert seen.vector_BD.shape == (1, 384)
+    assert torch.isfinite(seen.vector_BD).all()
