@@ -71,7 +71,7 @@ def test_trials_get_what_uses_the_budget_first_and_nothing_twice() -> None:
     shapes = [
         replace(TEACHER, image_px=96, heads=1),
         Shape(128, 8, 3, 576, 64),
-        Shape(128, 8, 3, 384, 64),
+        Shape(128, 8, 3, 560, 64),
         Shape(160, 6, 3, 576, 64),
     ]
     ranked = [Candidate(shape, Cost(1, 1, 1), float(at)) for at, shape in enumerate(shapes)]

@@ -274,9 +274,9 @@ def test_half_a_model_that_no_ledger_knows_is_made_again(settings: list[str], tm
 def test_an_update_that_makes_it_worse_is_refused_and_the_model_before_stays(
     settings: list[str], tmp_path: Path
 ) -> None:
-    recipe = load(settings, "count=12")
+    recipe = load(settings, "count=20")  # many wrong answers after six right ones
     person = Person(tmp_path, 1000)
-    run_loop(load(settings, "count=12", "rounds=1"), people=person, say=quiet)
+    run_loop(load(settings, "rounds=1"), people=person, say=quiet)
     turned = dict(zip(sorted(COLOURS), [*sorted(COLOURS)[1:], sorted(COLOURS)[0]], strict=True))
     person.oracle = Oracle({key: turned[name] for key, name in person.oracle.truth.items()}, PricesConfig(), 0)
     result = run_loop(recipe, people=person, say=quiet)
