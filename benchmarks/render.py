@@ -131,7 +131,9 @@ def _machine(record: dict[str, Any]) -> str:
     about = record["machine"]
     versions = ", ".join(f"{name} {version}" for name, version in record["versions"].items() if name != "pangu-cv")
     tuned = "".join(f"; {name}={value}" for name, value in record.get("environment", {}).items())
-    return f"{about['cpu']}, {about['cores']} cores, {about['memory_gb']:.0f} GiB, {about['system']}; {versions}{tuned}"
+    gpu = f", GPU {about['gpu']}" if "gpu" in about else ""
+    host = f"{about['cpu']}, {about['cores']} cores, {about['memory_gb']:.0f} GiB{gpu}, {about['system']}"
+    return f"{host}; {versions}{tuned}"
 
 
 def write(results: Path, target: Path) -> None:
