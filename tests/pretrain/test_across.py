@@ -76,4 +76,5 @@ def test_two_processes_are_one(name: str, halves: Path) -> None:
     own = gradients(objective)
     assert own.keys() == found["gradients"].keys()
     for weight, gradient in own.items():
-        torch.testing.assert_close(found["gradients"][weight], gradient, rtol=1e-3, atol=1e-5, msg=weight)
+        scale = max(1.0, gradient.abs().max().item())  # small entries of a large gradient are as far off as large ones
+        torch.testing.assert_close(found["gradients"][weight], gradient, rtol=1e-3, atol=2e-6 * scale, msg=weight)
