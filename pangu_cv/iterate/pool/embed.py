@@ -4,9 +4,11 @@ Shapes: N images, K numbers of the space they are compared in, D of what is stor
 """
 
 import hashlib
+import itertools
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,7 @@ REFERENCES = 256  # images whose patches say what is usual
 BATCH = 4  # larger ones are no faster on a CPU
 _FLUSH = 64  # images between writes
 _BLOCK = 4096
+_Row = tuple[StoredImage, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def embed_pool(
     skipped: list[Skipped] = []
     with VectorStore(home, width=width) as store:
         before = store.written
-        references = _references(images, sight, spec, home / "references.npz")
+        references = _references(images, sight, spec, store)
         todo = [path for path in images if not _is_held(store, path)]
         for path, result in _embedded(
             todo, sight, spec, references, store, done=len(images) - len(todo), progress=progress
@@ -111,28 +114,45 @@ def reference_order(images: Sequence[Path]) -> list[Path]:
     return sorted(images, key=lambda path: hashlib.sha256(path.name.encode()).digest())
 
 
-def _references(images: Sequence[Path], sight: Sight, spec: DecodeSpec, file: Path) -> References:
-    """Those on disk, so that scores of later images compare; else of images drawn by a digest of their names."""
+def _references(images: Sequence[Path], sight: Sight, spec: DecodeSpec, store: VectorStore) -> References:
+    """Those on disk, so that scores of later images compare; else of images drawn by a digest of their names.
+
+    What is drawn is stored in the same pass of the network.
+    """
+    file = store.folder / "references.npz"
     if file.is_file():
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             return References(torch.from_numpy(arrays["patches"]).float(), [str(name) for name in arrays["names"]])
-    drawn = reference_order(images)[: 2 * REFERENCES]
-    names: list[str] = []
-    patches: list[Tensor] = []
-    for path, image in zip(drawn, read_ahead(drawn, lambda path: decode(path, spec=spec)), strict=True):
-        if not isinstance(image, ImageError) and len(names) < REFERENCES:
-            names.append(str(path))
-            patches.append(sight(sight.prepare(torch.from_numpy(image)[None])).patches_BPF[0].half())
-        if len(names) == REFERENCES:
-            break
-    if not names:
+    drawn = list(_drawn(images, sight, spec))
+    if not drawn:
         raise DataError("none of the images can be read")
-    stacked = torch.stack(patches)
+    names = [image.path for batch, _ in drawn for image in batch]
+    patches = torch.cat([seen.patches_BPF for _, seen in drawn]).half()
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as writing:
-        np.savez(writing, patches=stacked.numpy(), names=np.array(names))
+        np.savez(writing, patches=patches.numpy(), names=np.array(names))
     temporary.replace(file)
-    return References(stacked.float(), names)
+    references = References(patches.float(), names)
+    for batch, seen in drawn:
+        _store(store, _scored(batch, seen, references))
+    return references
+
+
+def _drawn(images: Sequence[Path], sight: Sight, spec: DecodeSpec) -> Iterator[tuple[list[StoredImage], Seen]]:
+    """Batches of the first ``REFERENCES`` images that can be read, in the order in which they are drawn."""
+    order = reference_order(images)[: 2 * REFERENCES]
+    readable = (one for one in read_ahead(order, partial(_read, spec=spec)) if not isinstance(one, ImageError))
+    first = itertools.islice(readable, REFERENCES)
+    while batch := list(itertools.islice(first, BATCH)):
+        yield [image for image, _ in batch], sight(torch.cat([sight.prepare(pixels) for _, pixels in batch]))
+
+
+def _read(path: Path, *, spec: DecodeSpec) -> tuple[StoredImage, Tensor]:
+    """The file as it is now, and its pixels; raises ImageError."""
+    status, sha = path.stat() if path.exists() else None, content_digest(path)
+    assert status is not None, "content_digest raises where there is no file"
+    stored = StoredImage(str(path), status.st_size, status.st_mtime_ns, sha, 0.0)
+    return stored, torch.from_numpy(decode(path, spec=spec))[None]
 
 
 def _embedded(
@@ -146,42 +166,35 @@ def _embedded(
     progress: Progress | None,
 ) -> Iterator[tuple[Path, ImageError]]:
     """Embed into the store; gives what cannot be read."""
-
-    def read(path: Path) -> tuple[StoredImage, Tensor]:
-        status, sha = path.stat() if path.exists() else None, content_digest(path)
-        assert status is not None, "content_digest raises where there is no file"
-        stored = StoredImage(str(path), status.st_size, status.st_mtime_ns, sha, 0.0)
-        return stored, torch.from_numpy(decode(path, spec=spec))[None]
-
     batch: list[tuple[StoredImage, Tensor]] = []
-    unsaved: list[tuple[StoredImage, NDArray[np.float32]]] = []
-    for number, (path, result) in enumerate(zip(todo, read_ahead(todo, read), strict=True), start=1):
+    unsaved: list[_Row] = []
+    pixels = read_ahead(todo, partial(_read, spec=spec))
+    for number, (path, result) in enumerate(zip(todo, pixels, strict=True), start=1):
         if isinstance(result, ImageError):
             yield path, result
         else:
             batch.append((result[0], sight.prepare(result[1])))
         is_last = number == len(todo)
         if batch and (len(batch) == BATCH or is_last):
-            unsaved += _vectors(batch, sight, references)
+            seen = sight(torch.cat([prepared for _, prepared in batch]))
+            unsaved += _scored([image for image, _ in batch], seen, references)
             batch = []
         if unsaved and (len(unsaved) >= _FLUSH or is_last):
-            store.append([image for image, _ in unsaved], np.stack([vector for _, vector in unsaved]))
+            _store(store, unsaved)
             unsaved = []
         if progress:
             progress(done + number, done + len(todo))
 
 
-def _vectors(
-    batch: Sequence[tuple[StoredImage, Tensor]], sight: Sight, references: References
-) -> list[tuple[StoredImage, NDArray[np.float32]]]:
-    seen: Seen = sight(torch.cat([prepared for _, prepared in batch]))
-    oddity = references(seen.patches_BPF, [image.path for image, _ in batch])
+def _scored(images: Sequence[StoredImage], seen: Seen, references: References) -> list[_Row]:
+    oddity = references(seen.patches_BPF, [image.path for image in images])
     both = torch.cat([seen.vectors_BD, oddity.looks_BF], 1).numpy()
-    scored = [
-        StoredImage(image.path, image.size, image.changed_ns, image.sha256, float(score))
-        for (image, _), score in zip(batch, oddity.scores_B, strict=True)
-    ]
-    return list(zip(scored, both, strict=True))
+    scores = oddity.scores_B.tolist()
+    return [(replace(image, odd=score), row) for image, score, row in zip(images, scores, both, strict=True)]
+
+
+def _store(store: VectorStore, rows: Sequence[_Row]) -> None:
+    store.append([image for image, _ in rows], np.stack([vector for _, vector in rows]))
 
 
 def _projected(space: Space, vectors: NDArray[np.float16], rows: NDArray[np.int64], file: Path) -> NDArray[np.float32]:
