@@ -15,16 +15,25 @@ def merge(
 ) -> ClassMemory:
     """Of what either has learnt, over the classes of both; what stands in ``base``, from which both grew, once.
 
-    Raises DataError where they do not share backbone and resize, or were folded apart: then their sums mean different
-    things. Where plants are to be joined for years, let them start from a memory that is ``folded``. Without ``base``
-    no image may be in both.
+    Raises DataError where they do not share backbone and resize, name one image differently, or were folded apart: then
+    their sums mean different things. Where plants are to be joined for years, let them start from a memory that is
+    ``folded``. An image of both counts once while features are held as they came; in sums it would count twice, so that
+    none may be in both without ``base``.
     """
     given = [one, other, *([base] if base else [])]
     if any(m.fingerprint != one.fingerprint or m.rows_per_image != one.rows_per_image for m in given):
         raise DataError("these memories do not share backbone and resize, so their sums cannot be joined")
     both = set(one.known) & set(other.known) - set(base.known if base else ())
-    if both:
-        raise DataError(f"{len(both)} images are in both memories and would count twice; name the common base")
+    apart = [digest for digest in both if one.known[digest].classes != other.known[digest].classes]
+    if apart:
+        first = apart[0]
+        said = " and ".join(", ".join(m.known[first].classes) for m in (one, other))
+        raise DataError(
+            f"{len(apart)} of the images in both memories named differently (SHA-256 {first[:12]}: {said}); correct "
+            "the label in one plant (pangu-cv update)"
+        )
+    if both and any(m.is_folded for m in given):
+        raise DataError(f"{len(both)} images in both memories would count twice, since one is sums alone")
     classes = (*one.classes, *sorted(set(other.classes) - set(one.classes)))
     joined = replace(one, classes=classes, known={**other.known, **one.known})
     if not any(m.is_folded for m in given):

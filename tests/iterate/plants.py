@@ -1,5 +1,6 @@
 """Tiny plants that know some colours each, of one ancestor."""
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import save_file
 
 from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.tasks.class_memory import ClassMemory, Lesson
 from pangu_cv.tasks.classify import ClassifyConfig
 from pangu_cv.tasks.saved import Provenance, SavedModel, parent_of, save_model
 from pangu_runtime.decode import DecodeSpec
@@ -48,5 +50,11 @@ def plant(
         prepared = torch.cat([model.prepare(torch.from_numpy(image)[None]) for image, _ in images])
         features = torch.stack([model.embed(prepared, view) for view in config.fit_views], 1)
     model.fit(features, torch.tensor([c for _, c in images]))
-    save_model(SavedModel(model, Provenance(spec, "test", "test"), parent_of(model)), folder / "model")
+    lessons = [
+        Lesson(hashlib.sha256(image.tobytes()).hexdigest(), (model.classes[c],), features_VD)
+        for (image, c), features_VD in zip(images, features, strict=True)
+    ]
+    memory = ClassMemory.of(model, lessons, per_class=config.memory_per_class) if config.memory_per_class else None
+    provenance = Provenance(spec, "test", "test")
+    save_model(SavedModel(model, provenance, parent_of(model), memory=memory), folder / "model")
     return folder

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider, evaluate_classify
 from pangu_cv.iterate.fuse import FuseRecipe, FuseResult, fuse
 from pangu_cv.iterate.fuse.members import named
+from pangu_cv.tasks.class_memory import Lesson
 from pangu_cv.tasks.multilabel import MultilabelConfig
 from pangu_cv.tasks.saved import Provenance, SavedModel, load_model, parent_of, save_model
 from pangu_runtime.decode import DecodeSpec
@@ -294,3 +296,40 @@ def test_verb_prints_the_bounds(world: Path, tmp_path: Path, capsys: pytest.Capt
     ):
         assert words in out
     assert np.isfinite(load_model(tmp_path / "run" / "model").model.head.weight_CD.numpy()).all()
+
+
+def test_memories_joined_decide_as_one_head_that_learnt_everything(world: Path, tmp_path: Path) -> None:
+    start = world / "start.safetensors"
+    north = plant(tmp_path / "north", ("blue", "green"), start, seed=1)
+    south = plant(tmp_path / "south", ("green", "red"), start, seed=2)
+    result = run(tmp_path, tmp_path, "north south", f"data.path={world / 'data'}", "how=memory")
+    assert result.metrics["fused"]["way"] == "memories joined"
+    assert result.metrics["bounds"]["balanced_accuracy"]["fused"] == 1.0
+    made, parts = load_model(result.model), [load_model(folder / "model") for folder in (north, south)]
+    lessons = [
+        Lesson(digest, known.classes, part.memory.raw[digest])
+        for part in parts
+        if part.memory is not None
+        for digest, known in part.memory.known.items()
+    ]
+    classes = ("blue", "green", "red")
+    whole = parts[0].model.config.build(classes)
+    features_NVD = torch.stack([one.features_VD for one in lessons])
+    whole.fit(features_NVD, torch.tensor([classes.index(one.classes[0]) for one in lessons]))
+    torch.testing.assert_close(made.model.head.weight_CD, whole.head.weight_CD, atol=1e-6, rtol=1e-5)
+    assert made.memory is not None
+    assert made.memory.counts == {"blue": 6, "green": 12, "red": 6}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"memory_per_class": None}, "'south' keeps nothing of that kind"), ({"nudge": 0.05}, "of 'north' and 'south'")],
+)
+def test_memories_that_cannot_be_joined_are_refused(
+    world: Path, tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    start = world / "start.safetensors"
+    plant(tmp_path / "north", ("blue", "green"), start, seed=1)
+    plant(tmp_path / "south", ("green", "red"), start, seed=2, **settings)
+    with pytest.raises(SettingsError, match=f"{message}.*take how=graph"):
+        run(tmp_path, tmp_path, "north south", f"data.path={world / 'data'}", "how=memory")

@@ -167,8 +167,13 @@ def test_two_plants_join_what_they_learnt_from_one_model(blank: ClassifyModel) -
     assert joined.classes == both.classes
     torch.testing.assert_close(joined.ridge.solve(0.3).weight_DC, both.ridge.solve(0.3).weight_DC, atol=1e-8, rtol=0)
     assert set(joined.replay) == set(both.replay)
-    with pytest.raises(DataError, match="12 images are in both"):
-        merge(blank, one, other)
+    without = merge(blank, one, other)  # shared images count once while they are held one by one
+    torch.testing.assert_close(without.ridge.solve(0.3).weight_DC, both.ridge.solve(0.3).weight_DC, atol=1e-8, rtol=0)
+    with pytest.raises(DataError, match="12 images in both memories would count twice"):
+        merge(blank, one.folded(), other)
+    named = other.relabel(replace(first[0], classes=("b",)))
+    with pytest.raises(DataError, match=r"1 of the images in both memories named differently .*: a and b"):
+        merge(blank, one, named, base=None)
     with pytest.raises(DataError, match="do not share backbone"):
         merge(blank, one, replace(other, fingerprint="0"))
 

@@ -14,6 +14,7 @@ from pangu_cv.iterate.fuse.evidence import Evidence, Reader
 from pangu_cv.iterate.fuse.members import Member
 from pangu_cv.iterate.fuse.student import worth
 from pangu_cv.models.training import History
+from pangu_cv.tasks.class_memory import ClassMemory
 from pangu_cv.tasks.classify import ClassifyModel
 
 
@@ -79,6 +80,8 @@ class Fused:
     left_out_NC: Floats | None = None
     """What the model says of each image where its head was fitted without that image."""
     history: History = field(default_factory=History)
+    memory: ClassMemory | None = None
+    """What its head was fitted from, where that can be said without the images."""
 
     def as_json(self) -> dict[str, Any]:
         """For ``metrics.json``."""

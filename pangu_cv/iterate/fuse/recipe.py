@@ -12,6 +12,7 @@ from pangu_cv.errors import DataError
 from pangu_cv.iterate.fuse.deltas import LoraConfig
 from pangu_cv.iterate.fuse.distil import GraphConfig
 from pangu_cv.iterate.fuse.interpolate import InterpolateConfig
+from pangu_cv.iterate.fuse.memories import MemoryConfig
 from pangu_cv.iterate.fuse.soup import SoupConfig
 from pangu_cv.settings import PathSetting, Settings
 from pangu_runtime.images import list_images
@@ -25,7 +26,7 @@ class AutoConfig(Settings):
 
 
 How = Annotated[
-    AutoConfig | SoupConfig | InterpolateConfig | LoraConfig | GraphConfig,
+    AutoConfig | SoupConfig | InterpolateConfig | LoraConfig | GraphConfig | MemoryConfig,
     Field(discriminator="kind"),
     BeforeValidator(lambda value: {"kind": value} if isinstance(value, str) else value),
 ]
@@ -86,7 +87,7 @@ class FuseRecipe(Settings):
     data: FusingImages
     """The images."""
     how: How = AutoConfig()
-    """How they become one: auto, soup, interpolate, lora or graph, by name or with settings."""
+    """How they become one: auto, soup, interpolate, lora, graph or memory, by name or with settings."""
     rename: dict[str, str] = Field(default_factory=dict)
     """MODEL/CLASS: NEW, where models call one class by different names."""
     seed: Annotated[int, Field(ge=0)] = 0

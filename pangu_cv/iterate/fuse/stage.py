@@ -15,6 +15,7 @@ from pangu_cv.iterate.fuse.evidence import Reader, gather
 from pangu_cv.iterate.fuse.gathering import Fused, Gathering, Tried
 from pangu_cv.iterate.fuse.interpolate import InterpolateConfig, interpolate
 from pangu_cv.iterate.fuse.members import Member, nearly_alike, read_members, union_of
+from pangu_cv.iterate.fuse.memories import MemoryConfig, join, require_memories
 from pangu_cv.iterate.fuse.recipe import AutoConfig, FuseRecipe, FuseResult, How, Images
 from pangu_cv.iterate.fuse.report import write_report
 from pangu_cv.iterate.fuse.soup import SoupConfig, soup
@@ -30,6 +31,8 @@ def fuse(recipe: FuseRecipe) -> FuseResult:
     images = recipe.data.read()
     if isinstance(recipe.how, SoupConfig | InterpolateConfig | LoraConfig):
         require_kin(members, how=recipe.how.kind)  # before minutes of reading images
+    if isinstance(recipe.how, MemoryConfig):
+        require_memories(members)
     classes = union_of(members)
     reader = Reader(members[0].saved.provenance.decode, recipe.cache)
     evidence = gather(members, [*images.labelled, *images.bare], classes, reader)
@@ -46,7 +49,8 @@ def fuse(recipe: FuseRecipe) -> FuseResult:
         costs=costs([member.model for member in members], fused.model),
         is_flattering=not images.measured,
     )
-    save_model(SavedModel(fused.model, _provenance(recipe, members, images), _parent(members, fused)), run.model)
+    provenance = _provenance(recipe, members, images)
+    save_model(SavedModel(fused.model, provenance, _parent(members, fused), memory=fused.memory), run.model)
     metrics = _metrics(gathering, fused, found)
     run.write_metrics(metrics)
     write_report(run, recipe, gathering, fused, found, metrics["notes"])
@@ -64,6 +68,8 @@ def fuse_by(how: How, gathering: Gathering) -> Fused:
             return merge(how, gathering)
         case GraphConfig():
             return graph(how, gathering)
+        case MemoryConfig():
+            return join(gathering)
         case AutoConfig():
             return _best_of(gathering)
     raise AssertionError(how)
@@ -121,18 +127,28 @@ def _metrics(gathering: Gathering, fused: Fused, found: Bounds) -> dict[str, Any
         "worth_of_models": dict(zip((m.name for m in gathering.members), gathering.worths, strict=True)),
         "fused": fused.as_json(),
         "bounds": found.as_json(),
-        "notes": _notes(gathering, found),
+        "notes": _notes(gathering, fused, found),
         "skipped": [{"image": str(s.path), "reason": s.reason, "message": s.message} for s in evidence.skipped],
     }
 
 
-def _notes(gathering: Gathering, found: Bounds) -> list[str]:
+def _notes(gathering: Gathering, fused: Fused, found: Bounds) -> list[str]:
     notes = list(nearly_alike(gathering.members))
     if any(m.model.config.unknown_rate is not None for m in gathering.members):
         notes.append('a model may answer "unknown", and has no vote where it does; the fused model answers every image')
     if found.together.backbones == 1:
         notes.append("all models share one backbone, so the ensemble passes it once and costs what one model costs")
+    if not fused.memory and _share_memories(gathering.members):
+        notes.append("all heads are in closed form on one backbone and keep what they learnt: how=memory adds it up")
     lone = [c for c, knows in zip(gathering.classes, gathering.evidence.knows_MC.sum(0), strict=True) if knows == 1]
     if lone and not gathering.is_one_list:
         notes.append(f"known to one model only, so that nothing can contradict it: {', '.join(lone)}")
     return notes
+
+
+def _share_memories(members: Sequence[Member]) -> bool:
+    try:
+        require_memories(members)
+    except SettingsError:
+        return False
+    return True

@@ -17,9 +17,14 @@ from pangu_cv.iterate.mine.recipe import Find
 
 @dataclass(frozen=True)
 class Known:
-    """Labels by place in the pool; images labelled elsewhere do not appear."""
+    """Labels by place in the pool; images labelled elsewhere do not appear.
+
+    ``undecided`` are places that people looked at without a result: somebody could not tell, or they disagree. Asking
+    once more would cost them as much again.
+    """
 
     labels: dict[int, str]
+    undecided: frozenset[int] = frozenset()
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -51,11 +56,27 @@ def known_of(labels: Path | None, digests: Sequence[str]) -> Known:
             raise DataError(
                 f"{labels}: the picture with the digest {sha[:12]} is called '{said[sha]}' and '{label}'; leave one"
             )
-    return Known({places[sha]: label for sha, label in said.items() if sha in places})
+    undecided = _undecided(labels) - set(said)
+    return Known(
+        {places[sha]: label for sha, label in said.items() if sha in places},
+        frozenset(places[sha] for sha in undecided if sha in places),
+    )
+
+
+def _undecided(path: Path) -> set[str]:
+    if not _is_answers(path):
+        return set()
+    answered = known(AnswerFile(path).read())
+    return {*answered.unsure, *answered.disputed}
+
+
+def _is_answers(path: Path) -> bool:
+    """Whether it is what 'pangu-cv ask' writes."""
+    return path.suffix.lower() == ".jsonl" and path.is_file()
 
 
 def _of_dataset(path: Path) -> Iterator[tuple[str, str]]:
-    if path.suffix.lower() == ".jsonl" and path.is_file():  # answers, of 'pangu-cv ask'
+    if _is_answers(path):
         yield from known(AnswerFile(path).read()).labels.items()
         return
     for sample in DataConfig(path=path).read():

@@ -65,7 +65,7 @@ def mine(recipe: MineRecipe) -> Mined:
         raise DataError(f"goal.like: {', '.join(str(s.path) for s in pool.skipped if s.path in likes)} cannot be read")
     doubts_N = _doubts(recipe, sight, pool)
     reasons = _reasons(recipe, pool, known, examples, doubts_N)
-    answered = [*known.labels, *examples]
+    answered = [*known.labels, *known.undecided, *examples]
     picks = _chosen(mixed(reasons, without=answered), pool, recipe)
     run = Run.start(recipe.output, name="mine", recipe=recipe)
     ranked = run.folder / "ranked.csv"
@@ -109,7 +109,7 @@ def _reasons(
         pool.odd_N,
         goal,
         count=recipe.count,
-        answered=list(known.labels),
+        answered=[*known.labels, *known.undecided],
         doubts_N=doubts_N,
         seed=recipe.seed,
     )
@@ -142,7 +142,7 @@ def _chosen(picks: Any, pool: Pool, recipe: MineRecipe) -> tuple[Pick, ...]:
             break
     places = diverse(list(deep), pool.features_NK, count=recipe.count, most_alike=recipe.most_alike)
     if not places:
-        raise DataError("every image of the pool has a label already; there is nothing left to look at")
+        raise DataError("people have looked at every image of the pool; there is nothing left to look at")
     return tuple(deep[place] for place in places)
 
 

@@ -74,7 +74,7 @@ def _mine(loop: Loop, folder: Path, before: Round | None) -> Figures:
         model=before.model if before else None,
         backbone=recipe.task.backbone,
         preprocess=recipe.task.preprocess,
-        labels=before.version if before else None,
+        labels=loop.answers if loop.answers.is_file() else None,
         count=recipe.count,
         output=folder / "mined",
         store=loop.store,
