@@ -38,7 +38,7 @@ from pangu_cv.tasks.classify import ClassifyModel
 TABLES = ("xsdd", "neu_det", "magnetic_tile_classes")
 FIRST, EACH = 3, 4
 SHOTS, TESTED, OLD = 20, 30, 5
-EPOCHS, BATCH = 8, 16
+EPOCHS, BATCH = 5, 16
 WAYS = ("update", "joint", "probe", "retraining", "replay")
 
 
