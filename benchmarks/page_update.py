@@ -160,8 +160,8 @@ def _step_cells(runs: Sequence[Mapping[str, Any]], way: str) -> list[str]:
 def _hard(results: Results) -> list[str]:
     note = (
         "### Hard cases\n\nBalanced accuracy on shifted test images and on the test images as they were, before twenty "
-        "mistakes were reported, after, and after if a hard case counted as one image; the weights that were "
-        "chosen. The rule that chooses them was formed while looking at xsdd and neu_det; the magnetic tiles were not looked at."
+        "mistakes were reported, after, and after if a hard case counted as one image; the weights chosen. The "
+        "rule for weights was formed while looking at xsdd and neu_det; the magnetic tiles were not looked at."
     )
     rows = []
     for name in HARD_TABLES:
