@@ -82,8 +82,11 @@ def update_classes(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
         if images is not None:
             require_apart(frozen, dict.fromkeys(images.digests.values()), what="those to learn from")
     grown = renamed.learn(model, new.new if new else [])
-    for lesson in new.corrected if new else ():
-        grown = grown.relabel(lesson)
+    if hard is not None:
+        _require_known(hard, grown)
+    for part in (new, hard):
+        for lesson in part.corrected if part else ():
+            grown = grown.relabel(lesson)
     grown, weight, trials = _with_hard_cases(recipe, model, grown, hard)
     after = copy.deepcopy(model)
     grown.teach(after)
@@ -142,7 +145,8 @@ def _require_something(recipe: UpdateRecipe, new: Fresh | None, hard: Fresh | No
 
 
 def _require_known(hard: Fresh, memory: ClassMemory) -> None:
-    strange = sorted(set(hard.counts) - set(memory.classes))
+    shown = {name for one in (*hard.new, *hard.corrected) for name in one.classes}
+    strange = sorted(shown - set(memory.classes))
     if strange:
         raise DataError(
             f"--hard: hard cases are of classes the model knows, and it does not know {named(strange)}; "
@@ -156,7 +160,6 @@ def _with_hard_cases(
     """The memory with the hard cases, the weight of each, and what was tried to find it."""
     if hard is None or not hard.new:
         return memory, None, ()
-    _require_known(hard, memory)
     lessons = [replace(one, is_hard=True) for one in hard.new]
     if recipe.hard_weight != "auto":
         weight = float(recipe.hard_weight)
@@ -242,7 +245,7 @@ def _facts(
         "task": "classes",
         "learnt": new.counts if new else {},
         "hard_learnt": hard.counts if hard else {},
-        "corrected": len(new.corrected) if new else 0,
+        "corrected": sum(len(part.corrected) for part in (new, hard) if part),
         "renamed": dict(recipe.rename),
         "counts_before": before.counts,
         "counts_after": after.counts,

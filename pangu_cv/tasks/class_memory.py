@@ -166,10 +166,15 @@ class ClassMemory:
         return wide.folded(self.statistics)
 
     def relabel(self, lesson: Lesson) -> Self:
-        """As if an image learnt before had had the classes of ``lesson``; they must be known.
+        """As if an image learnt before had had the classes of ``lesson``; new ones come after those that are known.
 
         Its digest finds it; its weight stays as it was.
         """
+        new = sorted(set(lesson.classes) - set(self.classes))
+        if new:
+            classes = (*self.classes, *new)
+            wide = replace(self, classes=classes, ridge=self.ridge.with_outputs(len(classes)))
+            return wide.relabel(lesson)
         was = self.known[lesson.digest]
         rows = self._rows(lesson.features_VD)
         change = self._target(lesson.classes, self.classes) - self._target(was.classes, self.classes)

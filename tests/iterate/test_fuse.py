@@ -300,8 +300,8 @@ def test_verb_prints_the_bounds(world: Path, tmp_path: Path, capsys: pytest.Capt
 
 def test_memories_joined_decide_as_one_head_that_learnt_everything(world: Path, tmp_path: Path) -> None:
     start = world / "start.safetensors"
-    north = plant(tmp_path / "north", ("blue", "green"), start, seed=1)
-    south = plant(tmp_path / "south", ("green", "red"), start, seed=2)
+    north = plant(tmp_path / "north", ("red", "green"), start, seed=1)  # classes not sorted, as after an update
+    south = plant(tmp_path / "south", ("blue", "green"), start, seed=2)
     result = run(tmp_path, tmp_path, "north south", f"data.path={world / 'data'}", "how=memory")
     assert result.metrics["fused"]["way"] == "memories joined"
     assert result.metrics["bounds"]["balanced_accuracy"]["fused"] == 1.0
@@ -319,6 +319,7 @@ def test_memories_joined_decide_as_one_head_that_learnt_everything(world: Path, 
     torch.testing.assert_close(made.model.head.weight_CD, whole.head.weight_CD, atol=1e-6, rtol=1e-5)
     assert made.memory is not None
     assert made.memory.counts == {"blue": 6, "green": 12, "red": 6}
+    assert made.memory.classes == made.model.classes == classes
 
 
 @pytest.mark.parametrize(

@@ -257,6 +257,20 @@ def test_a_label_is_corrected_when_asked(start: Path, tmp_path: Path) -> None:
         run(start, tmp_path, **later)
     result = run(start, tmp_path, relabel=True, **later)
     assert result.metrics["counts_after"] == {"blue": 4, "red": 5, "green": 4}
+    as_hard = later | {"data": None, "hard": {"path": right}, "output": tmp_path / "as_hard", "fork": True}
+    result = run(start, tmp_path, relabel=True, **as_hard)
+    assert (result.metrics["corrected"], result.metrics["hard_learnt"]) == (1, {})
+    assert result.metrics["counts_after"] == {"blue": 4, "red": 5, "green": 4}
+    split = folder(tmp_path / "limes", 0, 2, lime=GREEN)
+    result = run(
+        start,
+        tmp_path,
+        relabel=True,
+        **later | {"data": {"path": split}, "output": tmp_path / "split", "max_drop": 0.99, "fork": True},
+    )
+    assert result.metrics["counts_after"] == {"blue": 4, "red": 4, "green": 3, "lime": 2}
+    with pytest.raises(DataError, match="hard cases are of classes the model knows, and it does not know lime"):
+        run(start, tmp_path, relabel=True, **as_hard | {"hard": {"path": split}})
 
 
 def test_copies_count_once_and_may_not_contradict(start: Path, tmp_path: Path) -> None:

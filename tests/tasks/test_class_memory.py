@@ -162,20 +162,21 @@ def test_two_plants_join_what_they_learnt_from_one_model(blank: ClassifyModel) -
         base.learn(blank, lessons(blank, "c")),
         base.learn(blank, lessons(blank, "d") + lessons(blank, "a", seed=2)),
     )
-    joined = merge(blank, one, other, base=base)
+    joined = merge(blank, [one, other], base=base)
     both = one.learn(blank, lessons(blank, "d") + lessons(blank, "a", seed=2))
     assert joined.classes == both.classes
     torch.testing.assert_close(joined.ridge.solve(0.3).weight_DC, both.ridge.solve(0.3).weight_DC, atol=1e-8, rtol=0)
     assert set(joined.replay) == set(both.replay)
-    without = merge(blank, one, other)  # shared images count once while they are held one by one
+    without = merge(blank, [one, other])  # shared images count once while they are held one by one
     torch.testing.assert_close(without.ridge.solve(0.3).weight_DC, both.ridge.solve(0.3).weight_DC, atol=1e-8, rtol=0)
-    with pytest.raises(DataError, match="12 images in both memories would count twice"):
-        merge(blank, one.folded(), other)
+    with pytest.raises(DataError, match="12 images of one memory are in another too and would count twice"):
+        merge(blank, [one.folded(), other])
     named = other.relabel(replace(first[0], classes=("b",)))
-    with pytest.raises(DataError, match=r"1 of the images in both memories named differently .*: a and b"):
-        merge(blank, one, named, base=None)
+    with pytest.raises(DataError, match=r"named differently by two memories \(.*: a and b\)"):
+        merge(blank, [one, named])
+    assert merge(blank, [one, named], base=base).known[first[0].digest].classes == ("b",)  # one of them mended it
     with pytest.raises(DataError, match="do not share backbone"):
-        merge(blank, one, replace(other, fingerprint="0"))
+        merge(blank, [one, replace(other, fingerprint="0")])
 
 
 def test_plants_that_folded_apart_cannot_be_joined_and_from_a_folded_start_they_can(blank: ClassifyModel) -> None:
@@ -183,12 +184,39 @@ def test_plants_that_folded_apart_cannot_be_joined_and_from_a_folded_start_they_
     base = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
     start = base.folded()
     one, other = (start.learn(blank, lessons(blank, name)) for name in "cd")
-    joined = merge(blank, one, other, base=base)  # the base is folded by the statistics of the two
+    joined = merge(blank, [one, other], base=base)  # the base is folded by the statistics of the two
     both = one.learn(blank, lessons(blank, "d"))
     torch.testing.assert_close(joined.ridge.solve(0.3).weight_DC, both.ridge.solve(0.3).weight_DC, atol=1e-8, rtol=0)
     apart = [base.learn(blank, lessons(blank, name)).folded() for name in "cd"]
-    with pytest.raises(DataError, match="feature statistics of their own"):
-        merge(blank, *apart, base=base)
+    with pytest.raises(DataError, match="folded apart, each with feature statistics of its own"):
+        merge(blank, apart, base=base)
+
+
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_three_plants_join_alike_in_any_order(blank: ClassifyModel, is_folded: bool) -> None:
+    first = lessons(blank, "ab")
+    base = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    base = base.folded() if is_folded else base
+    plants = [base.learn(blank, lessons(blank, name)) for name in "cde"]
+    whole = base.learn(blank, [one for name in "cde" for one in lessons(blank, name)])
+    for order in ([0, 1, 2], [2, 0, 1]):
+        joined = merge(blank, [plants[at] for at in order], base=base if is_folded else None)
+        weight_DC = joined.aligned(whole.classes).solve(0.3).weight_DC
+        torch.testing.assert_close(weight_DC, whole.ridge.solve(0.3).weight_DC, atol=1e-8, rtol=0)
+        assert joined.counts == whole.counts
+
+
+def test_a_correction_may_name_a_new_class(blank: ClassifyModel) -> None:
+    first = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    named = memory
+    for one in first[:2]:
+        named = named.relabel(replace(one, classes=("rust",)))
+    assert named.classes == ("a", "b", "rust")
+    assert named.counts == {"a": memory.counts["a"] - 2, "b": memory.counts["b"], "rust": 2}
+    mended = [*(replace(one, classes=("rust",)) for one in first[:2]), *first[2:]]
+    whole = ClassMemory.of(fitted(blank, ("a", "b", "rust"), mended), mended, per_class=20)
+    torch.testing.assert_close(named.ridge.solve(0.3).weight_DC, whole.ridge.solve(0.3).weight_DC, atol=1e-8, rtol=0)
 
 
 @pytest.mark.parametrize("is_folded", [False, True])

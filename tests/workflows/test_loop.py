@@ -143,6 +143,32 @@ def test_what_is_frozen_is_never_learnt_nor_are_copies_of_it(settings: list[str]
 
 
 @pytest.mark.usefixtures("_no_end")
+def test_what_nobody_can_tell_is_asked_once_and_the_loop_ends(tmp_path: Path) -> None:
+    settings = card(tmp_path, images=15)
+    person = Person(tmp_path, 1000)
+
+    def people(session: Session) -> None:
+        is_frozen = session.file.path.parent.name == "frozen"
+        asked = None if is_frozen else session.next("anna")
+        if asked is not None and not session.known.unsure:
+            session.take(asked, "unsure", seconds=1)
+        person(session)
+
+    people.name = "anna"  # type: ignore[attr-defined]
+    said: list[str] = []
+    result = run_loop(load(settings, "rounds=9"), people=people, say=said.append)  # type: ignore[arg-type]
+    assert result.open is None
+    assert "people have looked at every image; no further round" in said
+    chosen = [Path(image) for one in result.metrics["rounds"] for image, _ in _chosen(tmp_path, one["round"])]
+    assert len(chosen) == len(set(chosen)) == 15 - FROZEN
+
+
+def _chosen(root: Path, number: int) -> list[list[str]]:
+    found: list[list[str]] = json.loads((root / "loop" / f"round_{number}" / "mined.json").read_text())["images"]
+    return found
+
+
+@pytest.mark.usefixtures("_no_end")
 def test_a_person_stops_and_the_same_command_goes_on(settings: list[str], tmp_path: Path) -> None:
     recipe = load(settings)
     result = run_loop(recipe, people=Person(tmp_path, 4), say=quiet)

@@ -40,7 +40,7 @@ class Member:
 def read_members(folders: Sequence[Path], rename: Mapping[str, str]) -> tuple[Member, ...]:
     """The models of run or model folders; raises SettingsError where they cannot be fused at all."""
     names = named(folders)
-    saved = [load_model(_model_folder(folder)) for folder in folders]
+    saved = [load_model(model_folder(folder)) for folder in folders]
     _require_one_task(names, saved)
     changes = _changes(rename, dict(zip(names, saved, strict=True)))
     members = tuple(
@@ -122,7 +122,8 @@ def _digits(name: str) -> list[str]:
     return re.findall(r"\d+", name)
 
 
-def _model_folder(folder: Path) -> Path:
+def model_folder(folder: Path) -> Path:
+    """Where in a run folder the model lies; a model's own folder is given back."""
     inner = folder / "model"
     return inner if (inner / "model.json").is_file() else folder
 

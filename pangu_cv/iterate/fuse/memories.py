@@ -6,16 +6,17 @@ from a common one are ours). Neither their images nor their weights meet, and no
 """
 
 from collections.abc import Sequence
-from functools import reduce
+from dataclasses import replace
 from typing import Literal
 
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.iterate.fuse.gathering import Fused, Gathering
-from pangu_cv.iterate.fuse.members import Member
+from pangu_cv.iterate.fuse.members import Member, model_folder
 from pangu_cv.iterate.fuse.student import blank, decided, worth
-from pangu_cv.settings import Settings
+from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks.class_memories import merge
 from pangu_cv.tasks.class_memory import ClassMemory
+from pangu_cv.tasks.saved import load_model
 
 _INSTEAD = "take how=graph, which distils any models into one"
 
@@ -25,6 +26,9 @@ class MemoryConfig(Settings):
 
     kind: Literal["memory"] = "memory"
     """The way."""
+    base: PathSetting | None = None
+    """The model that all grew from by 'pangu-cv update', if any; its images count once. Needed for large memories
+    alone, which hold sums and no single images."""
 
 
 def require_memories(members: Sequence[Member]) -> None:
@@ -43,13 +47,15 @@ def require_memories(members: Sequence[Member]) -> None:
             )
 
 
-def join(gathering: Gathering) -> Fused:
+def join(how: MemoryConfig, gathering: Gathering) -> Fused:
     """Make it; raises SettingsError where the sums cannot be added."""
     members = gathering.members
     require_memories(members)
     model = blank(members[0], gathering.classes)
     try:
-        joined = reduce(lambda one, other: merge(model, one, other), [_renamed(member) for member in members])
+        joined = merge(model, [_renamed(member) for member in members], base=_base(how))
+        ridge = joined.aligned(gathering.classes)
+        joined = replace(joined, classes=gathering.classes, ridge=ridge)
         joined.teach(model)
     except DataError as error:
         raise SettingsError(f"how: memory: {error}; or {_INSTEAD}") from None
@@ -57,6 +63,15 @@ def join(gathering: Gathering) -> Fused:
     scores_NC = decided(model, evidence.paths, gathering.reader, about="memories joined").astype(float)
     told = f"as if one head had learnt the {len(joined.known)} images of {', '.join(m.name for m in members)}"
     return Fused(model, "memories joined", told, worth(scores_NC, evidence, gathering.beliefs_NC), memory=joined)
+
+
+def _base(how: MemoryConfig) -> ClassMemory | None:
+    if how.base is None:
+        return None
+    memory = load_model(model_folder(how.base)).memory
+    if memory is None:
+        raise SettingsError(f"how.base: '{how.base}' keeps no memory; name the model that all of them grew from")
+    return memory
 
 
 def _renamed(member: Member) -> ClassMemory:

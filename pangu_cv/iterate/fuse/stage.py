@@ -69,7 +69,7 @@ def fuse_by(how: How, gathering: Gathering) -> Fused:
         case GraphConfig():
             return graph(how, gathering)
         case MemoryConfig():
-            return join(gathering)
+            return join(how, gathering)
         case AutoConfig():
             return _best_of(gathering)
     raise AssertionError(how)

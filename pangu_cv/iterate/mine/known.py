@@ -5,7 +5,7 @@
 
 import csv
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pangu_cv.data.config import DataConfig
@@ -17,14 +17,15 @@ from pangu_cv.iterate.mine.recipe import Find
 
 @dataclass(frozen=True)
 class Known:
-    """Labels by place in the pool; images labelled elsewhere do not appear.
+    """Labels by place in the pool, copies of one picture alike; images labelled elsewhere do not appear.
 
-    ``undecided`` are places that people looked at without a result: somebody could not tell, or they disagree. Asking
-    once more would cost them as much again.
+    ``undecided`` are places that people looked at without a result: somebody could not tell, they disagree, or it shows
+    none of the classes. Asking once more would cost them as much again. ``said`` are all labels, by SHA-256.
     """
 
     labels: dict[int, str]
     undecided: frozenset[int] = frozenset()
+    said: dict[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -42,32 +43,41 @@ def is_wanted(label: str, goal: Find) -> bool:
     return label in goal.wanted if goal.wanted else label.lower() not in goal.normal
 
 
-def known_of(labels: Path | None, digests: Sequence[str]) -> Known:
-    """Labels of a dataset, or of a list of ours that was filled in.
+def known_of(labels: Path | None, digests: Sequence[str], classes: Sequence[str] = ()) -> Known:
+    """Labels of a dataset, or of a list of ours that was filled in; an image can show none but ``classes``, if given.
 
     Raises DataError for one that cannot be read, or that calls one picture by two names.
     """
     if labels is None:
         return Known({})
-    places = {digest: place for place, digest in enumerate(digests)}
+    places: dict[str, list[int]] = {}
+    for place, digest in enumerate(digests):
+        places.setdefault(digest, []).append(place)
     said: dict[str, str] = {}
     for sha, label in _of_list(labels) if _is_list(labels) else _of_dataset(labels):
         if said.setdefault(sha, label) != label:
             raise DataError(
                 f"{labels}: the picture with the digest {sha[:12]} is called '{said[sha]}' and '{label}'; leave one"
             )
-    undecided = _undecided(labels) - set(said)
+    undecided = _undecided(labels, set(classes)) - set(said)
     return Known(
-        {places[sha]: label for sha, label in said.items() if sha in places},
-        frozenset(places[sha] for sha in undecided if sha in places),
+        {place: label for sha, label in said.items() for place in places.get(sha, ())},
+        frozenset(place for sha in undecided for place in places.get(sha, ())),
+        said,
     )
 
 
-def _undecided(path: Path) -> set[str]:
+def _undecided(path: Path, classes: set[str]) -> set[str]:
     if not _is_answers(path):
         return set()
     answered = known(AnswerFile(path).read())
-    return {*answered.unsure, *answered.disputed}
+    shows_none = {sha for sha, struck in answered.struck.items() if classes and classes <= struck}
+    return {*answered.unsure, *answered.disputed, *shows_none}
+
+
+def labels_in(ranked: Path) -> dict[str, str]:
+    """What was filled in, by SHA-256; raises DataError for what is no list of ours."""
+    return dict(_of_list(ranked)) if _is_list(ranked) else {}
 
 
 def _is_answers(path: Path) -> bool:

@@ -57,6 +57,8 @@ class MineRecipe(Settings):
     labels: PathSetting | None = None
     """What people have said so far: a dataset, a version of one, ``answers.jsonl`` of 'pangu-cv ask', or an earlier
     ``ranked.csv`` with labels filled in."""
+    classes: tuple[str, ...] = ()
+    """All that an image can show, if known: what shows none of them by ``answers.jsonl`` is not chosen again."""
     count: Annotated[int, Field(ge=1)] = 50
     """Images to look at next."""
     most_alike: Annotated[float, Field(gt=0, le=1)] = 0.95

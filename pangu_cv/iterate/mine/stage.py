@@ -19,7 +19,7 @@ from pangu_cv.features import FeatureStore, cache_folder, extract
 from pangu_cv.iterate.mine.diverse import diverse
 from pangu_cv.iterate.mine.doubt import doubts
 from pangu_cv.iterate.mine.find import find_reasons
-from pangu_cv.iterate.mine.known import Known, known_of
+from pangu_cv.iterate.mine.known import Known, known_of, labels_in
 from pangu_cv.iterate.mine.learn import learn_reasons
 from pangu_cv.iterate.mine.ranking import Pick, Reason, mixed
 from pangu_cv.iterate.mine.recipe import Find, MineRecipe
@@ -48,6 +48,10 @@ class Mined:
     metrics: dict[str, Any]
 
 
+class NothingLeftError(DataError):
+    """Every image of the pool has been looked at."""
+
+
 def mine(recipe: MineRecipe) -> Mined:
     """Run the recipe; raises PanguError for what the user can mend."""
     start = time.perf_counter()
@@ -59,7 +63,8 @@ def mine(recipe: MineRecipe) -> Mined:
         home = recipe.store or kept_home(recipe.images)
         pool = embed_pool(list(dict.fromkeys((*images, *likes))), sight, folder=home, progress=progress)
     embedded = time.perf_counter()
-    known = known_of(recipe.labels, pool.digests)
+    known = known_of(recipe.labels, pool.digests, recipe.classes)
+    _require_kept(recipe.output, known)
     examples = [place for place, path in enumerate(pool.images) if path in set(likes)]
     if len(examples) < len(likes):
         raise DataError(f"goal.like: {', '.join(str(s.path) for s in pool.skipped if s.path in likes)} cannot be read")
@@ -76,6 +81,19 @@ def mine(recipe: MineRecipe) -> Mined:
     run.write_metrics(metrics)
     mine_report(run.report, recipe, pool, known, picks, doubts_N)
     return Mined(run.folder, ranked, run.report, pool, picks, metrics)
+
+
+def _require_kept(output: Path | None, known: Known) -> None:
+    """Raises SettingsError where the list in the run folder holds labels that are not in what was given."""
+    ranked = output / "ranked.csv" if output else None
+    if ranked is None or not ranked.is_file():
+        return
+    lost = [sha for sha, label in labels_in(ranked).items() if known.said.get(sha) != label]
+    if lost:
+        raise SettingsError(
+            f"output: {len(lost)} labels filled in in '{ranked}' would be lost; give it as labels={ranked}, or name "
+            "another output"
+        )
 
 
 def images_of(path: Path) -> tuple[Path, ...]:
@@ -136,13 +154,17 @@ def _told(goal: Find, pool: Pool) -> NDArray[np.float32] | None:
 
 def _chosen(picks: Any, pool: Pool, recipe: MineRecipe) -> tuple[Pick, ...]:
     deep: dict[int, Pick] = {}
+    seen: set[str] = set()
     for pick in picks:
+        if pool.digests[pick.place] in seen:  # a copy of a picture that is chosen already
+            continue
+        seen.add(pool.digests[pick.place])
         deep[pick.place] = pick
         if len(deep) == _DEEP * recipe.count:
             break
     places = diverse(list(deep), pool.features_NK, count=recipe.count, most_alike=recipe.most_alike)
     if not places:
-        raise DataError("people have looked at every image of the pool; there is nothing left to look at")
+        raise NothingLeftError("people have looked at every image of the pool; there is nothing left to look at")
     return tuple(deep[place] for place in places)
 
 

@@ -76,7 +76,8 @@ def embed_pool(
         ):
             skipped.append(Skipped(path, result.reason, str(result)))
         places = {image.path: place for place, image in enumerate(store.images)}
-        kept = [path for path in images if str(path) in places]
+        failed = {one.path for one in skipped}
+        kept = [path for path in images if str(path) in places and path not in failed]
         if not kept:
             raise DataError("none of the images can be read")
         chosen = [places[str(path)] for path in kept]

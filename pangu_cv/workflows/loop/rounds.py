@@ -75,6 +75,7 @@ def _mine(loop: Loop, folder: Path, before: Round | None) -> Figures:
         backbone=recipe.task.backbone,
         preprocess=recipe.task.preprocess,
         labels=loop.answers if loop.answers.is_file() else None,
+        classes=recipe.classes,
         count=recipe.count,
         output=folder / "mined",
         store=loop.store,

@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from pangu_cv.data.config import DataConfig
 from pangu_cv.errors import BundleError, SettingsError
+from pangu_cv.iterate.mine import NothingLeftError
 from pangu_cv.runs import Run
 from pangu_cv.workflows.loop.finish import finish
 from pangu_cv.workflows.loop.frozen import freeze
@@ -51,11 +51,14 @@ def run_loop(recipe: LoopRecipe, *, people: People, say: Say, enough: bool = Fal
     try:
         frozen = once(loop.home / "frozen.json", lambda: freeze(loop))
         for number in range(1, recipe.rounds + 1):
-            if rounds and not _left(loop, rounds[-1]):
-                say("every image is labelled; no further round")
-                break
             is_fresh = not (loop.home / f"round_{number}" / "measured.json").is_file()
-            rounds.append(run_round(loop, number, rounds[-1] if rounds else None))
+            try:
+                rounds.append(run_round(loop, number, rounds[-1] if rounds else None))
+            except NothingLeftError:
+                if not rounds:
+                    raise
+                say("people have looked at every image; no further round")
+                break
             if is_fresh:
                 loop_report(run, loop, frozen, rounds, end, is_open="the next step has not begun")
         end = finish(loop, rounds[-1])
@@ -84,12 +87,6 @@ def _require_same(recipe: LoopRecipe) -> None:
             f"{changed[0]}: the loop in '{recipe.folder}' has begun with {kept.bound[changed[0]]!r}, and is asked for "
             f"{recipe.bound[changed[0]]!r}; its first rounds would not be true any more. Name another output"
         )
-
-
-def _left(loop: Loop, last: Round) -> int:
-    """Images of the pool without a label."""
-    labelled = {s.path for s in DataConfig(path=last.version).read() if s.label is not None}
-    return sum(sample.path not in labelled for sample in DataConfig(path=loop.pool).read())
 
 
 def _metrics(loop: Loop, frozen: Figures | None, rounds: list[Round], end: dict[str, Figures]) -> dict[str, Any]:

@@ -26,6 +26,9 @@ def test_answers_are_labels_and_a_no_is_none(tmp_path: Path) -> None:
     file.append(Answer("x", content_digest(paths[2]), "spot", "unsure", "anna", 1.0))
     file.append(Answer("x", content_digest(paths[0]), "spot", "unsure", "berta", 1.0))
     assert known_of(file.path, [content_digest(path) for path in paths]).undecided == {2}
+    digests = [content_digest(path) for path in paths]
+    assert known_of(file.path, [*digests, digests[5]]).labels == {0: "spot", 5: "spot", 6: "spot"}  # a copy
+    assert known_of(file.path, digests, ("spot",)).undecided == {1, 2}  # none of the classes
     with pytest.raises(DataError, match="does not exist"):
         known_of(tmp_path / "none.jsonl", [])
 

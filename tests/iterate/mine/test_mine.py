@@ -138,6 +138,9 @@ def test_spots_are_found_and_a_filled_in_list_is_taken_back(images: Path, tmp_pa
     with second.ranked.open(newline="") as stream:
         carried = [row["label"] for row in csv.DictReader(stream) if row["label"]]
     assert sorted(carried) == ["good", "good", "spot"]  # the next round knows them from this list alone
+    with pytest.raises(SettingsError, match=r"output: 3 labels filled in in .*ranked.csv' would be lost"):
+        mine(recipe("find", images, tmp_path / "one", "count=4"))
+    assert mine(recipe("find", images, tmp_path / "one", f"labels={first.ranked}")).metrics["labelled"] == 3
 
 
 def test_an_example_from_elsewhere_finds_its_like(images: Path, tmp_path: Path) -> None:

@@ -51,6 +51,8 @@ def test_unreadable_images_are_named_and_the_others_kept(sight: Sight, tmp_path:
     pool = embed_pool([*images, tmp_path / "gone.png"], sight, folder=tmp_path / "store")
     assert pool.images == (images[0], images[2])
     assert [skipped.path for skipped in pool.skipped] == [images[1], tmp_path / "gone.png"]
+    images[2].write_bytes(b"overwritten since")  # what it showed before does not count any more
+    assert embed_pool(images, sight, folder=tmp_path / "store").images == (images[0],)
     with pytest.raises(DataError, match="none of the images can be read"):
         embed_pool([images[1]], sight, folder=tmp_path / "other")
 
