@@ -270,7 +270,7 @@ def test_a_label_is_corrected_when_asked(start: Path, tmp_path: Path) -> None:
     )
     assert result.metrics["counts_after"] == {"blue": 4, "red": 4, "green": 3, "lime": 2}
     with pytest.raises(DataError, match="hard cases are of classes the model knows, and it does not know lime"):
-        run(start, tmp_path, relabel=True, **as_hard | {"hard": {"path": split}})
+        run(start, tmp_path, relabel=True, **as_hard | {"hard": {"path": split}, "output": tmp_path / "refused"})
 
 
 def test_copies_count_once_and_may_not_contradict(start: Path, tmp_path: Path) -> None:
