@@ -44,11 +44,11 @@ def _refuse_to_replace(target: Path, replaces: str | None) -> None:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
+    """Write a text file whole or not at all; bytes of file names that are no UTF-8 become escapes."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """What to do about a checked dataset, one sentence per finding, the gravest first."""
 
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
@@ -91,6 +92,7 @@ def _classes(check: DataCheck) -> Iterator[str]:
     learnt = check.counts.get("train") or check.counts.get("all", {})
     if check.layout == "images":
         return
+    yield from _nearly_one(sorted({name for counts in check.counts.values() for name in counts}))
     small = {name: count for name, count in learnt.items() if count < FEW}
     if small:
         listed = ", ".join(f"{name} {count}" for name, count in small.items())
@@ -100,6 +102,16 @@ def _classes(check: DataCheck) -> Iterator[str]:
         yield f"tested but never trained on: {', '.join(lacking)}; add training images of them, or leave them out"
     if "test" not in check.counts:
         yield "no test split: hold images out before training, or no score can be believed"
+
+
+def _nearly_one(names: Sequence[str]) -> Iterator[str]:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+    for same in alike.values():
+        if len(same) > 1:
+            listed = " and ".join(f"'{name}'" for name in same)
+            yield f"{listed} differ in case or spaces alone and count as {len(same)} classes: give them one name"
 
 
 def _shortcuts(samples: Sequence[Sample], facts: Sequence[ImageFacts]) -> Iterator[str]:

@@ -11,7 +11,7 @@ from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import Skipped, read_ahead
 from pangu_cv.progress import bar
 from pangu_cv.tasks import TaskModel, tiling_of
-from pangu_runtime.decode import DecodeSpec, peek
+from pangu_runtime.decode import DecodeSpec, decode
 
 
 @dataclass(frozen=True)
@@ -25,18 +25,19 @@ class Seen:
 
 
 def readable_views(recipe: DistillRecipe, teacher: TaskModel, spec: DecodeSpec) -> Seen:
-    """Look at the headers of all images; raises DataError where too few can be read."""
+    """Look at all images; raises DataError where too few can be read."""
     samples = recipe.data.read()
     order = np.random.default_rng(recipe.seed).permutation(len(samples))
     paths, sizes, lost = [], [], []
-    headers = read_ahead([samples[at].path for at in order], lambda path: peek(path, spec=spec))
-    with bar("reading headers") as progress:
-        for done, (at, header) in enumerate(zip(order, headers, strict=True), start=1):
-            if isinstance(header, ImageError):
-                lost.append(Skipped(samples[at].path, header.reason, str(header)))
+    # Whole ones: a header may be read where the rest is damaged, and that must not end the teaching later.
+    shapes = read_ahead([samples[at].path for at in order], lambda path: decode(path, spec=spec).shape[:2])
+    with bar("reading images") as progress:
+        for done, (at, shape) in enumerate(zip(order, shapes, strict=True), start=1):
+            if isinstance(shape, ImageError):
+                lost.append(Skipped(samples[at].path, shape.reason, str(shape)))
             else:
                 paths.append(samples[at].path)
-                sizes.append((header.height_px, header.width_px))
+                sizes.append(shape)
             progress(done, len(order))
     if len(paths) < 8:
         raise DataError(f"{recipe.data.path}: {len(paths)} images can be read; distilling needs at least 8, better 500")

@@ -1,7 +1,7 @@
 """Learn what normal looks like, certify a threshold, measure on the test images."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pangu_cv.data.config import dataset_title
@@ -9,6 +9,7 @@ from pangu_cv.data.few_shot import draw_split, holdout
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import Evaluated, Loaders, TorchDecider, evaluate_anomaly
+from pangu_cv.features import digest
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
 from pangu_cv.metrics import AnomalyOutcome
 from pangu_cv.progress import bar
@@ -19,7 +20,7 @@ from pangu_cv.runs import Run
 from pangu_cv.tasks.anomaly import NORMAL, AnomalyConfig, AnomalyModel
 from pangu_cv.tasks.normal_images import Learned, learn, named
 from pangu_cv.tasks.normality import Normality
-from pangu_cv.tasks.saved import SavedModel, load_model, parent_of, save_model
+from pangu_cv.tasks.saved import Provenance, SavedModel, load_model, parent_of, save_model
 from pangu_runtime.decode import DecodeSpec
 
 
@@ -37,15 +38,15 @@ def finetune_anomaly(recipe: FinetuneRecipe, task: AnomalyConfig) -> FinetuneRes
         raise SettingsError("few_shot.seeds: anomaly takes one seed a run; run it once per seed")
     dataset = recipe.data.read()
     split = split_of(dataset, shots=recipe.few_shot.shots, seed=recipe.few_shot.seeds[0])
-    start, parent = _start(recipe, task)
+    start = _start(recipe, task)
     run = Run.start(recipe.output, name="anomaly", recipe=recipe)
     spec = recipe.data.decode_spec
     normals = [n for n in named(split.normals, start.normality, root=dataset.root) if n.name not in recipe.forget]
     for name in recipe.forget:
         start.normality.forget(name)
     learned = learn(start.model, start.normality, normals, decode_spec=spec, partial=run.folder / "partial")
-    provenance = provenance_of(recipe, split.normals, dataset.root)
-    save_model(SavedModel(learned.model, provenance, parent, learned.normality), run.model)
+    provenance = _grown(provenance_of(recipe, split.normals, dataset.root), start.provenance)
+    save_model(SavedModel(learned.model, provenance, start.parent, learned.normality), run.model)
     evaluated = _measure(learned.model, split.test, spec) if split.test else None
     metrics = _metrics(learned, evaluated) | remarks(learned.model.backbone.source, recipe.data, dataset.notes)
     run.write_metrics(metrics)
@@ -73,14 +74,16 @@ def split_of(dataset: Dataset, *, shots: int | None, seed: int) -> NormalSplit:
 class _Start:
     model: AnomalyModel
     normality: Normality
+    parent: dict[str, Any]
+    provenance: Provenance | None = None
 
 
-def _start(recipe: FinetuneRecipe, task: AnomalyConfig) -> tuple[_Start, dict[str, Any]]:
+def _start(recipe: FinetuneRecipe, task: AnomalyConfig) -> _Start:
     if recipe.grow_from is None:
         if recipe.forget:
             raise SettingsError("forget: needs grow_from, the checkpoint to take images out of")
         model = task.build()
-        return _Start(model, Normality.empty(model)), parent_of(model)
+        return _Start(model, Normality.empty(model), parent_of(model))
     folder = recipe.grow_from
     saved = load_model(folder / "model" if (folder / "model" / "model.json").is_file() else folder)
     if not isinstance(saved.model, AnomalyModel) or saved.normality is None:
@@ -88,8 +91,22 @@ def _start(recipe: FinetuneRecipe, task: AnomalyConfig) -> tuple[_Start, dict[st
     asked = task.model_dump(exclude={"backbone": {"weights"}, "false_alarm_rate": True})
     if asked != saved.model.config.model_dump(exclude={"backbone": {"weights"}, "false_alarm_rate": True}):
         raise SettingsError("grow_from: the recipe's task differs from the checkpoint's; only false_alarm_rate may")
+    before, now = saved.provenance.decode.to_json(), recipe.data.decode_spec.to_json()
+    if differ := [f"{key} {before[key]}, now {now[key]}" for key in before if before[key] != now[key]]:
+        raise SettingsError(
+            f"grow_from: the checkpoint's images were decoded otherwise ({'; '.join(differ)}), and one bank cannot "
+            "hold both; give data the settings of its recipe.yaml"
+        )
     saved.model.config = saved.model.config.model_copy(update={"false_alarm_rate": task.false_alarm_rate})
-    return _Start(saved.model, saved.normality), saved.parent
+    return _Start(saved.model, saved.normality, saved.parent, saved.provenance)
+
+
+def _grown(own: Provenance, before: Provenance | None) -> Provenance:
+    """Of the images before and those of now."""
+    if before is None:
+        return own
+    licences = "; ".join(dict.fromkeys([before.data_licence, own.data_licence]))
+    return replace(own, data_hash=digest(before.data_hash, own.data_hash), data_licence=licences)
 
 
 def _measure(model: AnomalyModel, test: Sequence[Sample], spec: DecodeSpec) -> Evaluated[AnomalyOutcome]:

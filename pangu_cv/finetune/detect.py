@@ -56,6 +56,12 @@ def finetune_detect(recipe: FinetuneRecipe, task: DetectConfig) -> FinetuneResul
     classes = tuple(sorted(set().union(*contents.values())))
     if not classes:
         raise DataError(f"{dataset.root}: no image of the training part has a box")
+    tested = {box.label for s in test for box in s.boxes or ()}
+    if strange := sorted(tested - set(classes)):
+        raise DataError(
+            f"{dataset.root}: no training image shows {', '.join(strange)}, and test images do; label training images "
+            "of it, or leave it out of the test part"
+        )
     run = Run.start(recipe.output, name="detect", recipe=recipe)
     fitted: list[Fitted[DetectionOutcome]] = []
     for seed in recipe.few_shot.seeds:

@@ -34,7 +34,7 @@ from pangu_cv.report.page import Page
 from pangu_cv.report.segmentation import segmentation_report
 from pangu_cv.runs import Run
 from pangu_cv.tasks.segment import SegmentConfig, SegmentModel
-from pangu_runtime.decode import DecodeSpec, decode, peek
+from pangu_runtime.decode import DecodeSpec, decode
 
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_LABELS = np.zeros(0, np.int64)
@@ -89,8 +89,8 @@ def survey(
     with bar("reading masks") as progress:
         for done, sample in enumerate(samples, start=1):
             try:
-                header = peek(sample.path, spec=spec)
-                mask = class_mask(sample, (header.height_px, header.width_px), classes=len(classes))
+                shape = decode(sample.path, spec=spec).shape[:2]  # a header may be whole where the rest is not
+                mask = class_mask(sample, shape, classes=len(classes))
                 found[sample] = frozenset(classes[value] for value in np.unique(mask) if 0 < value < len(classes))
             except ImageError as error:
                 lost.append(Skipped(sample.path, error.reason, str(error)))

@@ -7,6 +7,7 @@ lies within ``cover_bound`` of a centre.
 Shapes: P patches of one image, D features, M centres.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -117,14 +118,15 @@ class MemoryBank:
         self.images[self.images.index(name)] = ""  # positions of the others stay valid
         return removal
 
-    def distances(self, patches_PD: Tensor, *, without: str | None = None) -> Tensor:
-        """Distance of each patch to its nearest centre, optionally as if image ``without`` had not been added.
+    def distances(self, patches_PD: Tensor, *, without: Collection[str] = ()) -> Tensor:
+        """Distance of each patch to its nearest centre, as if the images ``without`` had not been added.
 
         Float32[P]; infinite where no centre is left.
         """
         centres = self.vectors_MD
-        if without is not None:
-            centres = centres[self.owners_M != self.images.index(without)]
+        if without:
+            gone = torch.tensor([self.images.index(name) for name in without], dtype=torch.int32)
+            centres = centres[~torch.isin(self.owners_M, gone)]
         if len(centres) == 0:
             return torch.full((len(patches_PD),), float("inf"))
         return nearest(patches_PD, centres).distances_P

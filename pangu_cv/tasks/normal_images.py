@@ -79,7 +79,8 @@ def learn(
     with bar("learning normal images") as progress:
         todo = [image for image in images if image.name not in known]
         for done, (image, patches_PD) in enumerate(_patches(model, todo, decode_spec, skipped, progress), start=1):
-            normality.learn(image.name, patches_PD, digest=image.digest)
+            group = image.sample.group or ""
+            normality.learn(image.name, patches_PD, digest=image.digest, group=group)
             if partial is not None and done % SAVE_EVERY == 0:
                 tensors, plain = normality.state()
                 checkpoint.save(partial, Checkpoint({"bank": tensors}, {"normality": plain, "key": key}))

@@ -3,11 +3,14 @@
 For every image the few patches hardest to explain by the others (its witnesses) are kept, so that its left-out score
 can be computed again after the bank has changed. That is exact while those patches stay the hardest (ours).
 
+Images that belong together (of one group, or copies of one file) would explain each other, which no new image can count
+on: they are left out together, and count as one piece of evidence.
+
 Shapes: P patches, K witnesses, D features.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
 import torch
@@ -27,7 +30,8 @@ CALIBRATION_IMAGES = 1000  # more normals are learned from but not kept as witne
 class Normality:
     """A memory bank, the witnesses of its images and the digests of their files; ``top_k`` distances make a score.
 
-    ``unit`` is the distance that counts as 1.0: the median score of left-out images.
+    ``unit`` is the distance that counts as 1.0: the median score of left-out images. ``groups`` say which images belong
+    together; one without stands for itself.
     """
 
     bank: MemoryBank
@@ -36,21 +40,26 @@ class Normality:
     digests: dict[str, str]
     unit: float = 1.0
     defects: KnownDefects | None = None
+    groups: dict[str, str] = field(default_factory=dict)
+    _kin_of_group: dict[str, list[str]] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def empty(cls, model: AnomalyModel) -> Self:
         """Nothing learned yet."""
         return cls(model.config.bank.build(model.features), model.top_k, {}, {})
 
-    def learn(self, name: str, patches_PD: Tensor, *, digest: str = "") -> None:
+    def learn(self, name: str, patches_PD: Tensor, *, digest: str = "", group: str = "") -> None:
         """Add an image (``digest`` of its file) to the bank; call ``witness`` once all images of a round are in."""
         self.bank.add(name, patches_PD)
         self.digests[name] = digest
+        if group:
+            self.groups[name] = group
+        self._kin_of_group = None
 
     def witness(self, name: str, patches_PD: Tensor) -> None:
         """Keep the patches of a learned image that the other images explain worst."""
         if len(self.witnesses) < CALIBRATION_IMAGES:
-            distances = self.bank.distances(patches_PD, without=name)
+            distances = self.bank.distances(patches_PD, without=self._kin()[self._group(name)])
             hardest = distances.topk(min(2 * self.top_k, len(distances))).indices
             self.witnesses[name] = patches_PD[hardest].clone()
 
@@ -63,6 +72,8 @@ class Normality:
             return removal
         self.witnesses.pop(name, None)
         self.digests.pop(name, None)
+        self.groups.pop(name, None)
+        self._kin_of_group = None
         return self.bank.remove(name)
 
     def left_out_scores(self, *, near_defects: Literal["raised", "as they are"] = "raised") -> dict[str, float]:
@@ -76,21 +87,42 @@ class Normality:
 
     def evidence(self) -> dict[str, tuple[Tensor, Tensor]]:
         """The witnesses of every image, and their distances to the other images."""
+        kin = self._kin()
         return {
-            name: (patches_KD, self.bank.distances(patches_KD, without=name))
+            name: (patches_KD, self.bank.distances(patches_KD, without=kin[self._group(name)]))
             for name, patches_KD in self.witnesses.items()
         }
+
+    def _group(self, name: str) -> str:
+        return self.groups.get(name) or self.digests.get(name) or name
+
+    def _kin(self) -> dict[str, list[str]]:
+        """Names of the bank's images, by group."""
+        if self._kin_of_group is None:
+            self._kin_of_group = {}
+            for name in filter(None, self.bank.images):
+                self._kin_of_group.setdefault(self._group(name), []).append(name)
+        return self._kin_of_group
+
+    def _once_a_group(self, scores: Mapping[str, float]) -> list[float]:
+        """Scores of which any may be the highest as likely as any other: of each group that of its first image."""
+        first: dict[str, float] = {}
+        for name, score in scores.items():
+            first.setdefault(self._group(name), score)
+        return list(first.values())
 
     def calibrate(self, model: AnomalyModel) -> ConformalThreshold:
         """Set the model's bank, unit and threshold from what is known now.
 
-        Raises DataError with fewer than 2 normal images: one has no other to be compared with.
+        Raises DataError with fewer than 2 normal images that do not belong together: one has no other to be compared
+        with.
         """
-        plain = sorted(self.left_out_scores(near_defects="as they are").values())
+        plain = sorted(self._once_a_group(self.left_out_scores(near_defects="as they are")))
         if len(plain) < 2:
-            raise DataError(f"anomaly needs at least 2 normal images, found {len(plain)}")
+            together = f" (the {len(self.witnesses)} are copies, or of one group)" if len(self.witnesses) > 1 else ""
+            raise DataError(f"anomaly needs at least 2 normal images, found {len(plain)}{together}")
         unit = max(plain[len(plain) // 2], 1e-6)  # of the bank alone: a known defect moves no other score
-        scores = [score / unit for score in self.left_out_scores().values()]
+        scores = [score / unit for score in self._once_a_group(self.left_out_scores())]
         threshold = conformal_threshold(scores, rate=model.config.false_alarm_rate)
         self.unit = unit
         if self.defects is not None:
@@ -117,6 +149,7 @@ class Normality:
             "top_k": self.top_k,
             "witnessed": list(self.witnesses),
             "digests": self.digests,
+            "groups": self.groups,
             "unit": self.unit,
         }
         if self.defects is not None:
@@ -133,4 +166,5 @@ class Normality:
         witnesses = dict(zip(names, tensors["witnesses"], strict=True)) if names else {}
         defects = KnownDefects.restore(tensors["defects"], plain["defects"]) if "defects" in plain else None
         digests, unit = dict(plain["digests"]), float(plain["unit"])
-        return cls(bank, int(plain["top_k"]), witnesses, digests, unit=unit, defects=defects)
+        groups = dict(plain.get("groups", {}))  # of an earlier version: every image stands for itself
+        return cls(bank, int(plain["top_k"]), witnesses, digests, unit=unit, defects=defects, groups=groups)

@@ -27,7 +27,7 @@ from pangu_cv.evaluate import (
     require_comparable,
     test_samples,
 )
-from pangu_cv.features import Skipped
+from pangu_cv.features import Skipped, content_digest
 from pangu_cv.metrics.gate import Gate, gate
 from pangu_cv.metrics.inspection import Costs
 from pangu_cv.metrics.paired import Comparison, paired
@@ -71,6 +71,7 @@ _SHOWN = (
     "recall",
     "precision",
 )
+_BEGINNING = 16  # digits of a SHA-256, as the memory of normal images keeps them
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class _Opened:
     classes: tuple[str, ...]
     false_alarm_rate: float | None
     precision: Precision | None = None
+    learnt: frozenset[str] = frozenset()
+    """Beginnings of the SHA-256 of images it is known to have learnt from."""
 
 
 @dataclass(frozen=True)
@@ -163,10 +166,17 @@ def evaluate(
     inspection = as_inspection(measured.outcome, good=good)
     passed = None if inspection is None else gate(inspection, recall=recall, costs=costs)
     metrics = {"model": str(model), "precision": opened.precision, "data": str(data), **measured.outcome.summary()}
-    metrics |= {"gate": passed.summary() if passed else None, "skipped": [str(s.path) for s in measured.skipped]}
+    notes = _seen_before(opened, dataset, measured.outcome.paths)
+    metrics |= {
+        "notes": notes,
+        "gate": passed.summary() if passed else None,
+        "skipped": [str(s.path) for s in measured.skipped],
+    }
     if rival:
         metrics["against"] = {"model": str(against), **rival.comparison.summary()}
     page = Page(f"{name} on {dataset_title(data)}", f"{len(measured.outcome.paths)} images")
+    for note in notes:
+        page.note(note)
     _fill(page, measured, passed, rival)
     run = Run.start(out, name="evaluate")
     run.write_metrics(metrics)
@@ -174,7 +184,7 @@ def evaluate(
     if as_json:
         print(json.dumps(metrics))
         return
-    print("\n".join(_told(metrics, passed)))
+    print("\n".join([*_told(metrics, passed), *(f"! {note}" for note in notes)]))
     if rival:
         print(f"\n{verdict(rival.comparison, measured.name, rival.measured.name)}")
     print(f"\nmetrics {run.folder / 'metrics.json'}\nreport  {run.report}")
@@ -218,6 +228,17 @@ def _measure(opened: _Opened, dataset: Dataset, name: str) -> _Measured:
                 rate = opened.false_alarm_rate or 0.0
                 result = evaluate_anomaly(decider, samples, asked_rate=rate, decode_spec=spec, progress=progress)
     return _Measured(name, opened.task, classes, result.outcome, result.skipped, Loaders(decider, spec, samples))
+
+
+def _seen_before(opened: _Opened, dataset: Dataset, paths: Sequence[str]) -> list[str]:
+    """What makes figures too good: images measured on that were learnt from, for certain or perhaps."""
+    if opened.learnt:
+        both = sum(content_digest(Path(path))[:_BEGINNING] in opened.learnt for path in paths)
+        if both:
+            return [f"{both} of the {len(paths)} images are ones the model has learnt from: the figures are too good"]
+    elif not dataset.split("test") and not dataset.split("val"):
+        return ["the dataset names no test part, so all labelled images are measured: were any learnt from?"]
+    return []
 
 
 def _fill(page: Page, measured: _Measured, passed: Gate | None, rival: _Rival | None) -> None:
@@ -285,4 +306,6 @@ def _open(model: Path, precision: Precision | None = None) -> _Opened:
     if isinstance(saved.model, ClassifyModel):
         rate = saved.model.certified_rate
     classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
-    return _Opened(TorchDecider(saved.model), saved.provenance.decode, config.kind, classes, rate)
+    learnt = saved.normality.digests.values() if saved.normality else saved.memory.known if saved.memory else ()
+    known = frozenset(digest[:_BEGINNING] for digest in learnt if digest)
+    return _Opened(TorchDecider(saved.model), saved.provenance.decode, config.kind, classes, rate, learnt=known)

@@ -177,6 +177,15 @@ def test_classes_and_shortcuts(tmp_path: Path) -> None:
     assert advice[3].startswith("all images of 'b' are JPEG RGB 8-bit, and no others are")
 
 
+def test_names_that_differ_in_case_or_spaces_are_told(tmp_path: Path) -> None:
+    for number, name in enumerate(("Good", "good", "broken disc", "broken  disc", "scratch")):
+        image(tmp_path / name / "0.png", number)
+    told = "\n".join(check_dataset(tmp_path).advice)
+    assert "'Good' and 'good' differ in case or spaces alone and count as 2 classes" in told
+    assert "'broken  disc' and 'broken disc' differ" in told
+    assert "scratch' and" not in told
+
+
 def test_a_folder_of_images_is_checked_without_labels(tmp_path: Path) -> None:
     for at in range(3):
         image(tmp_path / f"{at}.png", at)

@@ -108,6 +108,9 @@ def test_crowds_are_left_out(tmp_path: Path) -> None:
         ({"images": [{"id": 1, "file_name": "../../etc/passwd"}]}, "leaves the folder"),
         ({"images": [{"id": 1, "file_name": "/etc/passwd"}]}, "leaves the folder"),
         ({"images": {"id": 1}}, "must be a list"),
+        ({"images": [{"id": [1], "file_name": "a.jpg"}]}, "id must be a number or a name"),
+        ({"images": [{"id": 7, "file_name": "a.jpg", "width": "48px"}]}, "width and height of a.jpg"),
+        ({"categories": [{"id": {}, "name": "x"}]}, "id must be a number or a name"),
         ({"images": [{"id": 1}]}, "has no file_name"),
         ({"images": [{"id": 1, "file_name": "gone.jpg"}]}, "none of the images it names"),
     ],
@@ -177,6 +180,25 @@ def test_yolo_outline_becomes_its_box(tmp_path: Path) -> None:
     assert "outlines" in dataset.notes[0]
 
 
+@pytest.mark.parametrize("table", ["crack\n\nrust\nnest\n", "\ufeffcrack\r\n\r\nrust\r\nnest\r\n"])
+def test_a_blank_line_among_names_keeps_its_number(tmp_path: Path, table: str) -> None:
+    yolo(tmp_path, "2 0.5 0.5 0.5 0.5")
+    (tmp_path / "data.yaml").unlink()
+    (tmp_path / "classes.txt").write_text(table, encoding="utf-8")
+    assert read_dataset(tmp_path).classes == ("rust",)
+
+
+def test_names_in_another_encoding_are_not_torn_apart(tmp_path: Path) -> None:
+    yolo(tmp_path / "yolo", "0 0.5 0.5 0.5 0.5")
+    (tmp_path / "yolo" / "data.yaml").unlink()
+    (tmp_path / "yolo" / "classes.txt").write_bytes("裂纹\n锈蚀\n".encode("gbk"))
+    masks(tmp_path / "masks")
+    (tmp_path / "masks" / "classes.txt").write_bytes("背景\n裂纹\n".encode("gbk"))
+    for folder in ("yolo", "masks"):
+        with pytest.raises(DataError, match=r"classes\.txt: byte \d is no UTF-8; save the file as UTF-8"):
+            read_dataset(tmp_path / folder)
+
+
 def test_yolo_without_a_table_has_classes_by_number(tmp_path: Path) -> None:
     yolo(tmp_path, "4 0.5 0.5 0.5 0.5")
     (tmp_path / "data.yaml").unlink()
@@ -238,11 +260,34 @@ def test_voc(tmp_path: Path) -> None:
         ("<annotation><object></object></annotation>", "an object has no name"),
         (VOC.format(x="wide"), "4 numbers are needed"),
         ("<!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>", "defines a document type"),
+        ("<?xml version='1.0' encoding='nothing'?><annotation/>", "not in the encoding that it names"),
     ],
 )
 def test_voc_that_cannot_be_read_says_where(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(DataError, match=rf"a\.xml.*{told}"):
         read_dataset(voc(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding"),
+    [('encoding="GB2312"', "gb2312"), ("encoding='gbk'", "gbk"), ('encoding="UTF-8"', "utf-8"), ("", "utf-8-sig")],
+)
+def test_voc_is_read_in_the_encoding_that_it_names(tmp_path: Path, declared: str, encoding: str) -> None:
+    text = f'<?xml version="1.0" {declared}?>\n' + VOC.format(x=30).replace("disc", "裂纹")
+    voc(tmp_path)
+    (tmp_path / "Annotations" / "a.xml").write_bytes(text.encode(encoding))
+    assert read_dataset(tmp_path).classes == ("裂纹",)
+    (tmp_path / "Annotations" / "a.xml").write_bytes(text.replace(declared, "").encode("gbk"))
+    with pytest.raises(DataError, match=r"a\.xml: is not in the encoding that it names, or UTF-8"):
+        read_dataset(tmp_path)
+
+
+def test_a_hostile_voc_file_in_utf_16_is_refused(tmp_path: Path) -> None:
+    text = "<?xml version='1.0' encoding='utf-16'?><!DOCTYPE a [<!ENTITY b 'c'>]><annotation>&b;</annotation>"
+    voc(tmp_path)
+    (tmp_path / "Annotations" / "a.xml").write_bytes(text.encode("utf-16"))
+    with pytest.raises(DataError, match=r"a\.xml"):
+        read_dataset(tmp_path)
 
 
 def masks(folder: Path) -> Path:

@@ -157,6 +157,8 @@ def test_growing_may_move_the_false_alarm_rate_only(tmp_path: Path) -> None:
     later = normals(tmp_path / "later", 0, 4)
     grown = run(tmp_path / "b", later, f"grow_from={first.model}", "task.false_alarm_rate=0.2")
     assert grown.metrics["threshold"]["certified_rate"] == 0.2
+    with pytest.raises(SettingsError, match=r"decoded otherwise \(.*range_16bit.*, now "):
+        run(tmp_path / "d", later, f"grow_from={first.model}", "data.range_16bit=[0, 4095]")
     with pytest.raises(SettingsError, match="only false_alarm_rate may"):
         run(tmp_path / "c", later, f"grow_from={first.model}", "task.top_share=0.2")
 

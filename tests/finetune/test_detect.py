@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,15 @@ def test_bad_boxes_and_images_are_named(tmp_path: Path) -> None:
     result = finetune(recipe("detect", data, tmp_path / "run", *QUICK, "train.steps=1", "few_shot.shots=null"))
     assert any("boxes without area were left out; first train1.xml" in note for note in result.metrics["notes"])
     assert [Path(one["image"]).name for one in result.metrics["skipped"]] == ["test1.png"]
+
+
+def test_a_class_that_is_tested_alone_is_told_before_training(tmp_path: Path) -> None:
+    data = boxed(tmp_path / "data")
+    text = (data / "Annotations" / "test1.xml").read_text()
+    (data / "Annotations" / "test1.xml").write_text(re.sub("<name>[^<]*</name>", "<name>nest</name>", text))
+    with pytest.raises(DataError, match="no training image shows nest, and test images do"):
+        finetune(recipe("detect", data, tmp_path / "run", *QUICK))
+    assert not (tmp_path / "run").exists()
 
 
 def test_images_without_boxes_are_told(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_distances_without_an_image_are_those_of_a_bank_that_never_had_it() -> N
     images = clouds(3)
     without = {name: patches for name, patches in images.items() if name != "7.png"}
     queries = images["7.png"]
-    found = filled(images).distances(queries, without="7.png")
+    found = filled(images).distances(queries, without=["7.png"])
     torch.testing.assert_close(found, filled(without).distances(queries), atol=1e-6, rtol=1e-6)
     assert float(found.min()) > 0
 

@@ -64,6 +64,38 @@ def test_left_out_scores_equal_brute_force(model: AnomalyModel, seed: int) -> No
     close(learned(model, seen).left_out_scores(), brute_force(seen, model.top_k))
 
 
+@pytest.mark.parametrize("by", ["group", "digest"])
+def test_images_that_belong_together_are_left_out_together_and_count_once(model: AnomalyModel, by: str) -> None:
+    seen = images(model)
+    pairs = Normality.empty(model)
+    twins = {f"again-{name}": patches + 1e-3 for name, patches in seen.items()}
+    for name, patches in (seen | twins).items():
+        pairs.learn(name, patches, **{by: name.removeprefix("again-")})
+    for name, patches in (seen | twins).items():
+        pairs.witness(name, patches)
+    alone = learned(model, seen)
+    found = pairs.left_out_scores()
+    for name, score in alone.left_out_scores().items():
+        assert found[name] == pytest.approx(score, rel=0.01)
+        assert found[f"again-{name}"] == pytest.approx(score, rel=0.01)
+    threshold = pairs.calibrate(model)
+    assert threshold.normals == len(seen)
+    assert threshold.value == pytest.approx(alone.calibrate(model).value, rel=0.02)
+    tensors, plain = pairs.state()
+    assert Normality.restore(tensors, plain).left_out_scores() == found
+    with pytest.raises(DataError, match=r"at least 2 normal images, found 1 \(the 2 are copies, or of one group\)"):
+        _one_group(model, seen).calibrate(model)
+
+
+def _one_group(model: AnomalyModel, seen: dict[str, Tensor]) -> Normality:
+    normality = Normality.empty(model)
+    for name, patches in list(seen.items())[:2]:
+        normality.learn(name, patches, group="burst")
+    for name, patches in list(seen.items())[:2]:
+        normality.witness(name, patches)
+    return normality
+
+
 def test_calibration_is_the_conformal_rank_in_units_of_the_median(model: AnomalyModel) -> None:
     seen = images(model, count=19)
     normality = learned(model, seen)

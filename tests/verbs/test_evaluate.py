@@ -31,6 +31,16 @@ def test_a_classifier_is_a_gate_once_the_good_class_is_named(classify: Made, tmp
         assert words in page
 
 
+def test_images_that_were_learnt_from_are_counted(classify: Made, anomaly: Made, tmp_path: Path, capsys) -> None:
+    figures, page = evaluated(classify.run, classify.data / "train", tmp_path / "a")
+    assert figures["notes"] == ["8 of the 12 images are ones the model has learnt from: the figures are too good"]
+    assert figures["notes"][0] in page
+    assert f"! {figures['notes'][0]}" in capsys.readouterr().out
+    assert evaluated(classify.run, classify.data, tmp_path / "b")[0]["notes"] == []
+    [note] = evaluated(classify.bundle, classify.data / "train", tmp_path / "c")[0]["notes"]
+    assert note.startswith("the dataset names no test part")
+
+
 def test_without_a_good_class_there_is_no_gate(classify: Made, tmp_path: Path) -> None:
     figures, page = evaluated(classify.run, classify.data, tmp_path)
     assert figures["gate"] is None

@@ -1,5 +1,6 @@
 """Images that arrive in a folder, each once it is complete."""
 
+import logging
 import os
 import time
 from collections.abc import Iterator
@@ -8,20 +9,26 @@ from pathlib import Path
 
 from pangu_runtime.images import is_image_name
 
+log = logging.getLogger("pangu_runtime.edge")
+
 
 @dataclass(frozen=True)
 class Arrived:
-    """A complete image file; ``name`` is relative to the inbox, with ``/``."""
+    """A complete image file; ``name`` is relative to the inbox, with ``/``, and text whatever its bytes are.
+
+    ``sha256`` is given where name, size and time are not enough to tell it from an earlier one.
+    """
 
     path: Path
     name: str
     size: int
     modified_ns: int
+    sha256: str = ""
 
     @property
     def key(self) -> str:
         """What makes it this image and no other: a camera may use a name again."""
-        return f"{self.name}|{self.size}|{self.modified_ns}"
+        return f"{self.name}|{self.size}|{self.modified_ns}" + (f"|{self.sha256}" if self.sha256 else "")
 
 
 class Inbox:
@@ -32,9 +39,13 @@ class Inbox:
 
     def __init__(self, folder: Path, *, settle_s: float) -> None:
         self.folder, self._settle_s = folder, settle_s
+        self._closed: set[Path] = set()
 
     def arrived(self) -> Iterator[Arrived]:
-        """Complete images, the oldest of each folder first; those that vanish meanwhile are not there."""
+        """Complete images, the oldest of each folder first; those that vanish meanwhile are not there.
+
+        A folder below that may not be read is named once; raises OSError for the inbox itself.
+        """
         yield from self._below(self.folder, "")
 
     def _below(self, folder: Path, prefix: str) -> Iterator[Arrived]:
@@ -46,8 +57,16 @@ class Inbox:
                         folders.append(entry.name)
                     elif is_image_name(entry.name) and entry.is_file():
                         about = entry.stat()
-                        found.append(Arrived(Path(entry.path), prefix + entry.name, about.st_size, about.st_mtime_ns))
+                        name = os.fsencode(prefix + entry.name).decode("utf-8", "backslashreplace")
+                        found.append(Arrived(Path(entry.path), name, about.st_size, about.st_mtime_ns))
         except FileNotFoundError:
+            return
+        except OSError as error:
+            if folder == self.folder:
+                raise
+            if folder not in self._closed:
+                log.error("%s: %s; nothing of it is decided", folder, error.strerror)
+                self._closed.add(folder)
             return
         now_ns = time.time_ns()
         for image in sorted(found, key=lambda one: (one.modified_ns, one.name)):

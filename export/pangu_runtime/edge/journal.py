@@ -1,8 +1,9 @@
 """What has been decided, on disk: JSON lines that only ever grow, each image in them exactly once.
 
 The lines are the truth. A line is written whole and synced before the next image is begun; one that power loss has torn
-is cut off at the next start, and its image is decided again. Beside them lies an index (SQLite) that tells in constant
-memory whether an image is in the lines; it may be lost or late, and is caught up from the lines.
+is cut off at the next start, and its image is decided again; what a full disk took of one, before the next is written.
+Beside them lies an index (SQLite) that tells in constant memory whether an image is in the lines; it may be lost or
+late, and is caught up from the lines.
 """
 
 import json
@@ -15,6 +16,8 @@ from typing import Any
 from pangu_runtime.errors import DataError
 
 KEY = "key"
+_VERSION = 2  # of the index's tables
+_Row = tuple[str, str | None]
 
 
 class Journal:
@@ -27,13 +30,19 @@ class Journal:
         self._lock = _locked(folder / "lock")
         self._index = _opened(folder / "index.sqlite")
         self._number = max((_number_of(file) for file in self.files), default=1)
+        self._late: list[_Row] = []  # in the lines, and not yet in the index
         try:
             self._repair()
+        except sqlite3.Error as error:
+            self._index.close()
+            self._lock.close()
+            raise OSError(f"{folder / 'index.sqlite'}: {error}") from None
         except BaseException:
             self._index.close()
             self._lock.close()
             raise
         self._stream = self._current.open("ab", buffering=0)
+        self._whole = self._stream.seek(0, os.SEEK_END)  # bytes of whole lines
 
     @property
     def files(self) -> list[Path]:
@@ -45,20 +54,48 @@ class Journal:
         return self.folder / f"results-{self._number:05d}.jsonl"
 
     def __contains__(self, key: str) -> bool:
-        return self._index.execute("SELECT 1 FROM seen WHERE key = ?", (key,)).fetchone() is not None
+        return self._found(key) is not None
+
+    def sha256(self, key: str) -> str | None:
+        """Of the image that was decided under this key; None where it was not read, or is not there."""
+        row = self._found(key)
+        return row[0] if row else None
+
+    def _found(self, key: str) -> tuple[str | None] | None:
+        key = _storable(key)
+        late = [sha256 for other, sha256 in self._late if other == key]
+        if late:
+            return (late[0],)
+        try:
+            row = self._index.execute("SELECT sha256 FROM seen WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise OSError(f"{self.folder / 'index.sqlite'}: {error}") from None
+        return None if row is None else (row[0],)
 
     def __len__(self) -> int:
         [(count,)] = self._index.execute("SELECT COUNT(*) FROM seen").fetchall()
         return int(count)
 
     def add(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Append records, each with its ``key``; when this returns they survive power loss."""
+        """Append records, each with its ``key``; when this returns they survive power loss.
+
+        Raises OSError where the disk takes no more: then none of them counts, and they may be added again.
+        """
         text = "".join(json.dumps(record) + "\n" for record in records).encode()
-        if self._stream.tell() and self._stream.tell() + len(text) > self._max_file_bytes:
+        if self._whole and self._whole + len(text) > self._max_file_bytes:
             self._turn()
-        _write_all(self._stream.fileno(), text)
-        os.fsync(self._stream.fileno())
-        self._note([str(record[KEY]) for record in records])
+        descriptor = self._stream.fileno()
+        if os.fstat(descriptor).st_size != self._whole:
+            os.ftruncate(descriptor, self._whole)
+        _write_all(descriptor, text)
+        os.fsync(descriptor)
+        self._whole += len(text)
+        self._late += [_row(record) for record in records]
+        try:
+            self._note(self._late, file=self._current.name, end=self._whole)
+        except sqlite3.Error:  # the lines are the truth; the index is caught up with the next one
+            return
+        self._late = []
 
     def close(self) -> None:
         """Let others in."""
@@ -70,6 +107,7 @@ class Journal:
         self._stream.close()
         self._number += 1
         self._stream = self._current.open("ab", buffering=0)
+        self._whole = 0
         _sync_folder(self.folder)
 
     def _repair(self) -> None:
@@ -86,14 +124,13 @@ class Journal:
             self._index.executescript("DELETE FROM seen; DELETE FROM read;")
             ends = {}
         for file in self.files:
-            for keys, end in _keys_from(file, ends.get(file.name, 0)):
-                self._note(keys, file=file.name, end=end)
+            for rows, end in _rows_from(file, ends.get(file.name, 0)):
+                self._note(rows, file=file.name, end=end)
 
-    def _note(self, keys: Sequence[str], *, file: str | None = None, end: int | None = None) -> None:
+    def _note(self, rows: Sequence[_Row], *, file: str, end: int) -> None:
         with self._index:
-            self._index.executemany("INSERT OR IGNORE INTO seen VALUES (?)", [(key,) for key in keys])
-            place = (file or self._current.name, self._stream.tell() if end is None else end)
-            self._index.execute("INSERT OR REPLACE INTO read VALUES (?, ?)", place)
+            self._index.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
+            self._index.execute("INSERT OR REPLACE INTO read VALUES (?, ?)", (file, end))
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -103,34 +140,50 @@ def _opened(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError:
         for damaged in path.parent.glob(path.name + "*"):
             damaged.unlink()
-        return _with_tables(path)
+        try:
+            return _with_tables(path)
+        except sqlite3.DatabaseError as error:
+            raise OSError(f"{path}: {error}") from None
 
 
 def _with_tables(path: Path) -> sqlite3.Connection:
     index = sqlite3.connect(path)
     index.execute("PRAGMA journal_mode = WAL")
     index.execute("PRAGMA synchronous = OFF")  # it can be made again
-    index.execute("CREATE TABLE IF NOT EXISTS seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
+    [(version,)] = index.execute("PRAGMA user_version").fetchall()
+    if version != _VERSION:
+        index.executescript(f"DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS read; PRAGMA user_version = {_VERSION};")
+    index.execute("CREATE TABLE IF NOT EXISTS seen (key TEXT PRIMARY KEY, sha256 TEXT) WITHOUT ROWID")
     index.execute("CREATE TABLE IF NOT EXISTS read (file TEXT PRIMARY KEY, end INTEGER)")
     index.execute("SELECT COUNT(*) FROM read").fetchone()
     return index
 
 
-def _keys_from(file: Path, start: int) -> Iterator[tuple[list[str], int]]:
-    """Keys of the whole lines from a place on, some thousands at a time, and where the next line begins."""
+def _row(record: Mapping[str, Any]) -> _Row:
+    sha256 = record.get("sha256")
+    return _storable(str(record[KEY])), None if sha256 is None else str(sha256)
+
+
+def _storable(key: str) -> str:
+    """Names of files need not be UTF-8; SQLite's text must."""
+    return key.encode("utf-8", "backslashreplace").decode()
+
+
+def _rows_from(file: Path, start: int) -> Iterator[tuple[list[_Row], int]]:
+    """Of the whole lines from a place on, some thousands at a time, and where the next line begins."""
     with file.open("rb") as stream:
         stream.seek(start)
-        keys: list[str] = []
+        rows: list[_Row] = []
         while line := stream.readline():
             try:
-                keys.append(str(json.loads(line)[KEY]))
-            except (ValueError, KeyError, TypeError):
+                rows.append(_row(json.loads(line)))
+            except (ValueError, KeyError, TypeError, AttributeError):
                 raise DataError(f"{file}: byte {stream.tell() - len(line)} begins a line that is no record") from None
-            if len(keys) == 10_000:
-                yield keys, stream.tell()
-                keys = []
-        if keys:
-            yield keys, stream.tell()
+            if len(rows) == 10_000:
+                yield rows, stream.tell()
+                rows = []
+        if rows:
+            yield rows, stream.tell()
 
 
 def _cut_torn_line(file: Path) -> None:

@@ -11,7 +11,7 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -29,6 +29,8 @@ log = logging.getLogger("pangu_runtime.edge")
 After = Literal["move", "keep", "delete"]
 Annotate = Literal["all", "flagged", "none"]
 _RETRY_S = 5.0
+_ROUNDS = 3  # with ``once``, that may pass without a decision before what is left is left
+_NAME_BYTES = 80
 
 
 @dataclass(frozen=True)
@@ -68,20 +70,38 @@ class Watcher:
         self.stop = threading.Event()
 
     def run(self, *, once: bool = False) -> int:
-        """Until ``stop`` is set, or with ``once`` until the inbox is empty; how many images were decided."""
-        decided = 0
+        """Until ``stop`` is set, or with ``once`` until the inbox is empty; how many images were decided.
+
+        With ``once`` what cannot be decided, since the disk is full or gone, is left after a few rounds.
+        """
+        decided = idle = 0
         while not self.stop.is_set():
-            found = 0
+            found = self._round()
+            decided, idle = decided + found, 0 if found else idle + 1
+            if not found:
+                if once and (idle == _ROUNDS or not self._has_more()):
+                    break
+                self.stop.wait(self.config.poll_s)
+        return decided
+
+    def _round(self) -> int:
+        """Decide what is waiting; where the inbox cannot be read, nothing."""
+        found = 0
+        try:
             for image in self._waiting():
                 if self.stop.is_set():
                     break
                 found += self._patiently(image)
-            decided += found
-            if not found:
-                if once and not any(True for _ in islice(self._waiting(), 1)):
-                    break
-                self.stop.wait(self.config.poll_s)
-        return decided
+        except OSError as error:
+            log.error("%s: %s; waiting", self.inbox.folder, error)
+            self.stop.wait(_RETRY_S)
+        return found
+
+    def _has_more(self) -> bool:
+        try:
+            return any(True for _ in islice(self._waiting(), 1))
+        except OSError:
+            return True
 
     def close(self) -> None:
         """Let go of the output folder."""
@@ -92,7 +112,25 @@ class Watcher:
             if image.key not in self.journal:
                 yield image
             elif self.config.after != "keep":  # its line was written, and then the power went
-                self._take_away(image, is_readable=self._is_readable(image))
+                other = self._other(image)
+                if other is not None:
+                    yield other
+                else:
+                    self._take_away(image, is_readable=self._is_readable(image))
+
+    def _other(self, image: Arrived) -> Arrived | None:
+        """The image, where it is not decided and only has name, size and time of one that was."""
+        decided = self.journal.sha256(image.key)
+        if decided is None:
+            return None
+        try:
+            sha256 = hashlib.sha256(image.path.read_bytes()).hexdigest()
+        except OSError:
+            return None
+        if sha256 == decided:
+            return None
+        other = replace(image, sha256=sha256)
+        return None if other.key in self.journal else other
 
     def _is_readable(self, image: Arrived) -> bool:
         try:
@@ -122,6 +160,8 @@ class Watcher:
             record |= self._decision(image, content, record["sha256"])
         except FileNotFoundError:  # taken away by others before its turn
             return 0
+        except PermissionError:  # waiting would stop the line
+            record |= {"error": "unreadable", "message": f"{image.name}: may not be read by this user"}
         except ImageError as error:
             record |= {"error": error.reason, "message": str(error)}
         record |= {"at": time.time(), "seconds": round(time.perf_counter() - start, 4)}
@@ -134,7 +174,8 @@ class Watcher:
         found = self.predictor.predict_image(pixels, source=image.name)
         told, sure = found.to_json(), certainty(found)
         is_flagged = found.is_anomalous if isinstance(found, AnomalyPrediction) else _shows_something(told)
-        name = f"{sha256[:16]}_{Path(image.name).stem[:80]}"
+        stem = Path(image.name).stem.encode()[:_NAME_BYTES].decode(errors="ignore")  # file systems count bytes
+        name = f"{sha256[:16]}_{stem}"
         if self.config.annotate == "all" or (self.config.annotate == "flagged" and is_flagged):
             told["picture"] = self._annotated.put(f"{name}.jpg", annotated_jpeg(pixels, found)).name
         if sure < self.config.doubt:

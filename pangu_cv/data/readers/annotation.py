@@ -10,6 +10,14 @@ from pangu_cv.errors import DataError
 _SPLIT_WORDS: tuple[tuple[str, Split], ...] = (("train", "train"), ("val", "val"), ("test", "test"))
 
 
+def read_utf8(file: Path) -> str:
+    """Its text; raises DataError for another encoding, which would tear names apart."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: byte {error.start} is no UTF-8; save the file as UTF-8") from None
+
+
 class Notes:
     """Findings that do not stop the reading, each kind counted, with the first place it was met."""
 

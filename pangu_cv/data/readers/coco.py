@@ -61,8 +61,9 @@ def _samples(file: Path, root: Path, notes: Notes) -> Iterator[Sample]:
         if found is None:
             notes.add(f"images named in {file.name} do not exist and were left out", name)
             continue
-        width, height = (float(entry.get(side) or "inf") for side in ("width", "height"))
-        own = fitted(boxes.get(entry.get("id"), ()), width_px=width, height_px=height, place=name, notes=notes)
+        sides = [entry.get(side) or float("inf") for side in ("width", "height")]
+        width, height = numbers(sides, count=2, place=f"{file}: width and height of {name}")
+        own = fitted(boxes.get(_id(entry, "id", file), ()), width_px=width, height_px=height, place=name, notes=notes)
         yield Sample(found, split=split, boxes=own)
 
 
@@ -75,11 +76,19 @@ def _boxes(
         if entry.get("iscrowd"):
             notes.add("crowds were left out", place)
             continue
-        label = names.get(entry.get("category_id"))
+        label = names.get(_id(entry, "category_id", file))
         if label is None:
             raise DataError(f"{place}: category {entry.get('category_id')!r} is not among {sorted(names.values())}")
         x, y, width, height = numbers(entry.get("bbox") or (), count=4, place=place)
-        found.setdefault(entry.get("image_id"), []).append((label, (x, y, x + width, y + height)))
+        found.setdefault(_id(entry, "image_id", file), []).append((label, (x, y, x + width, y + height)))
+    return found
+
+
+def _id(entry: dict[str, Any], name: str, file: Path) -> Any:
+    """A number or a name; raises DataError for what is neither."""
+    found = entry.get(name)
+    if found is not None and not isinstance(found, int | float | str):
+        raise DataError(f"{file}: {name} must be a number or a name; found {found!r}")
     return found
 
 
@@ -110,4 +119,4 @@ def _entries(tree: dict[str, Any], name: str, file: Path) -> list[dict[str, Any]
 
 
 def _categories(tree: dict[str, Any], file: Path) -> dict[Any, str]:
-    return {entry.get("id"): str(entry.get("name")) for entry in _entries(tree, "categories", file)}
+    return {_id(entry, "id", file): str(entry.get("name")) for entry in _entries(tree, "categories", file)}

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from pangu_cv.data.readers.annotation import Notes
+from pangu_cv.data.readers.annotation import Notes, read_utf8
 from pangu_cv.data.readers.folders import describe, split_folders
 from pangu_cv.data.sample import Dataset, Sample, Split
 from pangu_cv.errors import DataError
-from pangu_runtime.images import find_images
+from pangu_runtime.images import find_images, is_image_name
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -53,7 +53,7 @@ def _listed(path: Path) -> Iterator[tuple[str, Split]]:
             for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
                 if name := line.strip():
                     yield (
-                        Path(name).with_suffix("").as_posix() if Path(name).suffix in (".jpg", ".png") else name,
+                        Path(name).with_suffix("").as_posix() if is_image_name(name) else name,
                         split,
                     )
 
@@ -61,7 +61,7 @@ def _listed(path: Path) -> Iterator[tuple[str, Split]]:
 def _classes(file: Path) -> tuple[str, ...]:
     if not file.is_file():
         return ("background", "defect")
-    names = tuple(name.strip() for name in file.read_text(encoding="utf-8").splitlines() if name.strip())
+    names = tuple(name.strip() for name in read_utf8(file).splitlines() if name.strip())
     if len(names) < 2 or len(set(names)) < len(names) or len(names) > 255:
         raise DataError(
             f"{file}: 2 to 255 different names are needed, the first for 0; found {len(names)}: {names[:8]}"

@@ -1,5 +1,6 @@
 """Pascal VOC's layout: ``JPEGImages/``, ``Annotations/*.xml`` and ``ImageSets/Main/<split>.txt``."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -57,7 +58,10 @@ def _splits(path: Path) -> Iterator[tuple[str, Split]]:
 
 
 def _boxes(file: Path, image: Path, notes: Notes) -> tuple[Box, ...]:
-    text = file.read_text(encoding="utf-8", errors="replace")
+    try:
+        text = _text(file.read_bytes())
+    except (LookupError, ValueError) as error:
+        raise DataError(f"{file}: is not in the encoding that it names, or UTF-8 ({error}); save it as UTF-8") from None
     if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities can grow without bound, and no annotation needs them
         raise DataError(f"{file}: defines a document type or entities; annotations have none, so it is not read")
     try:
@@ -67,6 +71,13 @@ def _boxes(file: Path, image: Path, notes: Notes) -> tuple[Box, ...]:
     found = [_box(element, file) for element in tree.iter("object")]
     width, height = _size(tree, image)
     return fitted(found, width_px=width, height_px=height, place=file.name, notes=notes)
+
+
+def _text(content: bytes) -> str:
+    """Without its declaration; decoded by ourselves, since the parser knows few of the encodings that tools write."""
+    declared = re.match(rb"""\s*<\?xml[^>]*?encoding=["']([\w.-]+)["']""", content)
+    text = content.decode(declared.group(1).decode() if declared else "utf-8-sig")
+    return re.sub(r"^\s*<\?xml.*?\?>", "", text, count=1, flags=re.DOTALL).strip()
 
 
 def _size(tree: ElementTree.Element, image: Path) -> tuple[float, float]:

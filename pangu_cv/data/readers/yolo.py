@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from pangu_cv.data.readers.annotation import Notes, fitted, inside, numbers
+from pangu_cv.data.readers.annotation import Notes, fitted, inside, numbers, read_utf8
 from pangu_cv.data.readers.folders import describe, split_folders
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
 from pangu_cv.errors import DataError, ImageError
@@ -73,9 +73,9 @@ def _names(tree: dict[str, Any], root: Path) -> dict[int, str] | None:
     names = tree.get("names")
     listed = root / "classes.txt"
     if names is None and listed.is_file():
-        names = listed.read_text(encoding="utf-8").split("\n")
+        names = read_utf8(listed).split("\n")
     if isinstance(names, list):
-        names = dict(enumerate(name for name in names if str(name).strip()))
+        names = {number: name for number, name in enumerate(names) if name is not None and str(name).strip()}
     if names is None:
         return None
     try:

@@ -1,4 +1,6 @@
 import json
+import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -90,3 +92,53 @@ def test_one_watcher_a_folder(tmp_path: Path) -> None:
     assert "another watcher writes here" in other.stderr
     journal.close()
     subprocess.run([sys.executable, "-c", code, tmp_path], check=True)
+
+
+def test_half_a_line_on_a_full_disk_is_gone_before_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = filled(tmp_path, "a")
+    write = os.write
+
+    def full(descriptor: int, text: bytes) -> int:
+        if len(text) > 4:
+            return write(descriptor, text[:4])
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            journal.add([{"key": "b"}])
+    assert "b" not in journal
+    journal.add([{"key": "b", "sha256": "0f"}])
+    assert [one["key"] for one in lines(tmp_path)] == ["a", "b"]
+    assert journal.sha256("b") == "0f"
+    journal.close()
+
+
+def test_a_line_counts_though_the_index_took_it_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = filled(tmp_path, "a")
+
+    def full(*_: Any, **__: Any) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(journal, "_note", full)
+        journal.add([{"key": "b"}])
+    assert "b" in journal
+    journal.add([{"key": "c"}])
+    journal.close()
+    again = filled(tmp_path)
+    assert [key in again for key in "abcd"] == [True, True, True, False]
+    again.close()
+
+
+def test_an_index_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
+    filled(tmp_path, "a").close()
+    (tmp_path / "index.sqlite").unlink()
+    with sqlite3.connect(tmp_path / "index.sqlite") as old:
+        old.execute("CREATE TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
+        old.execute("CREATE TABLE read (file TEXT PRIMARY KEY, end INTEGER)")
+        old.execute("INSERT INTO seen VALUES ('x')")
+    old.close()
+    again = filled(tmp_path)
+    assert ("a" in again, "x" in again) == (True, False)
+    again.close()

@@ -200,3 +200,75 @@ def test_killed_again_and_again_it_writes_every_image_once(classify: Made, tmp_p
     assert len(found) == len({one["image"] for one in found}) == 150
     assert all(one["label"] == ("red", "blue")[int(Path(one["image"]).stem) % 2] for one in found)
     assert sum(path.is_file() for path in (tmp_path / "out" / "done").rglob("*")) == 150
+
+
+@pytest.mark.parametrize("after", ["move", "delete"])
+def test_another_image_of_the_same_name_size_and_time_is_decided(classify: Made, tmp_path: Path, after: str) -> None:
+    """Cameras that overwrite one file, on a file system that keeps whole seconds."""
+    for number, colour in enumerate(("red", "blue", "blue")):
+        image = np.full((40, 40, 3), COLOURS[colour], np.uint8)
+        (tmp_path / "inbox").mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / "inbox" / "cam.bmp")
+        os.utime(tmp_path / "inbox" / "cam.bmp", (1_000_000, 1_000_000))
+        watcher = watch(classify, tmp_path, after=after)
+        assert watcher.run(once=True) == (number < 2)  # the third is the second once more
+        watcher.close()
+    assert [line["label"] for line in lines(tmp_path)] == ["red", "blue"]
+    assert list((tmp_path / "inbox").iterdir()) == []
+
+
+def test_names_of_any_bytes_and_of_any_length_get_their_lines(classify: Made, tmp_path: Path) -> None:
+    (tmp_path / "inbox").mkdir()
+    for name in (b"b_\xe9.png", ("裂" * 80 + ".png").encode()):
+        save(tmp_path / "made.png", picture(COLOURS["red"], 1))
+        (tmp_path / "made.png").rename(tmp_path / "inbox" / os.fsdecode(name))
+    watcher = watch(classify, tmp_path, annotate="all", doubt=1.1)
+    assert watcher.run(once=True) == 2
+    watcher.close()
+    assert {line["image"] for line in lines(tmp_path)} == {r"b_\xe9.png", "裂" * 80 + ".png"}
+    watcher = watch(classify, tmp_path)
+    assert watcher.run(once=True) == 0
+    watcher.close()
+
+
+def test_what_may_not_be_read_does_not_stop_the_line(
+    classify: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox = inbox_of(tmp_path, 2)
+    (inbox / "lost+found").mkdir()
+    read, scan = Path.read_bytes, os.scandir
+
+    def reading(path: Path) -> bytes:
+        if path.name == "0.png":
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    def scanning(path: Any) -> Any:
+        if Path(path).name == "lost+found":
+            raise PermissionError(13, "Permission denied")
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scanning)
+    with monkeypatch.context() as once:
+        once.setattr(Path, "read_bytes", reading)
+        watcher = watch(classify, tmp_path)
+        assert watcher.run(once=True) == 2
+        watcher.close()
+    assert {line["image"]: line.get("error") for line in lines(tmp_path)} == {
+        "line0/0.png": "unreadable",
+        "line1/1.png": None,
+    }
+    assert caplog.text.count("nothing of it is decided") == 1
+
+
+def test_once_ends_though_the_disk_stays_full(classify: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inbox_of(tmp_path, 1)
+    watcher = watch(classify, tmp_path)
+
+    def full(_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(watcher.journal, "add", full)
+    monkeypatch.setattr("pangu_runtime.edge.watch._RETRY_S", 0.01)
+    assert watcher.run(once=True) == 0
+    watcher.close()
