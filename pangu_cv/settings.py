@@ -12,12 +12,22 @@ from types import UnionType
 from typing import Annotated, Any, Self, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from pangu_cv.errors import SettingsError
 
 # Folders are often named by date or number, which YAML takes for one.
 PathSetting = Annotated[Path, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
+
+
+def _rising(pair: tuple[float, float]) -> tuple[float, float]:
+    if pair[0] > pair[1]:
+        raise ValueError(f"the lower bound comes first, found {list(pair)}")
+    return pair
+
+
+Rising = AfterValidator(_rising)
+"""Of a pair: its first number is no larger than its second."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -44,7 +54,7 @@ class Settings(BaseModel):
 
         Raises ``SettingsError`` naming every wrong key at once, with the nearest allowed one.
         """
-        tree = _read_yaml(path)
+        tree = read_yaml(path)
         for override in overrides:
             _apply(tree, override)
         return cls.parse(tree, origin=path.name)
@@ -65,7 +75,8 @@ class Settings(BaseModel):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A recipe as it stands; raises SettingsError for what is no YAML of keys and values."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError:

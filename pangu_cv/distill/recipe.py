@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from pangu_cv.data.readers import read_images
 from pangu_cv.data.sample import Sample
@@ -103,6 +103,18 @@ class DistillRecipe(Settings):
     """Decides everything that is random."""
     output: PathSetting | None = None
     """The run folder; default: a new one under runs/. A folder with an unfinished run of the same recipe goes on."""
+
+    @model_validator(mode="after")
+    def _every_setting_counts(self) -> Self:
+        idle = {
+            "augment": (self.augment, ("paste", "variants", "keep")),
+            "train": (self.train, ("pool",)),
+        }
+        for group, (settings, names) in idle.items():
+            for name in names:
+                if getattr(settings, name) != type(settings).model_fields[name].default:
+                    raise ValueError(f"{group}.{name} changes nothing here; variants of an image are 'variants'")
+        return self
 
 
 @dataclass(frozen=True)

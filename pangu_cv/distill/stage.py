@@ -4,6 +4,7 @@ Every step leaves a file in the run folder, so that a killed run goes on at the 
 """
 
 import shutil
+from pathlib import Path
 
 from pangu_cv.distill.choose import choose, sub_models
 from pangu_cv.distill.figures import Outcome, figures
@@ -15,7 +16,7 @@ from pangu_cv.distill.recipe import DistillRecipe, DistillResult
 from pangu_cv.distill.report import write_report
 from pangu_cv.distill.stopwatch import Stopwatch
 from pangu_cv.distill.teaching import Lesson
-from pangu_cv.features import digest
+from pangu_cv.features import content_digest, digest
 from pangu_cv.models.training import Resume
 from pangu_cv.runs import Run
 from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, load_model, save_model
@@ -25,9 +26,15 @@ _MOST_HELD_OUT = 200
 _STEPS = ("kit", "whole", "teacher", "latency.json", "chosen.ckpt", "training.ckpt")
 
 
+def _contents(model: Path) -> list[str]:
+    """Digests of a checkpoint's files: a head that was fitted anew is another teacher."""
+    return [content_digest(file) for file in sorted(model.iterdir()) if file.is_file()]
+
+
 def distill(recipe: DistillRecipe) -> DistillResult | None:
     """Run the recipe; raises PanguError for what the user can mend. None where only a kit was written."""
-    saved = load_model(recipe.model / "model" if (recipe.model / "model" / "model.json").is_file() else recipe.model)
+    folder = recipe.model / "model" if (recipe.model / "model" / "model.json").is_file() else recipe.model
+    saved = load_model(folder)
     teacher = saved.model.requires_grad_(False)
     seen = readable_views(recipe, teacher, saved.provenance.decode)
     views = seen.views
@@ -37,7 +44,7 @@ def distill(recipe: DistillRecipe) -> DistillResult | None:
         return None
     run = Run.start(recipe.output, name="distill", recipe=recipe)
     told = recipe.model_dump(mode="json", exclude={"output"})
-    key = digest(told, [str(path) for path in views.paths], teacher.backbone.fingerprint)
+    key = digest(told, [(str(path), path.stat().st_size) for path in views.paths], _contents(folder))
     held_out = min(max(1, round(_HELD_OUT * len(views.paths))), _MOST_HELD_OUT)
     memory = remember(teacher, views, run.folder / "teacher", key=key)
     lesson = Lesson(views, memory, teacher, held_out, recipe.loss, recipe.train, recipe.seed)

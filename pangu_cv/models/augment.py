@@ -9,11 +9,11 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from pangu_cv.models.copy_paste import cut, paste
 from pangu_cv.models.labelled import Labelled, crop
-from pangu_cv.settings import Settings
+from pangu_cv.settings import Rising, Settings
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network at import otherwise
 
@@ -26,18 +26,12 @@ _TRIES = 5
 _AIMED = 0.8  # share of tiles that are looked for where something is
 
 
-def _rising(pair: tuple[float, float]) -> tuple[float, float]:
-    if pair[0] > pair[1]:
-        raise ValueError(f"the lower bound comes first, found {list(pair)}")
-    return pair
-
-
 class AugmentConfig(Settings):
     """What may be done to an image."""
 
-    scale: Annotated[tuple[Above0, Above0], AfterValidator(_rising)] = (0.4, 1.0)
+    scale: Annotated[tuple[Above0, Above0], Rising] = (0.4, 1.0)
     """Share of the image's area that a crop shows; (1, 1) shows all of it."""
-    ratio: Annotated[tuple[Above0, Above0], AfterValidator(_rising)] = (0.8, 1.25)
+    ratio: Annotated[tuple[Above0, Above0], Rising] = (0.8, 1.25)
     """Stretch of a crop's sides against the image's."""
     flip_lr: bool = True
     """Mirror left and right."""

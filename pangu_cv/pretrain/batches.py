@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pangu_cv.data.pixel_cache import PixelCache
+from pangu_cv.errors import DataError
 from pangu_cv.pretrain.images import Images
 from pangu_cv.pretrain.relations import UNKNOWN, Facts
 from pangu_cv.pretrain.views import ViewsConfig
@@ -56,6 +57,11 @@ class Schedule:
         self._members = [np.flatnonzero(images.source_M == source) for source in range(len(weights))]
         sizes = np.array([len(members) for members in self._members], float)
         share = np.sqrt(sizes) * np.asarray(weights, float) * (sizes > 1)
+        if not share.any():
+            raise DataError(
+                "data: no dataset holds two images to learn from (copies, and images that targets measure on, are "
+                "taken out), and pairs of one dataset are compared"
+            )
         random = np.random.default_rng([seed, 0])
         self._source_of = random.choice(len(share), steps, p=share / share.sum())
         self._kept: dict[int, tuple[int, IntArray]] = {}

@@ -12,7 +12,7 @@ from pydantic import Field
 from pangu_cv.data.config import DataConfig, dataset_title
 from pangu_cv.data.readers import read_images
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import DataError
+from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.pretrain.relations import UNKNOWN
 
 Split = Literal["train", "val", "test", "none"]
@@ -78,6 +78,16 @@ class Images:
         return self
 
 
+def sentence_of(template: str, label: str, *, source: str = "") -> str:
+    """The template with the class's name in the place of ``{label}``; raises SettingsError for one that cannot be."""
+    try:
+        return template.format(label=label.replace("_", " "), source=source)
+    except (KeyError, IndexError, ValueError, AttributeError):
+        raise SettingsError(
+            f"template: {template!r} cannot be filled in; {{label}} stands for the class, {{source}} for the dataset"
+        ) from None
+
+
 def gather(sources: Sequence[SourceConfig], *, seed: int, text_template: str | None) -> Images:
     """Read all datasets. An image named twice (also by two sources) is taken once; labels of two sources do not mix.
 
@@ -100,7 +110,7 @@ def gather(sources: Sequence[SourceConfig], *, seed: int, text_template: str | N
             if path in labelled:
                 label = labels.setdefault(f"{source.title}: {sample.label}", len(labels))
                 if text_template is not None:
-                    text = text_template.format(label=str(sample.label).replace("_", " "), source=source.title)
+                    text = sentence_of(text_template, str(sample.label), source=source.title)
                     text_label.setdefault(texts.setdefault(text, len(texts)), label)
             text_number = UNKNOWN
             if source.captions and sample.caption:

@@ -17,7 +17,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from pangu_cv.errors import PanguError
+from pangu_cv.errors import PanguError, SettingsError
 from pangu_cv.pretrain.batches import Batch, Feed
 from pangu_cv.pretrain.neighbours import nearest_images
 from pangu_cv.pretrain.objectives import Objective
@@ -200,13 +200,19 @@ def save(parts: Parts, key: str, state: State) -> None:
 
 
 def _resumed(parts: Parts, key: str) -> State:
-    """Where a killed run of the same recipe on the same images left off; else the start."""
+    """Where a run of the same recipe on the same images left off, or the start.
+
+    Raises SettingsError where the folder holds a run on other images: its model would be written over.
+    """
     path = parts.folder / "state.ckpt"
     if not path.exists():
         return State()
     stored = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {}
     if path.is_file() and stored.get("key") != key:
-        return State()
+        raise SettingsError(
+            f"output: '{parts.folder}' holds a run on other images, labels or targets, and its model would be written "
+            "over; name a new folder, or remove this one"
+        )
     content: dict[str, Any] = {"objective": parts.network, "optimiser": parts.optimiser, "state": "", "key": ""}
     parts.fabric.load(path, content, weights_only=True)
     return State.from_text(str(content["state"]))

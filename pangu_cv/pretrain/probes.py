@@ -9,7 +9,7 @@ Shapes: M images, V views, S pixels a side, D features.
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -36,6 +36,7 @@ Autocast = Callable[[], AbstractContextManager[Any]]
 _BATCH = 16
 _BANK_PATCHES = 4096
 _SEED = 7
+_DEFECT = "defect"
 
 
 class TargetConfig(DataConfig):
@@ -109,6 +110,11 @@ class Probe:
         parted = _parted(config)
         self.classes = sorted({str(s.label) for s in parted.kept})
         self.seen, self.held = (self._part(samples) for samples in (parted.kept, parted.held_out))
+        if config.kind == "anomaly" and len({sample.label for sample in self.held.samples}) < 2:
+            raise DataError(
+                f"targets: {config.path}: of {len(self.held.samples)} images that are held out none is a defect, or "
+                "all are; an anomaly target needs some of both"
+            )
         self.mean = 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1)
         self.std = 255 * torch.tensor(backbone.std).view(1, 3, 1, 1)
         self.draws = self._draws()
@@ -123,6 +129,12 @@ class Probe:
                 kept.append(sample)
         labels = torch.tensor([self.classes.index(str(s.label)) for s in kept])
         return _Part(tuple(kept), torch.cat(images), labels)
+
+    @property
+    def images(self) -> list[tuple[str, str, int]]:
+        """What it measures on: path, label and bytes of each image, those seen first."""
+        samples = (*self.seen.samples, *self.held.samples)
+        return [(str(s.path), str(s.label), s.path.stat().st_size) for s in samples]
 
     def measure(self, backbone: Backbone) -> Score:
         """The backbone as it is now."""
@@ -212,8 +224,10 @@ def _chosen(config: TargetConfig) -> list[Sample]:
         members = [s for s in samples if s.label == name]
         order = np.random.default_rng([_SEED, len(members)]).permutation(len(members))[:share]
         chosen += [members[at] for at in sorted(order)]
-    if config.kind == "anomaly" and NORMAL not in classes:
-        raise DataError(f"targets: {config.path} has no '{NORMAL}' images; found {', '.join(classes)}")
+    if config.kind == "anomaly":
+        if NORMAL not in classes:
+            raise DataError(f"targets: {config.path} has no '{NORMAL}' images; found {', '.join(classes)}")
+        return [s if s.label == NORMAL else replace(s, label=_DEFECT) for s in chosen]  # a kind may have one image
     return chosen
 
 

@@ -64,6 +64,11 @@ class PretrainRecipe(Settings):
     output: PathSetting | None = None
     """The run folder; default: a new one under runs/. A folder with an unfinished run of the same recipe goes on."""
 
+    def trained_by(self) -> dict[str, Any]:
+        """All settings but those that change no weight."""
+        idle: dict[str, Any] = {"output": True, "engine": {"workers"}, "cache_gb": True}
+        return self.model_dump(mode="json", exclude=idle)
+
 
 @dataclass(frozen=True)
 class PretrainResult:

@@ -37,7 +37,7 @@ from pangu_cv.runs import Run
 
 @dataclass(frozen=True)
 class _Setting:
-    """What is built once for a run."""
+    """What is built once for a run; probes are of the first process, unless all of them compute each layer."""
 
     recipe: PretrainRecipe
     fabric: Fabric
@@ -54,9 +54,11 @@ class _Setting:
     @property
     def key(self) -> str:
         """A state of another recipe, other images or another start is not resumed."""
-        known = self.recipe.model_dump(mode="json", exclude={"output": True, "engine": {"workers"}, "cache_gb": True})
-        files = [(str(path), path.stat().st_size) for path in self.images.paths]
-        return digest("pretrain-1", known, files)
+        known = self.recipe.trained_by()
+        images = self.images
+        files = [(str(path), path.stat().st_size) for path in images.paths]
+        told = [images.label_M.tolist(), images.text_M.tolist(), images.labels, images.texts]
+        return digest("pretrain-2", known, files, told, [probe.images for probe in self.probes])
 
 
 def pretrain(recipe: PretrainRecipe) -> PretrainResult:
@@ -66,7 +68,7 @@ def pretrain(recipe: PretrainRecipe) -> PretrainResult:
         state = train(
             recipe,
             setting.parts,
-            key=setting.key,
+            key=setting.fabric.broadcast(setting.key),
             probe=lambda: _probe(setting),
             keep=lambda state: _keep(setting, state),
         )
@@ -149,9 +151,24 @@ def _check(recipe: PretrainRecipe) -> None:
 
 
 def _start_run(recipe: PretrainRecipe, fabric: Fabric) -> Run:
+    if fabric.is_global_zero and recipe.output is not None:
+        _require_own(recipe.output, recipe)
     run = Run.start(recipe.output, name="pretrain", recipe=recipe) if fabric.is_global_zero else None
     found: Run = fabric.broadcast(run)
     return found
+
+
+def _require_own(folder: Path, recipe: PretrainRecipe) -> None:
+    """Raises SettingsError where the folder holds a run of another recipe, before anything of it is written over."""
+    before = folder / "recipe.yaml"
+    if not before.is_file() or not (folder / "state.ckpt").exists():
+        return
+    own, kept = recipe.trained_by(), PretrainRecipe.load(before).trained_by()
+    if changed := [name for name, value in own.items() if kept[name] != value]:
+        raise SettingsError(
+            f"output: '{folder}' holds a run with other settings of {', '.join(changed)}, and its model would be "
+            "written over; name a new folder, or remove this one"
+        )
 
 
 def _pixel_cache(recipe: PretrainRecipe) -> PixelCache:

@@ -6,13 +6,13 @@ in both of them. Shapes: S pixels a side.
 
 import os
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from pangu_cv.settings import Settings
+from pangu_cv.settings import Rising, Settings
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network at import otherwise
 
@@ -20,6 +20,11 @@ import albumentations as A
 import cv2
 
 Share = Annotated[float, Field(ge=0, le=1)]
+Part = Annotated[float, Field(gt=0, le=1)]
+Above0 = Annotated[float, Field(gt=0)]
+Parts = Annotated[tuple[Part, Part], Rising]
+Quality = Annotated[int, Field(ge=1, le=100)]
+DamageKind = Literal["noise", "blur", "jpeg", "downscale"]
 Pixels = NDArray[np.uint8]
 
 
@@ -28,15 +33,15 @@ class DamageConfig(Settings):
 
     p: Share = 0.5
     """Chance that a view is damaged."""
-    noise_sigma: tuple[float, float] = (0.02, 0.2)
+    noise_sigma: Annotated[tuple[Share, Share], Rising] = (0.02, 0.2)
     """Gaussian noise, deviation as a share of white."""
-    blur_sigma: tuple[float, float] = (0.5, 2.0)
+    blur_sigma: Annotated[tuple[Above0, Above0], Rising] = (0.5, 2.0)
     """Gaussian blur, in pixels of the view."""
-    jpeg_quality: tuple[int, int] = (10, 60)
+    jpeg_quality: Annotated[tuple[Quality, Quality], Rising] = (10, 60)
     """JPEG compression."""
-    downscale: tuple[float, float] = (0.25, 0.6)
+    downscale: Parts = (0.25, 0.6)
     """Resolution that is left, as a share."""
-    kinds: tuple[str, ...] = ("noise", "noise", "blur", "jpeg", "downscale")
+    kinds: tuple[DamageKind, ...] = ("noise", "noise", "blur", "jpeg", "downscale")
     """Kinds drawn from; a kind named twice comes twice as often."""
 
 
@@ -45,7 +50,7 @@ class ViewsConfig(Settings):
 
     image_px: Annotated[int, Field(ge=32, le=1024)] = 112
     """Side of a view, a multiple of the network's patch side."""
-    scale: tuple[float, float] = (0.4, 1.0)
+    scale: Parts = (0.4, 1.0)
     """Share of the image's area that a view shows; a low first number loses small defects from one of two views."""
     flip_lr: bool = True
     """Mirror left and right."""
@@ -63,7 +68,7 @@ class ViewsConfig(Settings):
     """Small views beside the two large ones (dino)."""
     local_px: Annotated[int, Field(ge=16, le=512)] = 64
     """Side of a small view."""
-    local_scale: tuple[float, float] = (0.1, 0.4)
+    local_scale: Parts = (0.1, 0.4)
     """Share of the image's area that a small view shows."""
     damage: DamageConfig = DamageConfig()
     """For the restoration term."""
@@ -135,7 +140,7 @@ def damage(view_SS3: Pixels, config: DamageConfig, random: np.random.Generator) 
             quality = int(random.integers(config.jpeg_quality[0], config.jpeg_quality[1] + 1))
             encoded = cv2.imencode(".jpg", view_SS3, [cv2.IMWRITE_JPEG_QUALITY, quality])[1]
             return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR), np.uint8)
-        case _:
+        case "downscale":
             small = max(4, round(side * random.uniform(*config.downscale)))
             reduced = cv2.resize(view_SS3, (small, small), interpolation=cv2.INTER_AREA)
             return np.asarray(cv2.resize(reduced, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)

@@ -57,7 +57,7 @@ def precision_report(page: Page, found: Precisions) -> None:
         [
             Tile(f"{last.name}: times faster", f"{1 / last.ratio:.2f}", "than the plain export, timed in turn"),
             Tile("of its size", f"{last.megabytes / first.megabytes:.2f}", f"{last.megabytes:.1f} MB"),
-            Tile("points lost", lost, "on images that are not the test part"),
+            Tile("points lost", lost, "on the images of the control, see below"),
         ]
     )
     page.section("Step by step", "One image through each graph in turn, so that what slows the machine slows them all.")

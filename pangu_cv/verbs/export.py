@@ -13,6 +13,8 @@ from pangu_cv.deploy.told import precision_page
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import test_samples
 from pangu_cv.progress import bar
+from pangu_cv.settings import read_yaml
+from pangu_cv.tasks.saved import load_model
 from pangu_runtime.bundle import PRECISIONS, Precision, fingerprint
 from pangu_runtime.images import list_images
 
@@ -55,8 +57,10 @@ def export(
     """
     checkpoint = model / "model" if (model / "model" / "model.json").is_file() else model
     others = _precisions(precision)
-    if max_loss is not None and not max_loss >= 0:
-        raise SettingsError(f"--max-loss: {max_loss} found; points of 0 or more are needed")
+    if max_loss is not None and not 0 <= max_loss <= 100:
+        raise SettingsError(f"--max-loss: {max_loss} found; points from 0 to 100 are needed")
+    out = out.absolute()
+    load_model(checkpoint)  # what is none is named before its images are looked for
     paths = list_images(images) if images is not None else tuple(_images_of_run(checkpoint.parent))
     wanted = _wanted(others, max_loss, calibrate, checkpoint.parent)
     repository = out.with_name(f"{out.name}.triton") if profile == "cloud" else None
@@ -119,11 +123,15 @@ def _wanted(others: tuple[Precision, ...], max_loss: float | None, calibrate: Pa
 
 
 def _samples_in(folder: Path) -> tuple[Sample, ...]:
-    """With labels where the folder is a dataset that has them, else images alone."""
+    """With labels where the folder is a dataset that has them, else images alone; without its test part."""
     try:
-        return DataConfig(path=folder).read().samples
+        samples = DataConfig(path=folder).read().samples
     except DataError:
         return tuple(Sample(path) for path in list_images(folder))
+    kept = tuple(one for one in samples if one.split != "test")
+    if not kept:
+        raise DataError(f"--calibrate: '{folder}' holds a test part alone, which is to measure; name other images")
+    return kept
 
 
 def _images_of_run(run: Path) -> list[Path]:
@@ -133,7 +141,10 @@ def _images_of_run(run: Path) -> list[Path]:
 
 
 def _dataset_of_run(run: Path) -> Dataset:
-    import yaml
-
+    """The images of a recipe of ``finetune``, or of ``distill``, which has other settings beside."""
     recipe = run / "recipe.yaml"
-    return DataConfig.parse(yaml.safe_load(recipe.read_text(encoding="utf-8"))["data"], origin=str(recipe)).read()
+    tree = read_yaml(recipe).get("data")
+    if not isinstance(tree, dict):
+        raise DataError(f"'{recipe}' names no images; give --images and --calibrate, folders of the line's images")
+    own = {key: value for key, value in tree.items() if key in DataConfig.model_fields}
+    return DataConfig.parse(own, origin=str(recipe)).read()

@@ -12,6 +12,7 @@ from cyclopts import Parameter
 
 from pangu_cv.errors import DataError
 from pangu_cv.features import FeatureStore, cache_folder, extract
+from pangu_cv.pretrain.images import sentence_of
 from pangu_cv.progress import bar
 from pangu_cv.report.page import Page
 from pangu_cv.report.picture import Picture
@@ -63,6 +64,12 @@ def search(
     """
     if (sentence is None) == (classes is None):
         raise DataError("search: give a sentence to look for, or --classes to sort by, one of the two")
+    if top < 1:
+        raise DataError(f"search: --top {top}: 1 or more images are shown")
+    names = [name.strip() for name in str(classes).split(",") if name.strip()]
+    if classes is not None and not names:
+        raise DataError("search: --classes names no class; give names with commas between")
+    sentences = [sentence_of(template, name) for name in names]
     paths = list_images(images)
     searcher = ImageText.load(model)
     vectors, kept, lost = _vectors(searcher, paths)
@@ -71,8 +78,7 @@ def search(
         order = scores.argsort(descending=True)[:top].tolist()
         hits = [Hit(kept[at], float(scores[at])) for at in order]
     else:
-        names = [name.strip() for name in str(classes).split(",") if name.strip()]
-        texts = searcher.texts([template.format(label=name.replace("_", " ")) for name in names])
+        texts = searcher.texts(sentences)
         share = searcher.classify(vectors, texts)
         hits = [Hit(path, float(p.max()), names[int(p.argmax())]) for path, p in zip(kept, share, strict=True)]
     if out is not None:
