@@ -147,7 +147,7 @@ def _parsed(folder: Path, manifest: dict[str, Any]) -> Bundle:
         tile = manifest["tile"]
         tiling = None if tile is None else Tiling.from_json(tile)
         threshold = None if raw is None else Threshold(float(raw["value"]), None if rate is None else float(rate))
-    except (KeyError, TypeError, ValueError, AttributeError, DataError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError, DataError) as error:
         raise BundleError(f"{where}: malformed ({type(error).__name__}: {error})") from None
     if ("threshold_applied" in CONTRACT[task]) != (threshold is not None):
         raise BundleError(f"{where}: task '{task}' with thresholds {manifest['thresholds']!r}")

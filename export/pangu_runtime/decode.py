@@ -62,7 +62,7 @@ class DecodeSpec:
             low, high = values.get("range_16bit", FULL_RANGE_16BIT)
             numbers = {key: int(value) for key, value in values.items() if key != "range_16bit"}
             return cls(range_16bit=(int(low), int(high)), **numbers)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"decode: {dict(values)!r} found; numbers and a pair of numbers are allowed") from error
 
 
@@ -155,7 +155,9 @@ def _stream(source: Path | str | bytes, spec: DecodeSpec) -> Iterator[tuple[str,
 def _check_bytes(found: int, name: str, spec: DecodeSpec) -> None:
     if found > spec.max_bytes:
         raise ImageError(
-            name, "too_large", f"{found:,} bytes, the limit is {spec.max_bytes:,}; to allow it raise decode.max_bytes"
+            name,
+            "too_large",
+            f"{found:,} bytes, the limit (max_bytes) is {spec.max_bytes:,}; save it in parts",
         )
 
 
@@ -190,7 +192,7 @@ def _check_pixels(size: tuple[int, int], name: str, spec: DecodeSpec) -> None:
             name,
             "too_large",
             f"{size[0]} x {size[1]} = {size[0] * size[1]:,} pixels, the limit is {spec.max_pixels:,}; "
-            "to allow it raise decode.max_pixels, or cut the image into parts",
+            "cut the image into parts, or train with a larger data.max_pixels, which the bundle keeps",
         )
 
 

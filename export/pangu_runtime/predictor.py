@@ -27,7 +27,8 @@ log = logging.getLogger("pangu_runtime")
 
 Pixels = NDArray[np.uint8]
 _PER_IMAGE = ("boxes_xyxy", "scores", "labels", "count")
-BATCH_PIXELS = 4_000_000  # images of one size share a call up to this many pixels, so that memory stays bounded
+# Images of one size share a call, so many of them and so many pixels: a graph brings each to its own size.
+BATCH_IMAGES, BATCH_PIXELS = 16, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -160,6 +161,8 @@ class Predictor:
                 f"{self.bundle.folder}: holds no {precision} model, only {', '.join(self.bundle.precisions)}; "
                 f"'pangu-cv export RUN --out BUNDLE --precision {precision}' writes one"
             )
+        if threads is not None and threads < 1:
+            raise RuntimeLimitError(f"threads: {threads} found; 1 or more are needed, or none for all cores")
         self.session = _session(self.bundle, self.model, threads, trace)
         if threshold is not None:
             if not math.isfinite(threshold):
@@ -217,7 +220,9 @@ class Predictor:
                 yield from self._batches(same_size, self._batch(shape))
 
     def _batch(self, shape: tuple[int, ...]) -> int:
-        return 1 if self.bundle.tiling is not None else max(1, BATCH_PIXELS // (shape[0] * shape[1]))
+        if self.bundle.tiling is not None:
+            return 1
+        return max(1, min(BATCH_IMAGES, BATCH_PIXELS // (shape[0] * shape[1])))
 
     def _batches(self, items: Iterable[tuple[Path, Any]], size: int) -> Iterator[Prediction]:
         iterator = iter(items)

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import posixpath
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,15 +17,15 @@ def with_groups(dataset: Dataset, table: Path) -> Dataset:
 
     Raises DataError where the table is malformed or names no image of the dataset.
     """
-    group_of = _read(table)
-    named = [group_of.get(relative(s.path, dataset.root)) for s in dataset]
+    groups_of_file = _read(table)
+    named = [groups_of_file.get(relative(s.path, dataset.root), ()) for s in dataset]
     samples = _joined(dataset.samples, named)
-    found = len(group_of.keys() & {relative(s.path, dataset.root) for s in dataset})
+    found = len(groups_of_file.keys() & {relative(s.path, dataset.root) for s in dataset})
     if not found:
         raise DataError(f"{table}: names no image of {dataset.root}; its files must start from there")
     notes = dataset.notes
-    if found < len(group_of):
-        notes = (*notes, f"{len(group_of) - found} files of {table.name} are no images of the dataset")
+    if found < len(groups_of_file):
+        notes = (*notes, f"{len(groups_of_file) - found} files of {table.name} are no images of the dataset")
     torn = _on_both_sides(samples)
     if torn:
         notes = (
@@ -35,18 +36,18 @@ def with_groups(dataset: Dataset, table: Path) -> Dataset:
     return dataclasses.replace(dataset, samples=samples, notes=notes)
 
 
-def _joined(samples: Sequence[Sample], named: Sequence[str | None]) -> tuple[Sample, ...]:
+def _joined(samples: Sequence[Sample], named: Sequence[Sequence[str]]) -> tuple[Sample, ...]:
     """Images that belong together by their own group or by the table's, or by chains of both."""
     members: dict[tuple[str, str], list[int]] = {}
-    for at, (sample, name) in enumerate(zip(samples, named, strict=True)):
-        for kind, group in (("own", sample.group), ("table", name)):
-            if group is not None:
-                members.setdefault((kind, group), []).append(at)
+    for at, (sample, names_of_it) in enumerate(zip(samples, named, strict=True)):
+        own = [] if sample.group is None else [("own", sample.group)]
+        for member_of in (*own, *(("table", name) for name in names_of_it)):
+            members.setdefault(member_of, []).append(at)
     pairs = [(places[0], other) for places in members.values() for other in places]
     names: dict[int, str] = {}
     for chain in groups_of(pairs):
         first = chain[0]
-        names |= dict.fromkeys(chain, samples[first].group or named[first] or "")
+        names |= dict.fromkeys(chain, samples[first].group or min(named[first], default=""))
     taken = [names.get(at) for at in range(len(samples))]
     return tuple(dataclasses.replace(s, group=group) for s, group in zip(samples, taken, strict=True))
 
@@ -59,12 +60,18 @@ def _on_both_sides(samples: Sequence[Sample]) -> int:
     return sum(len(found) > 1 for found in parts.values())
 
 
-def _read(table: Path) -> dict[str, str]:
+def _read(table: Path) -> dict[str, list[str]]:
+    """The groups of each file; one that is in several joins them."""
+    found: dict[str, list[str]] = {}
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             rows = csv.DictReader(stream)
             if not {"file", "group"} <= set(rows.fieldnames or ()):
                 raise DataError(f"{table}:1: the columns file and group are needed, found {rows.fieldnames}")
-            return {str(row["file"]).replace("\\", "/"): row["group"] for row in rows if (row["group"] or "").strip()}
+            for row in rows:
+                if group := (row["group"] or "").strip():
+                    name = posixpath.normpath(str(row["file"]).strip().replace("\\", "/"))
+                    found.setdefault(name, []).append(group)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"data.groups: {table} cannot be read as a table ({error})") from None
+    return found

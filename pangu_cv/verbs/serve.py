@@ -1,5 +1,6 @@
 """``pangu-cv serve``: bundles over HTTP, without torch."""
 
+import math
 import os
 import sys
 from pathlib import Path
@@ -71,7 +72,7 @@ def serve(
         max_pixels=int(_at_least(max_megapixels, 0.001, "--max-megapixels") * 1e6),
         max_in_flight_bytes=int(_at_least(max_memory_mb, 1, "--max-memory-mb") * 2**20),
         reload_s=_at_least(reload_seconds, 0, "--reload-seconds"),
-        threads=threads,
+        threads=None if threads is None else _at_least(threads, 1, "--threads"),
         precision=precision,
         token=os.environ.get(TOKEN) or None,
     )
@@ -87,6 +88,6 @@ def serve(
 
 
 def _at_least(value: Number, least: float, flag: str) -> Number:
-    if not value >= least:
-        raise SettingsError(f"{flag}: {value} found; at least {least:g} is needed")
+    if not (math.isfinite(value) and value >= least):
+        raise SettingsError(f"{flag}: {value} found; a number of at least {least:g} is needed")
     return value

@@ -105,3 +105,19 @@ def test_a_table_joins_groups_that_were_known_and_blank_cells_join_nothing(tmp_p
     assert len(set(found[:4])) == 1  # part0 and part1 are one by the two pictures that look alike
     assert found[4] == found[5]  # their own group
     assert found[4] not in found[:4]
+
+
+def test_a_file_in_several_groups_joins_them_whatever_its_name_looks_like(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    rows = ["train/a/0.png,A", "./train/a/1.png,A", " train/a/1.png ,B", "train\\\\a\\\\2.png,B"]
+    (tmp_path / "groups.csv").write_text("file,group\n" + "\n".join(rows).replace("\\\\", "\\") + "\n")
+    dataset = DataConfig(path=root, groups=tmp_path / "groups.csv").read()
+    grouped = {s.path.name: s.group for s in dataset if s.group is not None}
+    assert grouped == dict.fromkeys(("0.png", "1.png", "2.png"), grouped["0.png"])
+
+
+def test_a_table_that_names_two_groups_of_one_image_is_refused(tmp_path: Path) -> None:
+    root = folders(tmp_path / "data")
+    (root / "own.csv").write_text("file,label,group\ntrain/a/0.png,a,A\ntrain/a/0.png,a,B\n")
+    with pytest.raises(DataError, match="has the group 'B', but 'A' on line 2"):
+        DataConfig(path=root / "own.csv").read()

@@ -212,7 +212,7 @@ def test_a_still_gif_and_the_first_picture_of_an_mpo_are_read() -> None:
 def test_bombs_are_refused_from_the_header() -> None:
     bomb = png(60_000, 60_000, 8, 0, bytes(100))
     for read in (decode, peek):
-        with pytest.raises(ImageError, match=r"60000 x 60000 = 3,600,000,000 pixels.*limit is 100,000,000.*raise") as e:
+        with pytest.raises(ImageError, match=r"60000 x 60000 = 3,600,000,000 pixels.*data.max_pixels") as e:
             read(bomb)
         assert e.value.reason == "too_large"
     webp = b"RIFF\x16\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + b"\x5f\xea\x00" * 2 + bytes(10)

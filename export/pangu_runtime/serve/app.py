@@ -44,6 +44,8 @@ log = logging.getLogger("pangu_runtime.serve")
 _DECODERS = 2  # images decoded at a time
 _BYTES_PER_PIXEL = 8  # of an image while it is decoded: the file's own mode, RGB, and their copies
 _BYTES_PER_JSON_BYTE = 12  # a number of two or three digits becomes an object and a float
+_BYTES_PER_JSON_NUMBER = 60  # of an answer: an object, and its digits
+_BYTES_PER_OVERLAY_PIXEL = 24
 _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 _INLINE = "'self' 'unsafe-inline'"
 _POLICY = f"default-src 'self'; style-src {_INLINE}; script-src {_INLINE}; img-src 'self' blob: data:"
@@ -187,13 +189,19 @@ class App:
         served = self._served(request)
         binary_at = request.headers.get(BINARY_HEADER)
         factor = _BYTES_PER_JSON_BYTE if binary_at is None else 1
-        with self.in_flight.reserve(factor * self._announced(request)):
+        with self.in_flight.reserve(self._announced(request)):
             body = await self._body(request)
-            parse = partial(parse_request, bundle=served.predictor.bundle, max_pixels=self.config.max_pixels)
-            asked = await to_thread.run_sync(parse, body, binary_at, limiter=self._decoders)
+            with self.in_flight.reserve((factor - 1) * len(body)):
+                parse = partial(parse_request, bundle=served.predictor.bundle, max_pixels=self.config.max_pixels)
+                asked = await to_thread.run_sync(parse, body, binary_at, limiter=self._decoders)
+            if (count := len(asked.images_NHW3)) > self.config.max_waiting:
+                raise RequestError(413, f"{count} images; at most {self.config.max_waiting} are taken at once")
             outputs, served = await self._decide(request, asked.images_NHW3, asked.threshold)
-            content, headers = answer(asked, outputs, name=served.name, version=served.version)
-            return Response(content, headers=headers)
+            numbers = sum(outputs[name].size for name, is_binary in asked.outputs.items() if not is_binary)
+            with self.in_flight.reserve(_BYTES_PER_JSON_NUMBER * numbers):
+                told = partial(answer, asked, outputs, name=served.name, version=served.version)
+                content, headers = await to_thread.run_sync(told, limiter=self._decoders)
+                return Response(content, headers=headers)
 
     async def _predict(self, request: Request) -> Response:
         served, spec = self._served(request), self._served(request).predictor.bundle.decode
@@ -206,12 +214,13 @@ class App:
             pixels = header.width_px * header.height_px
             if pixels > self.config.max_pixels:
                 raise RequestError(413, f"{pixels} pixels; at most {self.config.max_pixels} are taken")
-            with self.in_flight.reserve(_BYTES_PER_PIXEL * pixels):
+            has_overlay = request.query_params.get("overlay", "0") not in ("0", "false", "")
+            with self.in_flight.reserve((_BYTES_PER_PIXEL + has_overlay * _BYTES_PER_OVERLAY_PIXEL) * pixels):
                 image = await to_thread.run_sync(partial(decode, body, spec=spec), limiter=self._decoders)
                 outputs, served = await self._decide(request, image[None], threshold)
                 [found] = served.predictor.unpack(["image"], outputs)
                 told = {**found.to_json(), "model": served.name, "version": served.version}
-                if request.query_params.get("overlay"):
+                if has_overlay:
                     told["overlay_png"] = await to_thread.run_sync(layer_png, found, limiter=self._decoders)
                 return Response(json.dumps(told), media_type="application/json")
 

@@ -120,16 +120,26 @@ class Batcher:
                 images += len(job.images_NHW3)
         return chosen
 
+    def _outputs(self, images_NHW3: NDArray[np.uint8], threshold: float | None) -> Outputs:
+        """In calls of at most ``max_batch``: a job may have more images, and each takes the memory of a pass."""
+        parts = []
+        for first in range(0, len(images_NHW3), self._max_batch):
+            start, some = time.perf_counter(), images_NHW3[first : first + self._max_batch]
+            parts.append(self._run(some, threshold))
+            self._on_batch(len(some), time.perf_counter() - start)
+        if len(parts) == 1:
+            return parts[0]
+        names = parts[0]
+        return {n: parts[0][n] if n in _SHARED else np.concatenate([part[n] for part in parts]) for n in names}
+
     def _decide(self, jobs: list[_Job]) -> None:
-        start = time.perf_counter()
         try:
             joined = jobs[0].images_NHW3 if len(jobs) == 1 else np.concatenate([job.images_NHW3 for job in jobs])
-            outputs = self._run(joined, jobs[0].threshold)
+            outputs = self._outputs(joined, jobs[0].threshold)
         except Exception as error:  # whatever it is, it belongs to those who wait
             for job in jobs:
                 job.answer.set_exception(error)
             return
-        self._on_batch(len(joined), time.perf_counter() - start)
         first = 0
         for job in jobs:
             end = first + len(job.images_NHW3)

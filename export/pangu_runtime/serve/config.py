@@ -21,6 +21,8 @@ class ServeConfig:
     """Most pixels of a request, decoded: of an image, or of all images of a tensor (413)."""
     max_in_flight_bytes: int = 512 * 2**20
     """Most bytes of bodies and decoded images held at once, over all requests; beyond that they are refused (429)."""
+    head_timeout_s: float = 10.0
+    """Longest that a request's head may take to arrive; then the connection is closed."""
     body_timeout_s: float = 30.0
     """Longest that a body may take to arrive (408)."""
     decide_timeout_s: float = 60.0

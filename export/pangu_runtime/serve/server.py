@@ -1,10 +1,13 @@
 """Runs the application until it is told to stop; requests that are being answered are finished first."""
 
+import asyncio
 import socket
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from pangu_runtime.serve.app import App
 from pangu_runtime.serve.config import ServeConfig
@@ -32,6 +35,7 @@ def server_of(folders: Sequence[Path], config: ServeConfig) -> uvicorn.Server:
     shelf = Shelf(folders, config, on_batch=metrics.on_batch)
     settings = uvicorn.Config(
         App(shelf, config, metrics).starlette(),
+        http=_hasty(config.head_timeout_s),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -39,3 +43,42 @@ def server_of(folders: Sequence[Path], config: ServeConfig) -> uvicorn.Server:
         timeout_graceful_shutdown=_GRACE_S,
     )
     return uvicorn.Server(settings)
+
+
+def _hasty(head_timeout_s: float) -> type[asyncio.Protocol]:
+    """uvicorn's protocol, which closes connections whose next request has begun and does not arrive."""
+
+    class Hasty(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
+        _closing: asyncio.TimerHandle | None = None
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self._expect_head()
+
+        def data_received(self, data: bytes) -> None:
+            if self._closing is None and not self._is_answering():
+                self._expect_head()
+            super().data_received(data)
+            if self._is_answering():
+                self._head_is_there()
+
+        def connection_lost(self, exc: Exception | None) -> None:
+            self._head_is_there()
+            super().connection_lost(exc)
+
+        def on_response_complete(self) -> None:
+            super().on_response_complete()
+            self._head_is_there()
+
+        def _is_answering(self) -> bool:
+            return self.cycle is not None and not self.cycle.response_complete
+
+        def _expect_head(self) -> None:
+            self._closing = self.loop.call_later(head_timeout_s, self.transport.close)
+
+        def _head_is_there(self) -> None:
+            if self._closing is not None:
+                self._closing.cancel()
+                self._closing = None
+
+    return Hasty

@@ -43,7 +43,7 @@ class Shelf:
         if len(self._folders) < len(folders):
             raise BundleError("two bundles have the same folder name, which is the name they are served by; rename one")
         self._served = {name: self._load(name) for name in self._folders}
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, tuple[str | None, int]] = {}
         self._stop = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name="reload", daemon=True)
         if config.reload_s:
@@ -56,9 +56,9 @@ class Shelf:
         return iter(tuple(self._served.values()))
 
     @property
-    def refused(self) -> dict[str, str]:
+    def refused(self) -> dict[str, str | None]:
         """Versions that lie on disk and could not be used, by name; the ones before them still answer."""
-        return dict(self._refused)
+        return {name: version for name, (version, _) in self._refused.items()}
 
     def close(self) -> None:
         """Finish what waits."""
@@ -70,13 +70,20 @@ class Shelf:
         """Take over every bundle that was replaced and passes its golden replay."""
         for name, folder in self._folders.items():
             old, version = self._served[name], _version(folder)
-            if version in (None, old.version, self._refused.get(name)):  # None: it is being replaced at this moment
+            if version in (None, old.version):  # None: it is being replaced at this moment
+                continue
+            state = (version, _newest_ns(folder))  # a copy that is still going on is looked at again
+            if state == self._refused.get(name):
                 continue
             try:
                 fresh = self._load(name)
             except (PanguError, OSError) as error:
                 log.error("%s: keeping version %s (%s)", name, old.version, error)
-                self._refused[name] = version
+                self._refused[name] = state
+                continue
+            except Exception:  # a bundle nobody foresaw must not end the watching
+                log.exception("%s: keeping version %s", name, old.version)
+                self._refused[name] = state
                 continue
             self._served[name] = fresh
             self._refused.pop(name, None)
@@ -107,3 +114,14 @@ def _version(folder: Path) -> str | None:
         return fingerprint(folder)[:12]
     except OSError:
         return None
+
+
+def _newest_ns(folder: Path) -> int:
+    """When anything in it changed last."""
+    changed = 0
+    for path in folder.rglob("*"):
+        try:
+            changed = max(changed, path.stat().st_mtime_ns, path.stat().st_ctime_ns)
+        except OSError:
+            continue
+    return changed

@@ -202,14 +202,41 @@ export function rgbOf(rgba, background) {
   return rgb;
 }
 
-/** Refuses what this environment would decode otherwise than training did: 16 bits a channel, more pixels than allowed. */
+/** Refuses what would be decoded otherwise than in training: 16 bits a channel, several pictures, more pixels than allowed. */
 export function checkedHeader(bytes, limits) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const isPng = bytes.length > 32 && view.getUint32(0) === 0x89504e47;
   if (isPng && bytes[24] === 16) throw new Error("16 bits a channel: only the Python runtime decodes them as training did");
   if (isPng && view.getUint32(16) * view.getUint32(20) > limits.max_pixels) throw new Error(`more than ${limits.max_pixels} pixels`);
+  if (isAnimated(bytes, view, isPng)) throw new Error("holds several pictures; one per file is allowed");
   if (bytes.length > limits.max_bytes) throw new Error(`more than ${limits.max_bytes} bytes`);
   return bytes;
+}
+
+/** PNG and WebP say so in their heads; of a GIF the second picture is looked for. */
+function isAnimated(bytes, view, isPng) {
+  const named = (at, name) => at + 4 <= bytes.length && text(bytes.subarray(at, at + 4)) === name;
+  if (isPng) {
+    for (let at = 8; at + 8 <= bytes.length && !named(at + 4, "IDAT"); at += 12 + view.getUint32(at))
+      if (named(at + 4, "acTL")) return bytes.length >= at + 12 && view.getUint32(at + 8) > 1;
+    return false;
+  }
+  if (named(0, "RIFF") && named(8, "WEBP")) return named(12, "VP8X") && (bytes[20] & 2) !== 0;
+  return named(0, "GIF8") && picturesOfGif(bytes) > 1;
+}
+
+/** At most 2: more are not counted. */
+function picturesOfGif(bytes) {
+  const colours = (flags) => (flags & 128 ? 3 * 2 ** ((flags & 7) + 1) : 0);
+  let pictures = 0, at = 13 + colours(bytes[10]);
+  while (at < bytes.length && pictures < 2) {
+    if (bytes[at] === 0x2c) { pictures++; at += 11 + colours(bytes[at + 9]); }
+    else if (bytes[at] === 0x21) at += 2;
+    else break;
+    while (at < bytes.length && bytes[at] > 0) at += 1 + bytes[at];
+    at++;
+  }
+  return pictures;
 }
 
 function text(bytes) { return new TextDecoder().decode(bytes); }

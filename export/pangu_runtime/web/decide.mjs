@@ -14,7 +14,12 @@ if (!folder) {
 ort.env.wasm.numThreads = 1;
 
 async function decode(bytes, spec) {
-  const picture = sharp(checkedHeader(bytes, spec), { limitInputPixels: spec.max_pixels, failOn: "truncated" });
+  const limits = { limitInputPixels: spec.max_pixels, failOn: "truncated", ignoreIcc: true };
+  const picture = sharp(checkedHeader(bytes, spec), limits);
+  const header = await picture.metadata();
+  if (header.depth !== "uchar") throw new Error("more than 8 bits a channel: only the Python runtime decodes them as training did");
+  if ((header.pages ?? 1) > 1) throw new Error(`holds ${header.pages} pictures; one per file is allowed`);
+  if (header.space === "cmyk") throw new Error("CMYK: only the Python runtime decodes it as training did");
   const { data, info } = await picture.rotate().toColourspace("srgb").ensureAlpha().raw().toBuffer({ resolveWithObject: true });
   return { data: rgbOf(data, spec.background), width: info.width, height: info.height };
 }

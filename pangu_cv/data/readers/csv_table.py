@@ -168,6 +168,8 @@ def _without_repeats(table: Path, rows: list[_Row]) -> tuple[list[_Row], int]:
         for column, value, other in (
             ("label", row.cells["label"], earlier.cells["label"]),
             ("split", _split(table, row), _split(table, earlier)),
+            ("group", row.get("group"), earlier.get("group")),
+            ("mask", row.get("mask"), earlier.get("mask")),
         ):
             if value != other:
                 raise DataError(

@@ -110,6 +110,73 @@ def test_bad_images_are_refused(classify: Made, body: bytes, status: int, reason
         assert server.post("/models/bundle/predict", content=png(picture(COLOURS["red"], 0))).status_code == 200
 
 
+def test_a_short_body_of_unknown_length_takes_its_own_memory(classify: Made) -> None:
+    asked = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 8, 8, 3], "data": [7] * 192}]}
+    with client(classify.bundle) as server:
+        told = server.post("/v2/models/bundle/infer", content=iter([json.dumps(asked).encode()]))
+        assert told.status_code == 200
+
+
+def test_more_images_than_may_wait_are_refused_and_large_answers_are_of_numbers_that_fit(
+    classify: Made, anomaly: Made
+) -> None:
+    many = np.zeros((9, 8, 8, 3), np.uint8)
+    asked = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": list(many.shape), "data": many.tolist()}]}
+    with client(classify.bundle, max_waiting=8) as server:
+        told = server.post("/v2/models/bundle/infer", json=asked)
+        assert (told.status_code, told.json()["error"]) == (413, "9 images; at most 8 are taken at once")
+    wide = {"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 100, 100, 3], "data": [7] * 30_000}]}
+    room = 14 * len(json.dumps(wide))
+    with client(anomaly.bundle, max_in_flight_bytes=room) as server:
+        told = server.post("/v2/models/bundle/infer", json=wide)
+        assert told.status_code == (200 if room >= 60 * 10_000 else 413)
+
+
+@pytest.mark.parametrize(("asked", "is_there"), [("1", True), ("0", False), ("", False)])
+def test_an_overlay_is_made_where_it_is_asked_for(anomaly: Made, asked: str, is_there: bool) -> None:
+    with client(anomaly.bundle) as server:
+        told = server.post(f"/models/bundle/predict?overlay={asked}", content=png(picture(COLOURS["blue"], 0))).json()
+        assert ("overlay_png" in told) == is_there
+
+
+def test_a_bundle_that_is_copied_over_in_place_is_taken_once_it_is_whole(
+    classify: Made, unknown: Made, tmp_path: Path
+) -> None:
+    folder = copy_of(classify.bundle, tmp_path / "colours")
+    shelf = Shelf([folder], ServeConfig(reload_s=0, threads=1))
+    before = shelf["colours"].version
+    shutil.copyfile(unknown.bundle / "SHA256SUMS", folder / "SHA256SUMS")  # the first file of a copy
+    shelf.reload()
+    assert shelf["colours"].version == before
+    assert list(shelf.refused) == ["colours"]
+    shutil.copytree(unknown.bundle, folder, dirs_exist_ok=True)
+    shelf.reload()
+    assert shelf["colours"].version != before
+    assert shelf.refused == {}
+    shelf.close()
+
+
+def test_a_bundle_that_nobody_foresaw_does_not_end_the_watching(
+    classify: Made, unknown: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copy_of(classify.bundle, tmp_path / "colours")
+    shelf = Shelf([folder], ServeConfig(reload_s=0, threads=1))
+
+    def odd(_: Predictor) -> None:
+        raise RuntimeError("odd")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("pangu_runtime.serve.shelf.replay", odd)
+        shutil.rmtree(folder)
+        copy_of(unknown.bundle, folder)
+        shelf.reload()
+    assert list(shelf.refused) == ["colours"]
+    (folder / "SHA256SUMS").touch()
+    shelf.reload()
+    assert shelf.refused == {}
+    shelf.close()
+
+
 def test_a_body_of_unknown_length_is_cut_at_the_limit(classify: Made) -> None:
     with client(classify.bundle, max_body_bytes=10_000) as server:
         told = server.post("/models/bundle/predict", content=iter([b"x" * 4_000] * 5))

@@ -52,6 +52,17 @@ def test_a_full_batch_does_not_wait() -> None:
     one.close()
 
 
+def test_more_images_than_a_call_takes_are_cut_into_calls() -> None:
+    run = Doubling()
+    one = batcher(run, max_batch=4, max_waiting=64)
+    images = np.concatenate([picture(value) for value in range(10)])
+    found = one.submit(images, 0.5).result(5)
+    assert found["value"].tolist() == [2.0 * value for value in range(10)]
+    assert found["threshold_applied"].tolist() == [0.5]
+    assert [shape[0] for shape in run.calls] == [4, 4, 2]
+    one.close()
+
+
 def test_other_thresholds_do_not_share_a_call() -> None:
     run = Doubling()
     one = batcher(run)

@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from pangu_cv import cli
 from pangu_runtime.bundle import open_bundle, write_sums
@@ -64,6 +65,24 @@ def tiled(request: pytest.FixtureRequest, tmp_path: Path) -> Made:
 
 def run(script: Path, bundle: Path, *images: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["node", script, bundle, *images], capture_output=True, text=True, check=False, timeout=120)
+
+
+def test_node_refuses_what_it_would_decode_otherwise(classify: Made, node: Path, tmp_path: Path) -> None:
+    image = Image.fromarray(picture(COLOURS["red"], 1))
+    deep = Image.fromarray(np.full((20, 20), 40_000, np.uint16))
+    others = [Image.fromarray(picture(COLOURS["blue"], 2))]
+    paths = [tmp_path / name for name in ("deep.tiff", "cmyk.jpg", "pages.tiff", "film.gif", "film.webp", "film.png")]
+    deep.save(paths[0])
+    image.convert("CMYK").save(paths[1])
+    for path in paths[2:]:
+        image.save(path, save_all=True, append_images=others)
+    image.save(tmp_path / "still.gif")
+    told = [json.loads(line) for line in run(node, classify.bundle, *paths, tmp_path / "still.gif").stdout.splitlines()]
+    assert all("error" in one for one in told[:-1]), told
+    assert told[-1]["label"] == "red"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
+    image.save(tmp_path / "profiled.png", icc_profile=profile.tobytes())
+    agree(node, classify.bundle, [tmp_path / "profiled.png"])
 
 
 @pytest.mark.parametrize("kind", KINDS)
