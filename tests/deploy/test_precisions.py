@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from pangu_cv.deploy.ranges import Ranges
 from pangu_cv.errors import CertificateError
 from pangu_cv.tasks.graph import write_graph
 from pangu_cv.tasks.saved import load_model
+from pangu_cv.verbs.export import _dataset_of_run, _samples_in
 from pangu_runtime import golden
 from pangu_runtime.decode import decode
 from pangu_runtime.predictor import Predictor
@@ -215,8 +217,31 @@ def test_shell_exports_precisions_with_a_report_beside(
     assert not (bundle / "model.fp16.onnx").exists()
 
 
+def test_the_test_part_is_not_what_int8_is_chosen_on(classify: Made, tmp_path: Path) -> None:
+    every = _samples_in(classify.data)
+    assert {sample.split for sample in every} == {"train"}
+    shutil.copytree(classify.data / "test", tmp_path / "data" / "test")
+    with pytest.raises(DataError, match="--calibrate: .* holds a test part alone"):
+        _samples_in(tmp_path / "data")
+
+
+def test_images_of_a_run_are_found_whatever_made_it(classify: Made, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "recipe.yaml").write_text(f"data: {{path: {classify.data}, splits: [train], most: 3}}\nbudget: {{}}\n")
+    assert len(_dataset_of_run(run)) == 20
+    (run / "recipe.yaml").write_text("data: images\n")
+    with pytest.raises(DataError, match="names no images; give --images and --calibrate"):
+        _dataset_of_run(run)
+
+
 @pytest.mark.parametrize(
-    ("given", "told"), [(["--precision", "int4"], "'int4' found; allowed"), (["--max-loss", "-1"], "0 or more")]
+    ("given", "told"),
+    [
+        (["--precision", "int4"], "'int4' found; allowed"),
+        (["--max-loss", "-1"], "from 0 to 100"),
+        (["--max-loss", "inf"], "from 0 to 100"),
+    ],
 )
 def test_shell_says_what_is_allowed(
     classify: Made, tmp_path: Path, given: list[str], told: str, capsys: pytest.CaptureFixture[str]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from functools import cache
 from pathlib import Path
 
@@ -13,13 +14,13 @@ from filelock import FileLock
 
 from pangu_cv import recipes
 from pangu_cv.deploy import export
-from pangu_cv.distill import DistillRecipe, DistillResult, choose, distill, settle, stopwatch
+from pangu_cv.distill import DistillRecipe, DistillResult, choose, distill, settle, stage, stopwatch
 from pangu_cv.distill.budget import Cost
 from pangu_cv.distill.stopwatch import Stopwatch, millions
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_cv.tasks import TaskModel
-from pangu_cv.tasks.saved import load_model
+from pangu_cv.tasks.saved import load_model, save_model
 from pangu_runtime.images import list_images
 from tests.finetune.tiny import QUICK, boxed, class_folders, masked, mvtec, recipe, save, tagged
 
@@ -148,6 +149,17 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pyt
         torch.testing.assert_close(other[name], tensor, msg=name)
 
 
+def test_the_answers_of_another_teacher_are_not_gone_on_with(tmp_path: Path) -> None:
+    run, _ = teacher("classify")
+    before = stage._contents(run / "model")
+    model = shutil.copytree(run / "model", tmp_path / "model")
+    assert stage._contents(model) == before
+    saved = load_model(model)
+    saved.model.head.bias_C.add_(1)  # type: ignore[union-attr, operator]
+    save_model(saved, tmp_path / "again")
+    assert stage._contents(tmp_path / "again") != before
+
+
 def test_another_network_can_be_the_student(tmp_path: Path) -> None:
     run, images = teacher("classify")
     named = ("student.name=test_efficientnet", "student.weights=random", "budget.params_m=1")
@@ -191,6 +203,8 @@ def test_bad_input_has_a_clear_word(tmp_path: Path) -> None:
         taught(run, tmp_path / "few", tmp_path / "small", "budget.params_m=0.1")
     with pytest.raises(SettingsError, match="budget: is required"):
         taught(run, images, tmp_path / "small")
+    with pytest.raises(SettingsError, match=r"augment\.variants changes nothing here"):
+        taught(run, images, tmp_path / "small", "budget.params_m=0.1", "augment.variants=16")
     with pytest.raises(SettingsError, match="give a bound"):
         taught(run, images, tmp_path / "small", "budget={}")
     with pytest.raises(SettingsError, match="smallest sub-model"):

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from pangu_cv.data.pixel_cache import PixelCache
+from pangu_cv.errors import DataError
 from pangu_cv.pretrain.batches import Feed, Schedule
 from pangu_cv.pretrain.images import Images, SourceConfig, gather
 from pangu_cv.pretrain.relations import UNKNOWN
@@ -37,6 +38,11 @@ def test_a_batch_is_of_one_dataset_without_repeats() -> None:
         assert set(images.source_M[chosen]) == {schedule.source(step)}
         assert len(set(chosen.tolist())) == len(chosen) == sizes[schedule.source(step)]
     assert {schedule.source(step) for step in range(60)} == {0, 1, 2}
+
+
+def test_datasets_of_one_image_each_have_no_pairs() -> None:
+    with pytest.raises(DataError, match="no dataset holds two images to learn from"):
+        Schedule(table(1, 1), weights=[1, 1], batch=4, steps=2, seed=0)
 
 
 def test_a_step_is_the_same_whatever_came_before() -> None:

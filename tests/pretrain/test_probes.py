@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,21 @@ def test_defects_stand_out_from_good_images(tmp_path: Path) -> None:
     assert len(score.values) == 3
     assert score.mean > 0.9
     assert score.knn is None
+
+
+def test_kinds_of_defects_with_one_image_each_are_measured_on_too(tmp_path: Path) -> None:
+    folder = small.images(tmp_path / "data", count=6, classes=("good", "dots"))
+    for number, path in enumerate(sorted((folder / "dots").iterdir())):
+        (folder / f"kind{number}").mkdir()
+        path.rename(folder / f"kind{number}" / "0.png")
+    (folder / "dots").rmdir()
+    probe = Probe(target(folder, kind="anomaly"), small.backbone())
+    assert {sample.label for sample in probe.held.samples} == {"good", "defect"}
+    assert 0 <= probe.measure(small.backbone()).mean <= 1  # not a number where nothing is held out
+    for number in range(1, 6):
+        shutil.rmtree(folder / f"kind{number}")
+    with pytest.raises(DataError, match="an anomaly target needs some of both"):
+        Probe(target(folder, kind="anomaly"), small.backbone())
 
 
 def test_anomaly_wants_good_images(tmp_path: Path) -> None:

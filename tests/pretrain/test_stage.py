@@ -79,6 +79,19 @@ def test_killed_run_ends_like_an_unbroken_one(tmp_path: Path, monkeypatch: pytes
         assert torch.equal(found[name], tensor), name
 
 
+def test_another_run_is_not_written_over(tmp_path: Path) -> None:
+    data = small.images(tmp_path / "data")
+    out = tmp_path / "run"
+    pretrain(small.recipe(data, out, optim={"steps": 2, "batch": 8, "lr": 1e-3}))
+    kept = {path: path.read_bytes() for path in (out / "recipe.yaml", out / "model" / "model.json")}
+    with pytest.raises(SettingsError, match=r"holds a run with other settings of optim"):
+        pretrain(small.recipe(data, out, optim={"steps": 4, "batch": 8, "lr": 1e-3}))
+    (data / "dots" / "0.png").rename(data / "plain" / "moved.png")  # a target's label was mended
+    with pytest.raises(SettingsError, match="holds a run on other images, labels or targets"):
+        pretrain(small.recipe(data, out, optim={"steps": 2, "batch": 8, "lr": 1e-3}))
+    assert kept == {path: path.read_bytes() for path in kept}
+
+
 def test_loss_that_is_no_number_stops_and_keeps_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = small.recipe(small.images(tmp_path / "data"), tmp_path / "run")
     real, calls = loop._step, []
@@ -147,6 +160,10 @@ def test_full_disk_leaves_the_last_good_state(tmp_path: Path, monkeypatch: pytes
         ({"objective": {"kind": "joint", "keys": {"queue": 8}}}, r"keys\.queue: needs"),
         ({"engine": {"accelerator": "gpu"}}, r"engine\.accelerator: 'gpu' asked for"),
         ({"text": {"tower": "nowhere"}, "labels": 1}, r"text\.tower: 'nowhere'"),
+        (
+            {"text": {"tower": "any", "template": "a {lable}"}, "labels": 1},
+            r"template: 'a \{lable\}' cannot be filled in",
+        ),
     ],
 )
 def test_wrong_settings_say_what_is_allowed(changes: dict[str, Any], words: str, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pangu_cv.errors import SettingsError
 from pangu_cv.pretrain.views import DamageConfig, ViewsConfig, damage
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (90, 120, 3)).astype(np.uint8)
@@ -48,3 +49,19 @@ def test_defect_survives_in_most_views() -> None:
     views = ViewsConfig(image_px=64).build()
     found = [min(view.mean(2).min() / view.mean() for view in views(picture, seed=s).clean) < 0.5 for s in range(60)]
     assert np.mean(found) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"scale": (0, 1)}, "greater than 0"),
+        ({"scale": (0.4, 2)}, "less than or equal to 1"),
+        ({"local_scale": (1, 0.4)}, "the lower bound comes first"),
+        ({"damage": {"kinds": ["nois"]}}, "'noise', 'blur', 'jpeg' or 'downscale'"),
+        ({"damage": {"jpeg_quality": (60, 10)}}, "the lower bound comes first"),
+        ({"damage": {"blur_sigma": (0, 0)}}, "greater than 0"),
+    ],
+)
+def test_settings_that_would_learn_something_else_are_refused(settings: dict[str, object], told: str) -> None:
+    with pytest.raises(SettingsError, match=told):
+        ViewsConfig.parse(settings, origin="test")
