@@ -18,7 +18,7 @@ from pangu_cv.deploy.half import halved
 from pangu_cv.deploy.onnx_graph import Graph, scope
 from pangu_cv.deploy.quantise import Quantiser, quantiser
 from pangu_cv.deploy.ranges import Ranges
-from pangu_cv.errors import CertificateError
+from pangu_cv.errors import CertificateError, DataError
 from pangu_cv.tasks.graph import write_graph
 from pangu_cv.tasks.saved import load_model
 from pangu_cv.verbs.export import _dataset_of_run, _samples_in
@@ -221,7 +221,7 @@ def test_the_test_part_is_not_what_int8_is_chosen_on(classify: Made, tmp_path: P
     every = _samples_in(classify.data)
     assert {sample.split for sample in every} == {"train"}
     shutil.copytree(classify.data / "test", tmp_path / "data" / "test")
-    with pytest.raises(DataError, match="--calibrate: .* holds a test part alone"):
+    with pytest.raises(DataError, match=r"--calibrate: .* holds a test part alone"):
         _samples_in(tmp_path / "data")
 
 
