@@ -291,7 +291,7 @@ def test_the_app_in_a_browser(fiftyone: ModuleType, name: str, tmp_path: Path) -
         sync_api.expect(page.locator("body")).to_contain_text("6 samples", timeout=90_000)
         for field in ("label", "predicted", "label tags"):
             sync_api.expect(page.get_by_text(field, exact=True).first).to_be_visible(timeout=30_000)
-        assert page.locator("canvas, [data-cy=looker]").count() > 0
+        sync_api.expect(page.locator("canvas, [data-cy=looker]").first).to_be_visible(timeout=60_000)
         chromium.close()
     assert errors == []
 
