@@ -3,8 +3,8 @@
 The 19 classes of xsdd, neu_det and magnetic_tile in an order drawn anew, three to begin with and four at a time, twenty
 labelled images each. After every step all are measured on test images of the classes known so far. The update embeds
 the new images and learns without the old ones. Beside it: the same recipe on all images again (joint), a logistic
-regression on features that were kept (probe), the last blocks trained on all images again (retraining), and trained on
-the new images and five old ones of each class from the model before (replay). Operations are those that torch executes,
+regression on features that were kept (probe), and after the last step the last blocks trained on all images again
+(retraining), and on the new images and five old ones of each class (replay). Operations are those that torch executes,
 those of factorisations by their formulas; each way is timed with the counter on. Frozen set, ledger and report come on
 top.
 """
@@ -81,7 +81,7 @@ class Classes:
 
 
 def measure(*, data: str, is_quick: bool, seed: int, shots: int | None = SHOTS, trained: bool = True) -> dict[str, Any]:
-    """Accuracy and cost of every way after every step; ``trained``: retraining (after the last step) and replay too."""
+    """Accuracy and cost of every way after every step; ``trained``: retraining and replay after the last one too."""
     classes = classes_of(Path(data), seed=seed, shots=2 if is_quick else shots, tested=3 if is_quick else TESTED)
     if is_quick:
         classes = replace(classes, order=classes.order[: FIRST + EACH])
@@ -189,37 +189,31 @@ def _probe(
 def _by_gradient(
     classes: Classes, recipe: FinetuneRecipe, found: dict[str, list[dict[str, Any]]], *, is_quick: bool, seed: int
 ) -> None:
-    """Retraining after the last step, and replay step by step."""
+    """Both after the last step, from the pretrained network."""
+    last = classes.steps - 1
     everything = [sample for step in range(classes.steps) for sample in classes.new(step)]
-    names = classes.known(classes.steps - 1)
-    model, cost = _trained(recipe, names, everything, None, is_quick=is_quick, seed=seed)
-    found["retraining"].append(_told(_measured(model, recipe, classes, names), cost))
-    before: ClassifyModel | None = None
-    for step in range(classes.steps):
-        old = [s for name in classes.known(step - 1) for s in classes.learnt[name][:OLD]] if step else []
-        shown = [*old, *classes.new(step)]
-        before, cost = _trained(recipe, classes.known(step), shown, before, is_quick=is_quick, seed=seed)
-        found["replay"].append(_told(_measured(before, recipe, classes, classes.known(step)), cost))
+    old = [sample for name in classes.known(last - 1) for sample in classes.learnt[name][:OLD]]
+    names = classes.known(last)
+    for way, shown in (("retraining", everything), ("replay", [*old, *classes.new(last)])):
+        model, cost = _trained(recipe, names, shown, is_quick=is_quick, seed=seed)
+        found[way].append(_told(_measured(model, recipe, classes, names), cost))
 
 
 def _trained(
     recipe: FinetuneRecipe,
     names: Sequence[str],
     images: Sequence[Sample],
-    before: ClassifyModel | None,
     *,
     is_quick: bool,
     seed: int,
 ) -> tuple[ClassifyModel, Cost]:
-    """The last blocks learn, from the pretrained network or from the model before."""
+    """The last blocks learn."""
     tree = recipe.model_dump(mode="json") | {"adapt": {"kind": "partial"}, "cache": False}
     steps = 1 if is_quick else math.ceil(EPOCHS * len(images) / BATCH)
     tree["train"] |= {"steps": steps, "batch": BATCH, "workers": 0}
     asked = FinetuneRecipe.parse(tree, origin="benchmark")
     task = subjects.classify_task(asked)
     model = task.build(names)
-    if before is not None:
-        model.backbone.network.load_state_dict(before.backbone.network.state_dict())
     start = Start(model, FeatureStore(None, model.fingerprint))
     with counted() as cost:
         learnt, *_ = adapt(task, asked, tuple(names), images, seed=seed, start=start)
