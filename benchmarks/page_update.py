@@ -134,9 +134,9 @@ def _steps(results: Results) -> list[str]:
     note = (
         "### Classes in five steps\n\n19 classes of three sets, three and then four at a time: balanced accuracy on "
         "test images of the classes known so far, and the cost of the last step. The update sees the new images alone; "
-        "joint and retraining see all of them, replay five old ones of each class; these two are trained after the last "
-        "step alone. The probe keeps features of all, of one view instead of four. The second half: all images of the "
-        "pool (18 to 232 a class)."
+        "joint and retraining see all of them, replay five old ones of each class; retraining and replay are measured "
+        "after the last step alone. The probe keeps features of all, of one view instead of four. The second half: all "
+        "images of the pool (18 to 232 a class)."
     )
     rows = []
     for is_all in (False, True):
