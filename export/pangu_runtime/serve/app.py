@@ -46,6 +46,7 @@ _BYTES_PER_PIXEL = 8  # of an image while it is decoded: the file's own mode, RG
 _BYTES_PER_JSON_BYTE = 12  # a number of two or three digits becomes an object and a float
 _BYTES_PER_JSON_NUMBER = 60  # of an answer: an object, and its digits
 _BYTES_PER_OVERLAY_PIXEL = 24
+_FEW_NUMBERS = 2000  # of an answer, written in less time than another thread takes to begin
 _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 _INLINE = "'self' 'unsafe-inline'"
 _POLICY = f"default-src 'self'; style-src {_INLINE}; script-src {_INLINE}; img-src 'self' blob: data:"
@@ -193,14 +194,20 @@ class App:
             body = await self._body(request)
             with self.in_flight.reserve((factor - 1) * len(body)):
                 parse = partial(parse_request, bundle=served.predictor.bundle, max_pixels=self.config.max_pixels)
-                asked = await to_thread.run_sync(parse, body, binary_at, limiter=self._decoders)
+                if binary_at is None:
+                    asked = await to_thread.run_sync(parse, body, binary_at, limiter=self._decoders)
+                else:  # nothing to convert: handing it over would take longer
+                    asked = parse(body, binary_at)
             if (count := len(asked.images_NHW3)) > self.config.max_waiting:
                 raise RequestError(413, f"{count} images; at most {self.config.max_waiting} are taken at once")
             outputs, served = await self._decide(request, asked.images_NHW3, asked.threshold)
             numbers = sum(outputs[name].size for name, is_binary in asked.outputs.items() if not is_binary)
             with self.in_flight.reserve(_BYTES_PER_JSON_NUMBER * numbers):
                 told = partial(answer, asked, outputs, name=served.name, version=served.version)
-                content, headers = await to_thread.run_sync(told, limiter=self._decoders)
+                if numbers <= _FEW_NUMBERS:
+                    content, headers = told()
+                else:
+                    content, headers = await to_thread.run_sync(told, limiter=self._decoders)
                 return Response(content, headers=headers)
 
     async def _predict(self, request: Request) -> Response:
