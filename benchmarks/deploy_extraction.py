@@ -34,7 +34,7 @@ from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.saved import load_model
 
 TEACHER_CODE = ("pangu_cv/finetune", "pangu_cv/models", "pangu_cv/tasks", "recipes/finetune")
-_TEACHING_S = 180.0
+_TEACHING_S = 120.0
 _TRIALS_S = 20.0  # what a chosen sub-model is taught in its trials
 _TEST = 40
 

@@ -90,7 +90,7 @@ class DistillRecipe(Settings):
     loss: LossConfig = LossConfig()
     """What it is asked for."""
     train: TrainConfig = TrainConfig(
-        steps=100_000, batch=32, lr=5e-4, backbone_lr=3e-4, max_seconds=180.0, warmup=0.1, ema=0.99
+        steps=100_000, batch=32, lr=5e-4, backbone_lr=3e-4, max_seconds=120.0, warmup=0.1, ema=0.99
     )
     """Teaching; ``max_seconds`` ends it where the steps do not."""
     augment: AugmentConfig = AugmentConfig()
