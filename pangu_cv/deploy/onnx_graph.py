@@ -126,15 +126,21 @@ def node(kind: str, inputs: Sequence[str], output: str, *, like: onnx.NodeProto,
     return made
 
 
-def stripped(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy without what the exporter remembers for its makers: stack traces, shapes between nodes."""
+def stripped(proto: onnx.ModelProto, *, keeps_shapes: bool = False) -> onnx.ModelProto:
+    """A copy without what the exporter remembers for its makers: stack traces, shapes between nodes.
+
+    Shapes may stay where no type was changed: ONNX Runtime plans its memory by them (docs/LOG.md: 11 % of the time).
+    """
     copy = onnx.ModelProto()
     copy.CopyFrom(proto)
     for one in copy.graph.node:
         del one.metadata_props[:]
     del copy.graph.metadata_props[:]
+    made = {name for node in copy.graph.node for name in node.output}
+    shapes = [value for value in copy.graph.value_info if keeps_shapes and value.name in made]
     del copy.graph.value_info[:]
-    for value in (*copy.graph.input, *copy.graph.output, *copy.graph.initializer):
+    copy.graph.value_info.extend(shapes)
+    for value in (*copy.graph.input, *copy.graph.output, *copy.graph.initializer, *copy.graph.value_info):
         del value.metadata_props[:]
     return copy
 

@@ -76,7 +76,7 @@ def make(
     model = folder / "model.onnx"
     plain = onnx.load(model)
     optimised = optimise(plain, [golden_image(at, *size) for at, size in enumerate(SIZES_HW)], kind)
-    chosen = stripped(optimised.chosen)
+    chosen = stripped(optimised.chosen, keeps_shapes=True)
     chosen_bytes = chosen.SerializeToString()
     sizes = {"plain": model.stat().st_size, "fp32": len(chosen_bytes)}
     model.write_bytes(chosen_bytes)

@@ -112,6 +112,10 @@ def test_rewriting_that_decides_otherwise_is_dropped(
 def test_stripped_graph_says_nothing_of_its_makers(transformer: onnx.ModelProto, classify: Made) -> None:
     assert b".py" in transformer.SerializeToString()
     assert b".py" not in stripped(transformer).SerializeToString()
+    kept = stripped(transformer, keeps_shapes=True)
+    assert b".py" not in kept.SerializeToString()
+    assert {value.name for value in kept.graph.value_info} <= {name for node in kept.graph.node for name in node.output}
+    assert len(kept.graph.value_info) == len(transformer.graph.value_info) > 0
     assert b".py" not in (classify.bundle / "model.onnx").read_bytes()
 
 
