@@ -51,7 +51,15 @@ def test_every_cell_names_code_that_is_there() -> None:
 def test_ratios_are_of_one_round() -> None:
     speeds = iter([9.0, 9.0, 2.0, 4.0, 6.0, 6.0])  # the first round is left out
     rates = deploy_turns.in_turn({"a": lambda: next(speeds), "b": lambda: next(speeds)}, rounds=2)
-    assert sorted(deploy_turns.ratio(rates, "a", "b")["values"]) == [1.0, 2.0]
+    assert deploy_turns.ratio(rates, "a", "b")["values"] == [0.5, 1.0]
+
+
+def test_no_side_has_its_own_turn_before() -> None:
+    """Its memory would be in the caches still, and that of the sides between never."""
+    turns: list[str] = []
+    deploy_turns.in_turn({name: lambda name=name: turns.append(name) or 1.0 for name in "abc"}, rounds=4)  # type: ignore
+    assert len(turns) == 15
+    assert all(one != other for one, other in zip(turns, turns[1:], strict=False))
 
 
 def test_a_start_has_all_phases_and_no_torch(classify: Made) -> None:
