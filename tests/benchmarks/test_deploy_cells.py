@@ -1,5 +1,6 @@
 """The cells of deployment at toy size, on the bundles of the tests; and that they would notice what they look for."""
 
+import itertools
 import json
 import zipfile
 from collections.abc import Callable
@@ -59,7 +60,7 @@ def test_no_side_has_its_own_turn_before() -> None:
     turns: list[str] = []
     deploy_turns.in_turn({name: lambda name=name: turns.append(name) or 1.0 for name in "abc"}, rounds=4)  # type: ignore
     assert len(turns) == 15
-    assert all(one != other for one, other in zip(turns, turns[1:], strict=False))
+    assert all(one != other for one, other in itertools.pairwise(turns))
 
 
 def test_a_start_has_all_phases_and_no_torch(classify: Made) -> None:
