@@ -10,6 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,10 @@ class Journal:
         self._lock = _locked(folder / "lock")
         self._index = _opened(folder / "index.sqlite")
         self._number = max((_number_of(file) for file in self.files), default=1)
-        self._late: list[_Row] = []  # in the lines, and not yet in the index
+        self._late: dict[str, str | None] = {}  # in the lines, and not yet in the index
         try:
-            self._repair()
-        except sqlite3.Error as error:
-            self._index.close()
-            self._lock.close()
-            raise OSError(f"{folder / 'index.sqlite'}: {error}") from None
+            with _index_of(folder):
+                self._repair()
         except BaseException:
             self._index.close()
             self._lock.close()
@@ -51,7 +49,7 @@ class Journal:
 
     @property
     def _current(self) -> Path:
-        return self.folder / f"results-{self._number:05d}.jsonl"
+        return self.folder / _name_of(self._number)
 
     def __contains__(self, key: str) -> bool:
         return self._found(key) is not None
@@ -63,18 +61,18 @@ class Journal:
 
     def _found(self, key: str) -> tuple[str | None] | None:
         key = _storable(key)
-        late = [sha256 for other, sha256 in self._late if other == key]
-        if late:
-            return (late[0],)
-        try:
-            row = self._index.execute("SELECT sha256 FROM seen WHERE key = ?", (key,)).fetchone()
-        except sqlite3.Error as error:
-            raise OSError(f"{self.folder / 'index.sqlite'}: {error}") from None
-        return None if row is None else (row[0],)
+        if key in self._late:
+            return (self._late[key],)
+        with _index_of(self.folder):
+            row: tuple[str | None] | None = self._index.execute(
+                "SELECT sha256 FROM seen WHERE key = ?", (key,)
+            ).fetchone()
+        return row
 
     def __len__(self) -> int:
-        [(count,)] = self._index.execute("SELECT COUNT(*) FROM seen").fetchall()
-        return int(count)
+        with _index_of(self.folder):
+            [(count,)] = self._index.execute("SELECT COUNT(*) FROM seen").fetchall()
+        return int(count) + len(self._late)
 
     def add(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Append records, each with its ``key``; when this returns they survive power loss.
@@ -82,20 +80,20 @@ class Journal:
         Raises OSError where the disk takes no more: then none of them counts, and they may be added again.
         """
         text = "".join(json.dumps(record) + "\n" for record in records).encode()
+        if os.fstat(self._stream.fileno()).st_size != self._whole:
+            os.ftruncate(self._stream.fileno(), self._whole)
         if self._whole and self._whole + len(text) > self._max_file_bytes:
             self._turn()
         descriptor = self._stream.fileno()
-        if os.fstat(descriptor).st_size != self._whole:
-            os.ftruncate(descriptor, self._whole)
         _write_all(descriptor, text)
         os.fsync(descriptor)
         self._whole += len(text)
-        self._late += [_row(record) for record in records]
+        self._late |= dict(_row(record) for record in records)
         try:
-            self._note(self._late, file=self._current.name, end=self._whole)
+            self._note(list(self._late.items()), file=self._current.name, end=self._whole)
         except sqlite3.Error:  # the lines are the truth; the index is caught up with the next one
             return
-        self._late = []
+        self._late = {}
 
     def close(self) -> None:
         """Let others in."""
@@ -104,11 +102,13 @@ class Journal:
         self._lock.close()
 
     def _turn(self) -> None:
+        following = self.folder / _name_of(self._number + 1)
+        following.touch()  # while the disk may refuse it, the file before stays the current one
+        _sync_folder(self.folder)
         self._stream.close()
         self._number += 1
-        self._stream = self._current.open("ab", buffering=0)
+        self._stream = following.open("ab", buffering=0)
         self._whole = 0
-        _sync_folder(self.folder)
 
     def _repair(self) -> None:
         """Cut off a torn line, and catch the index up with the lines."""
@@ -133,6 +133,15 @@ class Journal:
             self._index.execute("INSERT OR REPLACE INTO read VALUES (?, ?)", (file, end))
 
 
+@contextmanager
+def _index_of(folder: Path) -> Iterator[None]:
+    """What SQLite says of a full or failing disk is said as others say it."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise OSError(f"{folder / 'index.sqlite'}: {error}") from None
+
+
 def _opened(path: Path) -> sqlite3.Connection:
     """The index; a damaged one is begun anew."""
     try:
@@ -140,10 +149,8 @@ def _opened(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError:
         for damaged in path.parent.glob(path.name + "*"):
             damaged.unlink()
-        try:
+        with _index_of(path.parent):
             return _with_tables(path)
-        except sqlite3.DatabaseError as error:
-            raise OSError(f"{path}: {error}") from None
 
 
 def _with_tables(path: Path) -> sqlite3.Connection:
@@ -228,6 +235,10 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+def _name_of(number: int) -> str:
+    return f"results-{number:05d}.jsonl"
 
 
 def _number_of(file: Path) -> int:

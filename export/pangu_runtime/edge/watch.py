@@ -38,7 +38,10 @@ class WatchConfig:
     """What a watcher does with images; sizes in bytes, times in seconds."""
 
     after: After = "move"
-    """What becomes of a decided image: moved to ``done`` (or ``unreadable``), kept where it is, or deleted."""
+    """What becomes of a decided image: moved to ``done`` (or ``unreadable``), kept where it is, or deleted.
+
+    Kept images are not read again: one that replaces another under its name, size and time is taken for it.
+    """
     annotate: Annotate = "flagged"
     """Which images are drawn with their decision: all, those flagged (an anomaly, a box, a class present), none."""
     doubt: float = 0.1
@@ -148,26 +151,31 @@ class Watcher:
             return 0
 
     def _decide(self, image: Arrived) -> int:
-        start, most = time.perf_counter(), self.predictor.bundle.decode.max_bytes
+        start = time.perf_counter()
         record: dict[str, Any] = {"key": image.key, "image": image.name}
         try:
-            if image.size > most:  # not even read: memory has a bound
-                raise ImageError(image.name, "too_large", f"has {image.size} bytes; at most {most} are read")
-            content = image.path.read_bytes()
+            content = self._content(image)
             if len(content) != image.size:  # it grows again: not complete after all
                 return 0
             record["sha256"] = hashlib.sha256(content).hexdigest()
             record |= self._decision(image, content, record["sha256"])
         except FileNotFoundError:  # taken away by others before its turn
             return 0
-        except PermissionError:  # waiting would stop the line
-            record |= {"error": "unreadable", "message": f"{image.name}: may not be read by this user"}
         except ImageError as error:
             record |= {"error": error.reason, "message": str(error)}
         record |= {"at": time.time(), "seconds": round(time.perf_counter() - start, 4)}
         self.journal.add([record])
         self._take_away(image, is_readable="error" not in record)
         return 1
+
+    def _content(self, image: Arrived) -> bytes:
+        most = self.predictor.bundle.decode.max_bytes
+        if image.size > most:  # not even read: memory has a bound
+            raise ImageError(image.name, "too_large", f"has {image.size} bytes; at most {most} are read")
+        try:
+            return image.path.read_bytes()
+        except PermissionError as error:  # waiting for it would stop the line
+            raise ImageError(image.name, "missing", f"cannot be read: {error.strerror}") from None
 
     def _decision(self, image: Arrived, content: bytes, sha256: str) -> dict[str, Any]:
         pixels = self.predictor.decode(content)

@@ -142,3 +142,32 @@ def test_an_index_of_an_earlier_version_is_made_anew(tmp_path: Path) -> None:
     again = filled(tmp_path)
     assert ("a" in again, "x" in again) == (True, False)
     again.close()
+
+
+def test_a_full_disk_at_the_turn_of_files_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    journal = filled(tmp_path, "a", max_file_bytes=50)
+    write = os.write
+
+    def half(descriptor: int, text: bytes) -> int:
+        if len(text) > 4:
+            return write(descriptor, text[:4])
+        raise OSError(28, "No space left on device")
+
+    def no_file(path: Path, *_: Any, **__: Any) -> None:
+        raise OSError(28, f"No space left on device: {path}")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", half)
+        with pytest.raises(OSError, match="No space left"):
+            journal.add([{"key": "b"}])
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "touch", no_file)
+        with pytest.raises(OSError, match="No space left"):
+            journal.add([{"key": "b" * 20}])
+    journal.add([{"key": "b" * 20}])
+    journal.close()
+    assert len(sorted(tmp_path.glob("results-*.jsonl"))) == 2
+    again = filled(tmp_path)
+    assert [one["key"] for one in lines(tmp_path)] == ["a", "b" * 20]
+    assert len(again) == 2
+    again.close()

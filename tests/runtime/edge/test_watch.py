@@ -255,7 +255,7 @@ def test_what_may_not_be_read_does_not_stop_the_line(
         assert watcher.run(once=True) == 2
         watcher.close()
     assert {line["image"]: line.get("error") for line in lines(tmp_path)} == {
-        "line0/0.png": "unreadable",
+        "line0/0.png": "missing",
         "line1/1.png": None,
     }
     assert caplog.text.count("nothing of it is decided") == 1
