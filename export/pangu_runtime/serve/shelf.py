@@ -77,12 +77,9 @@ class Shelf:
                 continue
             try:
                 fresh = self._load(name)
-            except (PanguError, OSError) as error:
-                log.error("%s: keeping version %s (%s)", name, old.version, error)
-                self._refused[name] = state
-                continue
-            except Exception:  # a bundle nobody foresaw must not end the watching
-                log.exception("%s: keeping version %s", name, old.version)
+            except Exception as error:  # a bundle nobody foresaw must not end the watching
+                is_foreseen = isinstance(error, PanguError | OSError)
+                log.error("%s: keeping version %s (%s)", name, old.version, error, exc_info=not is_foreseen)
                 self._refused[name] = state
                 continue
             self._served[name] = fresh

@@ -202,15 +202,26 @@ export function rgbOf(rgba, background) {
   return rgb;
 }
 
-/** Refuses what would be decoded otherwise than in training: 16 bits a channel, several pictures, more pixels than allowed. */
+/** Refuses what would be decoded otherwise than in training: 16 bits a channel, CMYK, several pictures, too many pixels. */
 export function checkedHeader(bytes, limits) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
   const isPng = bytes.length > 32 && view.getUint32(0) === 0x89504e47;
   if (isPng && bytes[24] === 16) throw new Error("16 bits a channel: only the Python runtime decodes them as training did");
   if (isPng && view.getUint32(16) * view.getUint32(20) > limits.max_pixels) throw new Error(`more than ${limits.max_pixels} pixels`);
+  if (jpegChannels(bytes, view) === 4) throw new Error("CMYK: only the Python runtime decodes it as training did");
   if (isAnimated(bytes, view, isPng)) throw new Error("holds several pictures; one per file is allowed");
   if (bytes.length > limits.max_bytes) throw new Error(`more than ${limits.max_bytes} bytes`);
   return bytes;
+}
+
+/** As the frame's header says; 0 for what is no JPEG. */
+function jpegChannels(bytes, view) {
+  if (bytes.length < 4 || view.getUint16(0) !== 0xffd8) return 0;
+  for (let at = 2; at + 9 < bytes.length && bytes[at] === 0xff; at += 2 + view.getUint16(at + 2)) {
+    const kind = bytes[at + 1];
+    if (kind >= 0xc0 && kind <= 0xcf && ![0xc4, 0xc8, 0xcc].includes(kind)) return bytes[at + 9];
+  }
+  return 0;
 }
 
 /** PNG and WebP say so in their heads; of a GIF the second picture is looked for. */

@@ -80,6 +80,17 @@ def test_node_refuses_what_it_would_decode_otherwise(classify: Made, node: Path,
     told = [json.loads(line) for line in run(node, classify.bundle, *paths, tmp_path / "still.gif").stdout.splitlines()]
     assert all("error" in one for one in told[:-1]), told
     assert told[-1]["label"] == "red"
+    image.save(tmp_path / "plain.jpg")
+    script = tmp_path / "heads.mjs"  # what the page has before a browser decodes
+    script.write_text(
+        'import { readFileSync } from "node:fs"; import { checkedHeader } from "./bundle.mjs";'
+        "for (const path of process.argv.slice(3)) { let said = 'ok';"
+        "try { checkedHeader(readFileSync(path), { max_pixels: 1e6, max_bytes: 1e6 }); } catch (e) { said = e.message }"
+        "console.log(said.split(/[ :]/)[0]) }"
+    )
+    names = ("cmyk.jpg", "film.gif", "film.webp", "film.png", "still.gif", "plain.jpg")
+    said = run(script, classify.bundle, *(tmp_path / name for name in names)).stdout.split()
+    assert said == ["CMYK", "holds", "holds", "holds", "ok", "ok"]
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
     image.save(tmp_path / "profiled.png", icc_profile=profile.tobytes())
     agree(node, classify.bundle, [tmp_path / "profiled.png"])
