@@ -1,9 +1,9 @@
 """What to do about a checked dataset, one sentence per finding, the gravest first."""
 
-import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
+from pangu_cv.data.class_names import plain
 from pangu_cv.data.duplicates import Duplicates
 from pangu_cv.data.findings import DataCheck, Faulty
 from pangu_cv.data.inspection import ImageFacts
@@ -107,11 +107,12 @@ def _classes(check: DataCheck) -> Iterator[str]:
 def _nearly_one(names: Sequence[str]) -> Iterator[str]:
     alike: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        alike[" ".join(unicodedata.normalize("NFKC", name).casefold().split())].append(name)
+        alike[plain(name)].append(name)
     for same in alike.values():
         if len(same) > 1:
             listed = " and ".join(f"'{name}'" for name in same)
-            yield f"{listed} differ in case or spaces alone and count as {len(same)} classes: give them one name"
+            told = "differ in case or in how words are joined alone, and count as"
+            yield f"{listed} {told} {len(same)} classes: name them alike"
 
 
 def _shortcuts(samples: Sequence[Sample], facts: Sequence[ImageFacts]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pangu_cv.distill.report import write_report
 from pangu_cv.distill.stopwatch import Stopwatch
 from pangu_cv.distill.teaching import Lesson
 from pangu_cv.features import content_digest, digest
+from pangu_cv.models.checkpoint import folder_of
 from pangu_cv.models.training import Resume
 from pangu_cv.runs import Run
 from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, load_model, save_model
@@ -33,7 +34,7 @@ def _contents(model: Path) -> list[str]:
 
 def distill(recipe: DistillRecipe) -> DistillResult | None:
     """Run the recipe; raises PanguError for what the user can mend. None where only a kit was written."""
-    folder = recipe.model / "model" if (recipe.model / "model" / "model.json").is_file() else recipe.model
+    folder = folder_of(recipe.model)
     saved = load_model(folder)
     teacher = saved.model.requires_grad_(False)
     seen = readable_views(recipe, teacher, saved.provenance.decode)

@@ -12,6 +12,7 @@ from pangu_cv.evaluate import Evaluated, Loaders, TorchDecider, evaluate_anomaly
 from pangu_cv.features import digest
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
 from pangu_cv.metrics import AnomalyOutcome
+from pangu_cv.models.checkpoint import folder_of
 from pangu_cv.progress import bar
 from pangu_cv.report.anomaly import anomaly_report
 from pangu_cv.report.page import Page
@@ -84,8 +85,7 @@ def _start(recipe: FinetuneRecipe, task: AnomalyConfig) -> _Start:
             raise SettingsError("forget: needs grow_from, the checkpoint to take images out of")
         model = task.build()
         return _Start(model, Normality.empty(model), parent_of(model))
-    folder = recipe.grow_from
-    saved = load_model(folder / "model" if (folder / "model" / "model.json").is_file() else folder)
+    saved = load_model(folder_of(recipe.grow_from))
     if not isinstance(saved.model, AnomalyModel) or saved.normality is None:
         raise SettingsError(f"grow_from: '{recipe.grow_from}' is not an anomaly model")
     asked = task.model_dump(exclude={"backbone": {"weights"}, "false_alarm_rate": True})

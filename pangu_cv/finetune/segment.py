@@ -18,7 +18,7 @@ from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import Loaders, TorchDecider, class_mask, evaluate_segment
-from pangu_cv.features import Skipped
+from pangu_cv.features import Skipped, read_ahead
 from pangu_cv.finetune.auto import Trial, tried_ways
 from pangu_cv.finetune.draws import Kept, Parts, donor, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
@@ -87,9 +87,12 @@ def survey(
     found: dict[Sample, frozenset[str]] = {}
     lost: list[Skipped] = []
     with bar("reading masks") as progress:
-        for done, sample in enumerate(samples, start=1):
+        # Whole images: a header may be in order where the rest is damaged.
+        shapes = read_ahead([s.path for s in samples], lambda path: decode(path, spec=spec).shape[:2])
+        for done, (sample, shape) in enumerate(zip(samples, shapes, strict=True), start=1):
             try:
-                shape = decode(sample.path, spec=spec).shape[:2]  # a header may be whole where the rest is not
+                if isinstance(shape, ImageError):
+                    raise shape
                 mask = class_mask(sample, shape, classes=len(classes))
                 found[sample] = frozenset(classes[value] for value in np.unique(mask) if 0 < value < len(classes))
             except ImageError as error:

@@ -12,6 +12,7 @@ from pangu_cv.iterate.records import ACCEPTED, REFUSED, Records, model_digest
 from pangu_cv.iterate.update_anomaly import update_anomaly
 from pangu_cv.iterate.update_classes import update_classes
 from pangu_cv.iterate.update_report import update_report
+from pangu_cv.models.checkpoint import folder_of
 from pangu_cv.runs import Run
 from pangu_cv.tasks.saved import load_model, save_model
 
@@ -37,7 +38,7 @@ def update(recipe: UpdateRecipe) -> UpdateResult:
     and no model. Raises other PanguErrors for what the user can mend, before anything is written.
     """
     began = time.perf_counter()
-    checkpoint = checkpoint_of(Path(recipe.model))
+    checkpoint = folder_of(Path(recipe.model))
     saved = load_model(checkpoint)
     kind = saved.model.config.kind
     if kind in _BY_GRADIENT:
@@ -80,11 +81,6 @@ def update(recipe: UpdateRecipe) -> UpdateResult:
         shutil.rmtree(run.model)  # no model without a line that tells where it comes from
         raise
     return UpdateResult(run.folder, run.model, run.report, records.ledger.path, records.ledger.head, metrics)
-
-
-def checkpoint_of(path: Path) -> Path:
-    """The checkpoint of a run folder, or the folder itself."""
-    return path / "model" if (path / "model" / "model.json").is_file() else path
 
 
 def _require_free(output: Path) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pangu_cv.errors import WeightsError
+from pangu_cv.models.checkpoint import folder_of
 from pangu_cv.settings import nearest_path
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def locate(name: str, weights: str = "auto") -> WeightsFile:
 
 def _pretrained(name: str, folder: Path) -> WeightsFile:
     """The backbone of a checkpoint folder, or of the run folder it lies in."""
-    folder = folder / "model" if (folder / "model" / "model.json").is_file() else folder
+    folder = folder_of(folder)
     try:
         manifest = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         found, licence = str(manifest["backbone"]), str(manifest["parent"]["licence"])

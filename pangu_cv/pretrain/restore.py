@@ -37,7 +37,7 @@ class Restorer(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """From a run of 'pangu-cv pretrain' with a repair term; raises CheckpointError for another one."""
-        folder = folder / "model" if (folder / "model" / "model.json").is_file() else folder
+        folder = checkpoint.folder_of(folder)
         stored = checkpoint.load(folder)
         if "decoder" not in stored.components:
             raise CheckpointError(f"{folder}: has no decoder; pretrain with objective.repair.weight above 0 to restore")

@@ -26,7 +26,7 @@ class ImageText(nn.Module):
     @classmethod
     def load(cls, folder: Path, *, image_px: int = 224) -> Self:
         """From a checkpoint that was pretrained with texts; raises CheckpointError for another one."""
-        folder = folder / "model" if (folder / "model" / "model.json").is_file() else folder
+        folder = checkpoint.folder_of(folder)
         stored = checkpoint.load(folder)
         if "to_text" not in stored.components:
             raise CheckpointError(

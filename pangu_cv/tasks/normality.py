@@ -166,5 +166,5 @@ class Normality:
         witnesses = dict(zip(names, tensors["witnesses"], strict=True)) if names else {}
         defects = KnownDefects.restore(tensors["defects"], plain["defects"]) if "defects" in plain else None
         digests, unit = dict(plain["digests"]), float(plain["unit"])
-        groups = dict(plain.get("groups", {}))  # of an earlier version: every image stands for itself
+        groups = dict(plain.get("groups", {}))  # earlier versions kept none
         return cls(bank, int(plain["top_k"]), witnesses, digests, unit=unit, defects=defects, groups=groups)

@@ -31,6 +31,7 @@ from pangu_cv.features import Skipped, content_digest
 from pangu_cv.metrics.gate import Gate, gate
 from pangu_cv.metrics.inspection import Costs
 from pangu_cv.metrics.paired import Comparison, paired
+from pangu_cv.models.checkpoint import folder_of
 from pangu_cv.progress import bar
 from pangu_cv.report.anomaly import anomaly_report
 from pangu_cv.report.classification import classification_report
@@ -300,7 +301,7 @@ def _open(model: Path, precision: Precision | None = None) -> _Opened:
             f"--precision {precision}: '{model}' is no bundle, and a model has one precision; "
             f"'pangu-cv export {model} --out BUNDLE --precision {precision}' writes one that holds it"
         )
-    saved = load_model(model / "model" if (model / "model" / "model.json").is_file() else model)
+    saved = load_model(folder_of(model))
     config = saved.model.config
     rate = config.false_alarm_rate if config.kind == "anomaly" else None
     if isinstance(saved.model, ClassifyModel):

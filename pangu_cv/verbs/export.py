@@ -12,6 +12,7 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.deploy.told import precision_page
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import test_samples
+from pangu_cv.models.checkpoint import folder_of
 from pangu_cv.progress import bar
 from pangu_cv.settings import read_yaml
 from pangu_cv.tasks.saved import load_model
@@ -55,7 +56,7 @@ def export(
     as_json
         Print JSON.
     """
-    checkpoint = model / "model" if (model / "model" / "model.json").is_file() else model
+    checkpoint = folder_of(model)
     others = _precisions(precision)
     if max_loss is not None and not 0 <= max_loss <= 100:
         raise SettingsError(f"--max-loss: {max_loss} found; points from 0 to 100 are needed")

@@ -178,11 +178,11 @@ def test_classes_and_shortcuts(tmp_path: Path) -> None:
 
 
 def test_names_that_differ_in_case_or_spaces_are_told(tmp_path: Path) -> None:
-    for number, name in enumerate(("Good", "good", "broken disc", "broken  disc", "scratch")):
+    for number, name in enumerate(("Good", "good", "broken disc", "broken_disc", "scratch")):
         image(tmp_path / name / "0.png", number)
     told = "\n".join(check_dataset(tmp_path).advice)
-    assert "'Good' and 'good' differ in case or spaces alone and count as 2 classes" in told
-    assert "'broken  disc' and 'broken disc' differ" in told
+    assert "'Good' and 'good' differ in case or in how words are joined alone, and count as 2 classes" in told
+    assert "'broken disc' and 'broken_disc' differ" in told
     assert "scratch' and" not in told
 
 

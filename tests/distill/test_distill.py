@@ -149,15 +149,24 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pyt
         torch.testing.assert_close(other[name], tensor, msg=name)
 
 
-def test_the_answers_of_another_teacher_are_not_gone_on_with(tmp_path: Path) -> None:
-    run, _ = teacher("classify")
-    before = stage._contents(run / "model")
-    model = shutil.copytree(run / "model", tmp_path / "model")
-    assert stage._contents(model) == before
+def test_the_answers_of_another_teacher_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head fitted anew on the same backbone, in the same folder."""
+    run, images = teacher("classify")
+    model, keys = shutil.copytree(run / "model", tmp_path / "model"), []
+
+    def killed(*_: object, key: str) -> None:
+        keys.append(key)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "remember", killed)
     saved = load_model(model)
-    saved.model.head.bias_C.add_(1)  # type: ignore[union-attr, operator]
-    save_model(saved, tmp_path / "again")
-    assert stage._contents(tmp_path / "again") != before
+    for shift in (0, 0, 1):
+        if shift:
+            saved.model.head.bias_C.add_(shift)  # type: ignore[union-attr, operator]
+            save_model(saved, model)
+        with pytest.raises(KeyboardInterrupt):
+            taught(model, images, tmp_path / "small", "budget.params_m=0.15")
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_another_network_can_be_the_student(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Several plants' classifiers become one."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -334,3 +335,28 @@ def test_memories_that_cannot_be_joined_are_refused(
     plant(tmp_path / "south", ("green", "red"), start, seed=2, **settings)
     with pytest.raises(SettingsError, match=f"{message}.*take how=graph"):
         run(tmp_path, tmp_path, "north south", f"data.path={world / 'data'}", "how=memory")
+
+
+def test_a_base_of_other_names_is_refused_and_its_own_counts_once(world: Path, tmp_path: Path) -> None:
+    start = world / "start.safetensors"
+    plant(tmp_path / "north", ("blue", "green"), start, seed=1)
+    plant(tmp_path / "south", ("green", "red"), start, seed=2)
+    plant(tmp_path / "other", ("blue", "green"), start, seed=3, called={"blue": "azure"})
+    data = f"data.path={world / 'data'}"
+    with pytest.raises(SettingsError, match=r"how\.base: .* calls a class azure, which none of the models does"):
+        run(tmp_path, tmp_path, "north south", data, f'how={{"kind": "memory", "base": "{tmp_path / "other"}"}}')
+    base = load_model(tmp_path / "north" / "model")
+    assert base.memory is not None
+    folded, blank = base.memory.folded(), base.model
+    for name, seed, colour in (("one", 5, "blue"), ("two", 6, "red")):
+        lesson = Lesson(name, (colour,), next(iter(base.memory.raw.values())) + 0.1 * seed)
+        grown = folded.learn(blank, [lesson])
+        grown.teach(blank)
+        save_model(replace(base, memory=grown), tmp_path / name / "model")
+    save_model(replace(base, memory=folded), tmp_path / "base" / "model")
+    how = f'how={{"kind": "memory", "base": "{tmp_path / "base"}"}}'
+    made = load_model(run(tmp_path, tmp_path / "fused", "one two", data, how).model)
+    assert made.memory is not None
+    assert made.memory.counts == {"blue": 7, "green": 6, "red": 1}
+    with pytest.raises(SettingsError, match="name the model that all grew from as the base"):
+        run(tmp_path, tmp_path / "twice", "one two", data, "how=memory")

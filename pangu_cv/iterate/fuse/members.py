@@ -13,7 +13,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+from pangu_cv.data.class_names import plain
 from pangu_cv.errors import SettingsError
+from pangu_cv.models.checkpoint import folder_of
 from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.saved import SavedModel, load_model
 
@@ -40,7 +42,7 @@ class Member:
 def read_members(folders: Sequence[Path], rename: Mapping[str, str]) -> tuple[Member, ...]:
     """The models of run or model folders; raises SettingsError where they cannot be fused at all."""
     names = named(folders)
-    saved = [load_model(model_folder(folder)) for folder in folders]
+    saved = [load_model(folder_of(folder)) for folder in folders]
     _require_one_task(names, saved)
     changes = _changes(rename, dict(zip(names, saved, strict=True)))
     members = tuple(
@@ -101,7 +103,7 @@ def require_apart(members: Sequence[Member]) -> None:
     seen: dict[str, tuple[str, str]] = {}
     for member in members:
         for name in member.classes:
-            first, spelt = seen.setdefault(_plain(name), (member.name, name))
+            first, spelt = seen.setdefault(plain(name), (member.name, name))
             if spelt != name:
                 raise SettingsError(
                     f"models: '{spelt}' ({first}) and '{name}' ({member.name}) differ in case or in how words are "
@@ -110,22 +112,12 @@ def require_apart(members: Sequence[Member]) -> None:
                 )
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_\-]+", " ", name.strip()).casefold()
-
-
 def _letters(name: str) -> str:
     return re.sub(r"[^\w]|_", "", name).casefold()
 
 
 def _digits(name: str) -> list[str]:
     return re.findall(r"\d+", name)
-
-
-def model_folder(folder: Path) -> Path:
-    """Where in a run folder the model lies; a model's own folder is given back."""
-    inner = folder / "model"
-    return inner if (inner / "model.json").is_file() else folder
 
 
 def _require_one_task(names: Sequence[str], saved: Sequence[SavedModel]) -> None:

@@ -11,8 +11,9 @@ from typing import Literal
 
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.iterate.fuse.gathering import Fused, Gathering
-from pangu_cv.iterate.fuse.members import Member, model_folder
+from pangu_cv.iterate.fuse.members import Member
 from pangu_cv.iterate.fuse.student import blank, decided, worth
+from pangu_cv.models.checkpoint import folder_of
 from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks.class_memories import merge
 from pangu_cv.tasks.class_memory import ClassMemory
@@ -53,7 +54,7 @@ def join(how: MemoryConfig, gathering: Gathering) -> Fused:
     require_memories(members)
     model = blank(members[0], gathering.classes)
     try:
-        joined = merge(model, [_renamed(member) for member in members], base=_base(how))
+        joined = merge(model, [_renamed(member) for member in members], base=_base(how, gathering.classes))
         ridge = joined.aligned(gathering.classes)
         joined = replace(joined, classes=gathering.classes, ridge=ridge)
         joined.teach(model)
@@ -65,12 +66,17 @@ def join(how: MemoryConfig, gathering: Gathering) -> Fused:
     return Fused(model, "memories joined", told, worth(scores_NC, evidence, gathering.beliefs_NC), memory=joined)
 
 
-def _base(how: MemoryConfig) -> ClassMemory | None:
+def _base(how: MemoryConfig, classes: Sequence[str]) -> ClassMemory | None:
     if how.base is None:
         return None
-    memory = load_model(model_folder(how.base)).memory
+    memory = load_model(folder_of(how.base)).memory
     if memory is None:
         raise SettingsError(f"how.base: '{how.base}' keeps no memory; name the model that all of them grew from")
+    if strange := sorted(set(memory.classes) - set(classes)):
+        raise SettingsError(
+            f"how.base: '{how.base}' calls a class {', '.join(strange)}, which none of the models does; classes must "
+            "have had their names before the models grew apart"
+        )
     return memory
 
 

@@ -116,13 +116,15 @@ def open_looker(model: Path | None, *, spec: DecodeSpec = DEFAULT_SPEC) -> Looke
             fingerprint=_sum(model / "SHA256SUMS"),
             eyes=_backbone(bundle.decode),
         )
-    return _checkpoint(model / "model" if (model / "model" / "model.json").is_file() else model)
+    return _checkpoint(model)
 
 
-def _checkpoint(folder: Path) -> Looker:
+def _checkpoint(model_or_run: Path) -> Looker:
     from pangu_cv.evaluate import TorchDecider
+    from pangu_cv.models.checkpoint import folder_of
     from pangu_cv.tasks.saved import load_model
 
+    folder = folder_of(model_or_run)
     saved = load_model(folder)
     model, spec = saved.model, saved.provenance.decode
     eyes = Network(model.backbone, model.preprocess, features="the model's own features", spec=spec)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from pangu_cv.features import digest
 from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.models.checkpoint import folder_of
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.tasks.anomaly import describe
 from pangu_cv.tasks.saved import SavedModel, load_model
@@ -50,7 +51,7 @@ class Sight:
     @classmethod
     def of(cls, folder: Path) -> "Sight":
         """The network of a trained model (a run folder or its checkpoint); raises CheckpointError."""
-        saved = load_model(folder / "model" if (folder / "model" / "model.json").is_file() else folder)
+        saved = load_model(folder_of(folder))
         config = saved.model.config
         return cls(config.backbone, config.preprocess, saved=saved)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from pangu_cv.data.config import DataConfig
 from pangu_cv.evaluate import TorchDecider, test_samples
 from pangu_cv.evaluate.decider import decide_all
-from pangu_cv.iterate.update import checkpoint_of
 from pangu_cv.metrics import ClassificationOutcome
+from pangu_cv.models.checkpoint import folder_of
 from pangu_cv.progress import bar
 from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.saved import load_model
@@ -24,7 +24,7 @@ def measured(loop: Loop, model: Path | None) -> Figures:
     """Figures with intervals, and the scores they come from; nothing where there is no model yet."""
     if model is None:
         return {"summary": None}
-    saved = load_model(checkpoint_of(model))
+    saved = load_model(folder_of(model))
     assert isinstance(saved.model, ClassifyModel)
     samples = test_samples(DataConfig(path=loop.frozen).read())
     spec = saved.provenance.decode
