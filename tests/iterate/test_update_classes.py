@@ -1,77 +1,25 @@
+"""What an update learns, refuses and writes down."""
+
 import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pangu_cv import cli
 from pangu_cv.data.config import DataConfig
-from pangu_cv.errors import CheckpointError, DataError, RegressionError, SettingsError
+from pangu_cv.errors import DataError, RegressionError, SettingsError
 from pangu_cv.evaluate import TorchDecider
-from pangu_cv.finetune import finetune
 from pangu_cv.iterate import update as stage
 from pangu_cv.iterate.hard_cases import WEIGHTS
 from pangu_cv.iterate.ledger import Ledger
-from pangu_cv.iterate.recipe import UpdateRecipe
-from pangu_cv.iterate.update import UpdateResult, update
-from pangu_cv.tasks.saved import load_model, save_model
-from pangu_cv.tasks.segment import SegmentConfig
+from pangu_cv.tasks.saved import load_model
 from tests.finetune.test_classify import self_contained, strict
-from tests.finetune.tiny import COLOURS, Made, class_folders, copy_of, picture, recipe, save, tagged
+from tests.finetune.tiny import picture, save
+from tests.iterate.updating import BLUE, GREEN, RED, entries, folder, run
 
-RED, GREEN, BLUE = COLOURS["red"], COLOURS["green"], COLOURS["blue"]
-
-
-def folder(root: Path, first: int, count: int = 4, **classes: tuple[int, int, int]) -> Path:
-    """Class folders of one colour each."""
-    for name, colour in classes.items():
-        for number in range(first, first + count):
-            save(root / name / f"{number}.png", picture(colour, 10 * number + sum(colour)))
-    return root
-
-
-@pytest.fixture(autouse=True)
-def _pages_on_demand(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing a report takes most of an update's time here; tests that read it ask for it."""
-    if "with_page" not in request.fixturenames:
-        monkeypatch.setattr(stage, "update_report", lambda *_, **__: None)
-
-
-@pytest.fixture
-def with_page() -> None:
-    """The report is written."""
-
-
-@pytest.fixture(scope="module")
-def start(classify: Made, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A classifier of blue and red, new images of green, and a frozen set of all three."""
-    root = tmp_path_factory.mktemp("update")
-    shutil.copytree(classify.run, root / "start")
-    folder(root / "new", 0, green=GREEN)
-    folder(root / "gate", 500, 5, blue=BLUE, green=GREEN, red=RED)
-    return root
-
-
-def asked(start: Path, tmp_path: Path, **changes: object) -> UpdateRecipe:
-    tree = {
-        "model": start / "start",
-        "output": tmp_path / "next",
-        "data": {"path": start / "new"},
-        "gate": {"path": start / "gate"},
-        "by": "a test",
-        "cache": False,
-    }
-    return UpdateRecipe.parse(tree | changes, origin="test")
-
-
-def run(start: Path, tmp_path: Path, **changes: object) -> UpdateResult:
-    return update(asked(start, tmp_path, **changes))
-
-
-def entries(tmp_path: Path) -> list[tuple[str, dict]]:
-    return [(e.event, e.facts) for e in Ledger(tmp_path / "ledger.jsonl").entries()]
+pytestmark = pytest.mark.usefixtures("_pages_on_demand")
 
 
 def test_a_new_class_is_learnt_without_the_old_images(start: Path, tmp_path: Path, with_page: None) -> None:
@@ -301,22 +249,6 @@ def test_names_that_look_alike_are_doubted(start: Path, tmp_path: Path) -> None:
     assert any("'Red' is learnt as a new class beside 'red'" in note for note in result.metrics["notes"])
 
 
-def test_a_model_without_memory_says_what_to_do(start: Path, tmp_path: Path) -> None:
-    saved = load_model(start / "start" / "model")
-    save_model(type(saved)(saved.model, saved.provenance, saved.parent), tmp_path / "bare")
-    assert not (tmp_path / "bare" / "memory.safetensors").exists()
-    with pytest.raises(SettingsError, match=r"keeps no memory .* Finetune it once more"):
-        run(start, tmp_path, model=tmp_path / "bare")
-
-
-def test_what_is_learnt_by_gradient_is_refused(start: Path, tmp_path: Path) -> None:
-    saved = load_model(start / "start" / "model")
-    config = SegmentConfig(backbone=saved.model.config.backbone.model_copy(update={"weights": "random"}))
-    save_model(type(saved)(config.build(["ground", "crack"]), saved.provenance, saved.parent), tmp_path / "pixels")
-    with pytest.raises(SettingsError, match="finetune again on old and new images together: pangu-cv finetune segment"):
-        run(start, tmp_path, model=tmp_path / "pixels")
-
-
 def test_a_killed_write_leaves_no_model_without_a_line(
     start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,55 +259,6 @@ def test_a_killed_write_leaves_no_model_without_a_line(
     with pytest.raises(DataError, match="disk is full"):
         run(start, tmp_path)
     assert not (tmp_path / "next" / "model").exists()
-
-
-def test_the_threshold_of_unknown_is_set_anew(unknown: Made, start: Path, tmp_path: Path) -> None:
-    result = run(start, tmp_path, model=unknown.run, data={"path": folder(tmp_path / "green", 0, 10, green=GREEN)})
-    after = load_model(result.model).model
-    assert after.calibration is not None
-    assert after.calibration.normals == 30
-    one = folder(tmp_path / "one", 0, 1, green=GREEN)
-    with pytest.raises(SettingsError, match="green has 1"):
-        run(start, tmp_path / "b", model=unknown.run, data={"path": one})
-
-
-def test_a_tagger_learns_on(multilabel: Made, start: Path, tmp_path: Path, with_page: None) -> None:
-    new, frozen = tmp_path / "new", tagged(tmp_path / "frozen", train=0, test=8)
-    lines = ["file,label,split"]
-    for number in range(8):
-        image = picture(BLUE, 8000 + number)
-        if number % 2:
-            image[:, 20:34] = RED
-        save(new / f"{number}.png", image)
-        lines.append(f"{number}.png,{'bar' if number % 2 else ''},train")
-    (new / "labels.csv").write_text("\n".join(lines))
-    for path in frozen.glob("*.png"):  # other pictures than those learnt
-        image = picture(BLUE, 9000 + int(path.stem[4:]))
-        number = int(path.stem[4:])
-        image[22:38] = 5 if number & 1 else image[22:38]
-        image[2:18] = 250 if number & 2 else image[2:18]
-        save(path, image)
-    torch.manual_seed(0)
-    result = run(start, tmp_path, model=multilabel.run, data={"path": new}, gate={"path": frozen}, max_drop=0.5)
-    assert load_model(result.model).model.classes == ("dark", "light", "bar")
-    assert set(result.metrics["gate"]["figures"]) == {"mean_ap"}
-    assert "memory" in json.loads((result.model / "model.json").read_text())
-
-
-def test_trained_ways_that_end_in_closed_form_keep_a_memory_too(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    lines = ["adapt.kind=partial", "adapt.blocks=1", "train.steps=2", "train.workers=0", "augment.variants=2"]
-    made = finetune(recipe("classify", class_folders(tmp_path / "data"), tmp_path / "run", "few_shot.shots=3", *lines))
-    saved = load_model(made.model)
-    assert saved.memory is not None
-    assert saved.memory.rows_per_image == 6
-    saved.memory.require_fits(saved.model)
-    linear = finetune(
-        recipe("classify", tmp_path / "data", tmp_path / "lin", "few_shot.shots=3", "adapt.kind=linear", *lines[2:])
-    )
-    assert load_model(linear.model).memory is None
-    off = recipe("classify", tmp_path / "data", tmp_path / "off", "few_shot.shots=3", "task.memory_per_class=null")
-    assert load_model(finetune(off).model).memory is None
 
 
 def shell(*arguments: object) -> int:
@@ -398,16 +281,3 @@ def test_the_shell(start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert shell("update", start / "start", "--data", tmp_path / "gone", *gate, "--out", tmp_path / "none") == 2
     assert "Traceback" not in capsys.readouterr().err
     assert DataConfig(path=wrong).read().classes == ("red",)
-
-
-def test_an_old_checkpoint_and_a_damaged_memory(classify: Made, tmp_path: Path) -> None:
-    model = copy_of(classify.run / "model", tmp_path / "model")
-    manifest = json.loads((model / "model.json").read_text())
-    manifest["memory"]["classes"] = ["blue"]
-    (model / "model.json").write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match="malformed"):
-        load_model(model)
-    del manifest["memory"]
-    manifest["components"] = ["backbone", "head"]
-    (model / "model.json").write_text(json.dumps(manifest))
-    assert load_model(model).memory is None

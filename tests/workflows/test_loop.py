@@ -1,97 +1,24 @@
-"""Rounds of the loop on three colours: to the end, with people who stop, after kills, and with mistakes."""
+"""Rounds of the loop on three colours: to the end, after kills, and with mistakes."""
 
-import csv
 import json
 import shutil
-import socket
-import threading
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 import pytest
 
-from pangu_cv import cli, recipes
+from pangu_cv import cli
 from pangu_cv.data.config import DataConfig
 from pangu_cv.distill import DistillRecipe, DistillResult
 from pangu_cv.errors import BundleError, DataError, SettingsError
 from pangu_cv.features import content_digest
-from pangu_cv.iterate.answers import AnswerFile
-from pangu_cv.iterate.ask import Session
 from pangu_cv.iterate.ledger import Ledger
 from pangu_cv.iterate.questions import PricesConfig
-from pangu_cv.workflows.loop import LoopRecipe, OnPage, Oracle, rounds, run_loop, stage
-from pangu_cv.workflows.loop.recipe import OracleConfig
+from pangu_cv.workflows.loop import Oracle, rounds, run_loop, stage
 from pangu_runtime import golden
 from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import COLOURS, picture, save
-from tests.iterate.plants import ancestor
-
-IMAGES, FROZEN = 36, 9
-
-
-def card(root: Path, images: int = IMAGES) -> list[str]:
-    """Numbered images of three colours and a table of what they show; settings of a loop on them."""
-    names = [sorted(COLOURS)[number % 3] for number in range(images)]
-    for number, name in enumerate(names):
-        save(root / "new_images" / f"{number:02d}.png", picture(COLOURS[name], 500 + number))
-    with (root / "labels.csv").open("w", newline="") as stream:
-        files = [(f"new_images/{number:02d}.png", name) for number, name in enumerate(names)]
-        csv.writer(stream).writerows([("file", "label"), *files])
-    return [
-        f"images={root / 'new_images'}",
-        f"classes=[{', '.join(sorted(COLOURS))}]",
-        f"gate_images={FROZEN}",
-        "count=6",
-        "rounds=2",
-        f"output={root / 'loop'}",
-        "task.backbone.name=test_efficientnet",
-        f"task.backbone.weights={ancestor(root / 'ancestor.safetensors')}",
-        "task.preprocess.image_px=64",
-        "ask.pace={start: 1.0e-9, end: 1.0e-9}",  # of colours so clear the machine would take over too many
-    ]
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> list[str]:
-    return card(tmp_path)
-
-
-@pytest.fixture
-def _no_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rounds alone; the end and the page are tested once, below."""
-    monkeypatch.setattr(stage, "finish", lambda loop, last: {"verified": {"holds": True}})
-    monkeypatch.setattr(stage, "loop_report", lambda *_, **__: None)
-
-
-def load(settings: list[str], *more: str) -> LoopRecipe:
-    return LoopRecipe.load(recipes.find("loop", "power_line"), [*settings, *more])
-
-
-def knowing(root: Path, wrong: float = 0.0) -> Oracle:
-    return Oracle.read(OracleConfig(path=root / "labels.csv", wrong=wrong), PricesConfig())
-
-
-class Person:
-    """Knows the truth, stops after some answers, and may err in all of them."""
-
-    name = "anna"
-
-    def __init__(self, root: Path, most: int) -> None:
-        self.oracle, self.left = knowing(root), most
-
-    def __call__(self, session: Session) -> None:
-        while self.left and (asked := session.next(self.name)) is not None:
-            truth = self.oracle.truth[session.subject.digests[asked.row]]
-            said = "label" if asked.klass is None else "yes" if asked.klass == truth else "no"
-            session.take(asked, said, seconds=1, klass=truth)
-            self.left -= 1
-
-
-def quiet(_: str) -> None:
-    """No words."""
+from tests.workflows.loops import FROZEN, IMAGES, Person, load, quiet
 
 
 def test_a_table_answers_and_a_verified_bundle_is_there_at_the_end(
@@ -143,83 +70,6 @@ def test_what_is_frozen_is_never_learnt_nor_are_copies_of_it(settings: list[str]
 
 
 @pytest.mark.usefixtures("_no_end")
-def test_what_nobody_can_tell_is_asked_once_and_the_loop_ends(tmp_path: Path) -> None:
-    settings = card(tmp_path, images=15)
-    person = Person(tmp_path, 1000)
-
-    def people(session: Session) -> None:
-        is_frozen = session.file.path.parent.name == "frozen"
-        asked = None if is_frozen else session.next("anna")
-        if asked is not None and not session.known.unsure:
-            session.take(asked, "unsure", seconds=1)
-        person(session)
-
-    people.name = "anna"  # type: ignore[attr-defined]
-    said: list[str] = []
-    result = run_loop(load(settings, "rounds=9"), people=people, say=said.append)  # type: ignore[arg-type]
-    assert result.open is None
-    assert "people have looked at every image; no further round" in said
-    chosen = [Path(image) for one in result.metrics["rounds"] for image, _ in _chosen(tmp_path, one["round"])]
-    assert len(chosen) == len(set(chosen)) == 15 - FROZEN
-
-
-def _chosen(root: Path, number: int) -> list[list[str]]:
-    found: list[list[str]] = json.loads((root / "loop" / f"round_{number}" / "mined.json").read_text())["images"]
-    return found
-
-
-@pytest.mark.usefixtures("_no_end")
-def test_a_person_stops_and_the_same_command_goes_on(settings: list[str], tmp_path: Path) -> None:
-    recipe = load(settings)
-    result = run_loop(recipe, people=Person(tmp_path, 4), say=quiet)
-    assert result.bundle is None
-    assert result.open is not None
-    assert "frozen set" in result.open
-    assert len(AnswerFile(tmp_path / "loop" / "frozen" / "answers.jsonl").read()) == 4
-    result = run_loop(recipe, people=Person(tmp_path, FROZEN - 4 + 3), say=quiet)
-    assert result.open is not None
-    assert "round_1" in result.open
-    assert len(AnswerFile(tmp_path / "loop" / "answers.jsonl").read()) == 3
-    result = run_loop(recipe, people=Person(tmp_path, 1000), say=quiet)
-    assert result.open is None
-    assert [one["asked"]["by"] for one in result.metrics["rounds"]] == ["anna", "anna"]
-
-
-@pytest.mark.usefixtures("_no_end")
-def test_a_phone_answers_round_after_round_under_one_link(settings: list[str], tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    link, is_over = f"http://127.0.0.1:{port}/secret", threading.Event()
-
-    def call(what: str, body: dict[str, Any] | None = None) -> Any:
-        request = Request(f"{link}/{what}", None if body is None else json.dumps(body).encode())
-        with urlopen(request, timeout=5) as reply:
-            return json.loads(reply.read())
-
-    def phone() -> None:
-        while not is_over.wait(0.05):
-            with suppress(OSError):  # between two rounds nobody listens
-                asked = call("next?by=anna")["question"]
-                while asked is not None:
-                    truth = sorted(COLOURS)[int(Path(asked["image"]).stem) % 3]
-                    said = "label" if asked["klass"] is None else "yes" if asked["klass"] == truth else "no"
-                    answer = {"id": asked["id"], "said": said, "seconds": 1.0, "klass": truth}
-                    asked = call("answer", answer)["question"]
-
-    thread = threading.Thread(target=phone)
-    thread.start()
-    try:
-        result = run_loop(load(settings), people=OnPage(port, "127.0.0.1", "secret"), say=quiet)
-    finally:
-        is_over.set()
-        thread.join()
-    assert result.open is None
-    assert result.metrics["rounds"][-1]["measured"]["summary"]["balanced_accuracy"] > 0.9
-    assert {answer.by for answer in AnswerFile(tmp_path / "loop" / "answers.jsonl").read()} == {"anna"}
-
-
-@pytest.mark.usefixtures("_no_end")
 def test_a_bundle_that_does_not_hold_is_an_error(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,28 +77,6 @@ def test_a_bundle_that_does_not_hold_is_an_error(
     recipe = load(settings, "rounds=1", f"oracle={tmp_path / 'labels.csv'}")
     with pytest.raises(BundleError, match="flips 3 certified decisions"):
         run_loop(recipe, people=Person(tmp_path, 0), say=quiet)
-
-
-@pytest.mark.usefixtures("_no_end")
-def test_what_the_model_is_sure_of_is_not_asked_and_the_model_stays(settings: list[str], tmp_path: Path) -> None:
-    recipe = load(settings, f"oracle={tmp_path / 'labels.csv'}", "ask.pace={start: 0.5, end: 0.5}")
-    one, two = run_loop(recipe, people=Person(tmp_path, 0), say=quiet).metrics["rounds"]
-    assert two["asked"]["stopped"] == "the fronts have met"
-    assert two["asked"]["answers"] == one["asked"]["answers"]
-    assert two["learnt"]["how"] == "nothing"
-    assert two["learnt"]["model"] == one["learnt"]["model"]
-
-
-@pytest.mark.usefixtures("_no_end")
-def test_enough_closes_the_open_questions_of_one_round(settings: list[str], tmp_path: Path) -> None:
-    recipe = load(settings)
-    run_loop(recipe, people=Person(tmp_path, FROZEN + 5), say=quiet)
-    result = run_loop(recipe, people=Person(tmp_path, 0), say=quiet, enough=True)
-    assert result.open is not None
-    assert "round_2" in result.open
-    (one,) = result.metrics["rounds"]
-    assert one["asked"]["answers"] == 5
-    assert one["asked"]["stopped"] == "enough"
 
 
 @pytest.mark.usefixtures("_no_end")
@@ -405,21 +233,3 @@ def test_a_step_that_was_edited_is_named(settings: list[str], tmp_path: Path) ->
         run_loop(recipe, people=Person(tmp_path, 0), say=quiet)
     step.unlink()
     assert len(run_loop(recipe, people=Person(tmp_path, 0), say=quiet).metrics["rounds"]) == 1
-
-
-def test_a_simulated_person_errs_as_often_as_asked_and_the_same_way_every_time(
-    settings: list[str], tmp_path: Path
-) -> None:
-    oracle = knowing(tmp_path, wrong=0.5)
-    asked = lambda klass: type("Asked", (), {"klass": klass})()  # noqa: E731
-    names = tuple(sorted(COLOURS))
-    heard: Callable[[], list[object]] = lambda: [  # noqa: E731
-        oracle._heard(key, asked(klass), names) for key in oracle.truth for klass in (*names, None)
-    ]
-    assert heard() == heard()
-    wrong = sum(
-        (oracle._heard(key, asked(klass), names) == klass) != (truth == klass)
-        for key, truth in oracle.truth.items()
-        for klass in names
-    )
-    assert 0.3 < wrong / (3 * len(oracle.truth)) < 0.7
