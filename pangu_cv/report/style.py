@@ -40,7 +40,8 @@ table { border-collapse: collapse; width: 100%; font-size: 15px; font-variant-nu
 caption { text-align: left; font-size: 14px; padding-bottom: 8px; }
 th { text-align: left; font-weight: 500; font-size: 13.5px; color: var(--muted); }
 th, td { padding: 9px 20px 9px 0; border-bottom: 1px solid var(--line); vertical-align: baseline; }
-th.number, td.number { text-align: right; }
+th.number, td.number { text-align: right; overflow-wrap: normal; }
+td.number { white-space: nowrap; }
 
 figure { margin: 0; break-inside: avoid; }
 figcaption { font-size: 14px; line-height: 1.45; padding-top: 8px; }
