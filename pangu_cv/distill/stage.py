@@ -17,7 +17,7 @@ from pangu_cv.distill.report import write_report
 from pangu_cv.distill.stopwatch import Stopwatch
 from pangu_cv.distill.teaching import Lesson
 from pangu_cv.features import content_digest, digest
-from pangu_cv.models.checkpoint import folder_of
+from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.models.training import Resume
 from pangu_cv.runs import Run
 from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, load_model, save_model

@@ -12,7 +12,7 @@ from pangu_cv.iterate.records import ACCEPTED, REFUSED, Records, model_digest
 from pangu_cv.iterate.update_anomaly import update_anomaly
 from pangu_cv.iterate.update_classes import update_classes
 from pangu_cv.iterate.update_report import update_report
-from pangu_cv.models.checkpoint import folder_of
+from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.runs import Run
 from pangu_cv.tasks.saved import load_model, save_model
 

@@ -35,12 +35,6 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         staging.joinpath("model.json").write_text(json.dumps(head | checkpoint.manifest, indent=2), encoding="utf-8")
 
 
-def folder_of(path: Path) -> Path:
-    """The checkpoint in a run folder; a path that is none of a run is given back."""
-    inner = path / "model"
-    return inner if (inner / "model.json").is_file() else path
-
-
 def load(folder: Path) -> Checkpoint:
     """Read a checkpoint; raises CheckpointError for anything that is not one, pickles above all."""
     path = folder / "model.json"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from pangu_cv.errors import CheckpointError
 from pangu_cv.models import checkpoint
 from pangu_cv.models.backbone import Backbone, BackboneConfig
+from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.pretrain.encoder import Encoder
 from pangu_cv.pretrain.repair import RepairConfig, RepairDecoder
 
@@ -37,7 +38,7 @@ class Restorer(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """From a run of 'pangu-cv pretrain' with a repair term; raises CheckpointError for another one."""
-        folder = checkpoint.folder_of(folder)
+        folder = folder_of(folder)
         stored = checkpoint.load(folder)
         if "decoder" not in stored.components:
             raise CheckpointError(f"{folder}: has no decoder; pretrain with objective.repair.weight above 0 to restore")

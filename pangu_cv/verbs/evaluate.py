@@ -31,7 +31,7 @@ from pangu_cv.features import Skipped, content_digest
 from pangu_cv.metrics.gate import Gate, gate
 from pangu_cv.metrics.inspection import Costs
 from pangu_cv.metrics.paired import Comparison, paired
-from pangu_cv.models.checkpoint import folder_of
+from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.progress import bar
 from pangu_cv.report.anomaly import anomaly_report
 from pangu_cv.report.classification import classification_report

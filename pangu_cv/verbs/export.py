@@ -12,7 +12,7 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.deploy.told import precision_page
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import test_samples
-from pangu_cv.models.checkpoint import folder_of
+from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.progress import bar
 from pangu_cv.settings import read_yaml
 from pangu_cv.tasks.saved import load_model

@@ -15,7 +15,7 @@ from typing import Any
 
 from pangu_cv.data.class_names import plain
 from pangu_cv.errors import SettingsError
-from pangu_cv.models.checkpoint import folder_of
+from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.saved import SavedModel, load_model
 

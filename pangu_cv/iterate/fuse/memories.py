@@ -13,7 +13,7 @@ from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.iterate.fuse.gathering import Fused, Gathering
 from pangu_cv.iterate.fuse.members import Member
 from pangu_cv.iterate.fuse.student import blank, decided, worth
-from pangu_cv.models.checkpoint import folder_of
+from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks.class_memories import merge
 from pangu_cv.tasks.class_memory import ClassMemory

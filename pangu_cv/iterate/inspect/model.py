@@ -121,7 +121,7 @@ def open_looker(model: Path | None, *, spec: DecodeSpec = DEFAULT_SPEC) -> Looke
 
 def _checkpoint(model_or_run: Path) -> Looker:
     from pangu_cv.evaluate import TorchDecider
-    from pangu_cv.models.checkpoint import folder_of
+    from pangu_cv.models.checkpoint_folder import folder_of
     from pangu_cv.tasks.saved import load_model
 
     folder = folder_of(model_or_run)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pangu_cv.features import digest
 from pangu_cv.models.backbone import BackboneConfig
-from pangu_cv.models.checkpoint import folder_of
+from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.tasks.anomaly import describe
 from pangu_cv.tasks.saved import SavedModel, load_model

@@ -13,7 +13,7 @@ from pangu_cv.data.config import DataConfig
 from pangu_cv.evaluate import TorchDecider, test_samples
 from pangu_cv.evaluate.decider import decide_all
 from pangu_cv.metrics import ClassificationOutcome
-from pangu_cv.models.checkpoint import folder_of
+from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.progress import bar
 from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.saved import load_model

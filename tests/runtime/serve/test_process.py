@@ -100,7 +100,7 @@ def test_a_browser_shows_the_decision(running: Running, tmp_path: Path) -> None:
         page.wait_for_selector("#model option", state="attached")
         page.set_input_files("#file", image)
         sync_api.expect(page.locator("#verdict")).to_have_text(re.compile(r"^red, .* ms\)$"))
-        assert page.locator("#stage").is_visible()
+        sync_api.expect(page.locator("#stage")).to_be_visible()  # the picture is decoded after the verdict
         assert page.locator("#scores tr").count() == 2
         page.set_input_files("#file", save(tmp_path / "b.png", picture(COLOURS["blue"], 3)).parent / "b.png")
         sync_api.expect(page.locator("#verdict")).to_have_text(re.compile("^blue"))
