@@ -1,7 +1,7 @@
 """Growth: seconds and memory of embedding images nobody has looked at, and of mining many vectors that are there.
 
 Embedding: real images under other names, each with other bytes (a number after the end of the file), against a plain
-loop that decodes ahead, resizes and asks the same network in the same batches, before and after. Mining: made-up
+loop that decodes ahead, resizes and asks the same network in the same batches, in turns with it. Mining: made-up
 vectors in clusters, in the store as if that many images had been embedded; then ``pangu-cv mine`` as it is, for what is
 rare (with answers) and for what teaches (from nothing).
 """
@@ -35,7 +35,8 @@ EMBEDDED = (1000, 5000)
 MINED = (10_000, 30_000, 100_000)
 GOALS = {"find": Find(), "learn": Learn()}
 _SETS = ("xsdd", "neu_det")
-_BARE = 300  # images of the plain loop, before and after
+_BARE = 60  # images of the plain loop each time
+_TURNS = 20  # how often it runs meanwhile
 _ANSWERED = 40
 _CLUSTERS = 300
 _BLOCK = 2000
@@ -50,10 +51,16 @@ def embedding(*, data: str, is_quick: bool, count: int, backbone: dict[str, str]
         some = spread(images, _BARE)
         _bare(sight, some[:BATCH])
         before = peak_memory_mb()
-        bare = [_seconds(lambda: _bare(sight, some)) / len(some)]
-        whole = _seconds(lambda: embed_pool(images, sight, folder=Path(scratch) / "store"))
+        bare: list[float] = []
+
+        def in_turns(number: int, count: int) -> None:
+            if number % max(1, count // _TURNS) == 0:
+                bare.append(_seconds(lambda: _bare(sight, some)))
+
+        whole = _seconds(lambda: embed_pool(images, sight, folder=Path(scratch) / "store", progress=in_turns))
+        whole -= sum(bare)
         after = peak_memory_mb()
-        bare.append(_seconds(lambda: _bare(sight, some)) / len(some))
+        bare = [seconds / len(some) for seconds in bare]
         odd = _oddity(sight, some)
     return {
         "images": count,
@@ -127,8 +134,8 @@ def _oddity(sight: Sight, images: Sequence[Path]) -> float:
     drawn = patches.repeat(-(-REFERENCES // len(patches)), 1, 1)[:REFERENCES]
     drawn = torch.nn.functional.normalize(drawn + 0.02 * torch.randn(drawn.shape), dim=-1)
     references = References(drawn, [str(number) for number in range(REFERENCES)])
-    batches = torch.split(patches, BATCH)
-    return _seconds(lambda: [references(one, ["new"] * len(one)) for one in batches]) / len(patches)
+    references(patches, names := ["new"] * len(patches))
+    return _seconds(lambda: references(patches, names)) / len(patches)
 
 
 def _fill(folder: Path, sight: Sight, count: int) -> Path:

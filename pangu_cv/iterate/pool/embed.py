@@ -26,9 +26,8 @@ from pangu_runtime.decode import DecodeSpec, decode
 
 REFERENCES = 256  # images whose patches say what is usual
 BATCH = 4  # larger ones are no faster on a CPU
-_FLUSH = 64  # images between writes
+_FLUSH = 16  # batches between writes
 _BLOCK = 4096
-_Row = tuple[StoredImage, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -134,8 +133,8 @@ def _references(images: Sequence[Path], sight: Sight, spec: DecodeSpec, store: V
         np.savez(writing, patches=patches.numpy(), names=np.array(names))
     temporary.replace(file)
     references = References(patches.float(), names)
-    for batch, seen in drawn:
-        _store(store, _scored(batch, seen, references))
+    for start in range(0, len(drawn), _FLUSH):
+        _store(store, drawn[start : start + _FLUSH], references)
     return references
 
 
@@ -168,7 +167,7 @@ def _embedded(
 ) -> Iterator[tuple[Path, ImageError]]:
     """Embed into the store; gives what cannot be read."""
     batch: list[tuple[StoredImage, Tensor]] = []
-    unsaved: list[_Row] = []
+    unsaved: list[tuple[list[StoredImage], Seen]] = []
     pixels = read_ahead(todo, partial(_read, spec=spec))
     for number, (path, result) in enumerate(zip(todo, pixels, strict=True), start=1):
         if isinstance(result, ImageError):
@@ -177,25 +176,23 @@ def _embedded(
             batch.append((result[0], sight.prepare(result[1])))
         is_last = number == len(todo)
         if batch and (len(batch) == BATCH or is_last):
-            seen = sight(torch.cat([prepared for _, prepared in batch]))
-            unsaved += _scored([image for image, _ in batch], seen, references)
+            unsaved.append(([image for image, _ in batch], sight(torch.cat([prepared for _, prepared in batch]))))
             batch = []
-        if unsaved and (len(unsaved) >= _FLUSH or is_last):
-            _store(store, unsaved)
+        if unsaved and (len(unsaved) == _FLUSH or is_last):
+            _store(store, unsaved, references)
             unsaved = []
         if progress:
             progress(done + number, done + len(todo))
 
 
-def _scored(images: Sequence[StoredImage], seen: Seen, references: References) -> list[_Row]:
-    oddity = references(seen.patches_BPF, [image.path for image in images])
-    both = torch.cat([seen.vectors_BD, oddity.looks_BF], 1).numpy()
-    scores = oddity.scores_B.tolist()
-    return [(replace(image, odd=score), row) for image, score, row in zip(images, scores, both, strict=True)]
-
-
-def _store(store: VectorStore, rows: Sequence[_Row]) -> None:
-    store.append([image for image, _ in rows], np.stack([vector for _, vector in rows]))
+def _store(store: VectorStore, batches: Sequence[tuple[list[StoredImage], Seen]], references: References) -> None:
+    """Many images at once: their oddity comes out of a few large products."""
+    images = [image for batch, _ in batches for image in batch]
+    patches_BPF = torch.cat([seen.patches_BPF for _, seen in batches])
+    oddity = references(patches_BPF, [image.path for image in images])
+    vectors_BD = torch.cat([torch.cat([seen.vectors_BD for _, seen in batches]), oddity.looks_BF], 1)
+    scored = [replace(image, odd=score) for image, score in zip(images, oddity.scores_B.tolist(), strict=True)]
+    store.append(scored, vectors_BD.numpy())
 
 
 def _projected(space: Space, vectors: NDArray[np.float16], rows: NDArray[np.int64], file: Path) -> NDArray[np.float32]:

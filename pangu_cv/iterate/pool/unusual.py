@@ -4,7 +4,7 @@ Mutual scoring in the manner of MuSc (Li et al., arXiv 2401.16753): a patch is n
 like it. Each patch gets the mean distance to its nearest patch in the ``NEAREST`` likest of R reference images, an
 image the mean of its oddest patches. What those patches look like tells one kind of defect from another (ours).
 
-Shapes: B images, P patches, F features of a patch, R reference images.
+Shapes: B images, P patches of each, Q patches of any images, F features of a patch, R reference images.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 NEAREST = 6  # images that must hold a like patch; docs/LOG.md: more of them hide what is rare
-_BLOCK = 16  # reference images compared at once: their products stay in the processor's cache
+_PRODUCT = 1 << 21  # numbers of one product of patches: few large ones are fast, and their memory is bounded
 ODDEST = 0.03  # share of an image's patches that its score is the mean of, as in AnomalyDINO (arXiv 2405.14529)
 
 
@@ -34,24 +34,28 @@ class References:
 
     def __call__(self, patches_BPF: Tensor, names: list[str]) -> Oddity:
         """The oddity of B images; an image that is a reference itself is not compared with itself."""
-        found = [self._one(patches_PF, name) for patches_PF, name in zip(patches_BPF, names, strict=True)]
+        distances_BPR = self.distances(patches_BPF.flatten(0, 1)).view(*patches_BPF.shape[:2], -1)
+        found = [
+            oddest(distances_PR[:, self._others(name)], patches_PF)
+            for distances_PR, patches_PF, name in zip(distances_BPR, patches_BPF, names, strict=True)
+        ]
         return Oddity(torch.stack([score for score, _ in found]), torch.stack([look for _, look in found]))
 
-    def _one(self, patches_PF: Tensor, name: str) -> tuple[Tensor, Tensor]:
-        is_other = torch.tensor([other != name for other in self.names])
-        return oddest(self.distances(patches_PF)[:, is_other], patches_PF)
+    def _others(self, name: str) -> Tensor:
+        return torch.tensor([other != name for other in self.names])
 
-    def distances(self, patches_PF: Tensor) -> Tensor:
-        """Of each patch to the nearest patch of each reference image: float32[P,R]."""
-        halves = [self._nearest(patches_PF, at) for at in range(0, len(self.names), _BLOCK)]
-        return (2 * torch.cat(halves, 1) + patches_PF.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
+    def distances(self, patches_QF: Tensor) -> Tensor:
+        """Of each patch, of any number of images, to the nearest patch of each reference image: float32[Q,R]."""
+        count = max(1, _PRODUCT // (len(patches_QF) * self.patches_RPF.shape[1]))
+        blocks = zip(torch.split(self.patches_RPF, count), torch.split(self._half_norms_RP, count), strict=True)
+        halves_RQ = torch.cat([_nearest(patches_QF, *block) for block in blocks])
+        return (2 * halves_RQ.T + patches_QF.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
 
-    def _nearest(self, patches_PF: Tensor, start: int) -> Tensor:
-        """To each of a block of images from ``start`` on: half the squared distance, less the patch's own half norm."""
-        block_RPF = self.patches_RPF[start : start + _BLOCK]
-        norms = self._half_norms_RP[start : start + _BLOCK].flatten()
-        halves = torch.addmm(norms, patches_PF, block_RPF.flatten(0, 1).T, alpha=-1)
-        return halves.view(len(patches_PF), *block_RPF.shape[:2]).amin(2)
+
+def _nearest(patches_QF: Tensor, block_RPF: Tensor, half_norms_RP: Tensor) -> Tensor:
+    """To each of a block of images: half the squared distance, less the patch's own half norm; float32[R,Q]."""
+    halves = torch.addmm(half_norms_RP.flatten()[:, None], block_RPF.flatten(0, 1), patches_QF.T, alpha=-1)
+    return halves.view(*block_RPF.shape[:2], -1).amin(1)
 
 
 def oddest(distances_PR: Tensor, patches_PF: Tensor) -> tuple[Tensor, Tensor]:
