@@ -51,16 +51,17 @@ def embedding(*, data: str, is_quick: bool, count: int, backbone: dict[str, str]
         some = spread(images, _BARE)
         _bare(sight, some[:BATCH])
         before = peak_memory_mb()
-        bare: list[float] = []
+        turns: list[float] = []
 
         def in_turns(number: int, count: int) -> None:
             if number % max(1, count // _TURNS) == 0:
-                bare.append(_seconds(lambda: _bare(sight, some)))
+                turns.append(_seconds(lambda: _bare(sight, some)))
 
+        first = _seconds(lambda: _bare(sight, some))
         whole = _seconds(lambda: embed_pool(images, sight, folder=Path(scratch) / "store", progress=in_turns))
-        whole -= sum(bare)
+        whole -= sum(turns)
         after = peak_memory_mb()
-        bare = [seconds / len(some) for seconds in bare]
+        bare = [seconds / len(some) for seconds in (first, *turns, _seconds(lambda: _bare(sight, some)))]
         odd = _oddity(sight, some)
     return {
         "images": count,

@@ -5,6 +5,7 @@ rounds of ten, and the truth is the answer. Random order finds k of P among N af
 order can be more than about 1/π times as quick. Nothing is trained, so all images of a set are used.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from pangu_cv.iterate.pool.embed import REFERENCES, reference_order
 from pangu_cv.iterate.pool.neighbours import Neighbours
 from pangu_cv.iterate.pool.sight import Sight
 from pangu_cv.iterate.pool.space import Space
-from pangu_cv.iterate.pool.unusual import References, oddest
+from pangu_cv.iterate.pool.unusual import References
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_runtime.decode import DecodeSpec, decode
@@ -36,20 +37,20 @@ RECALLS = (0.8, 0.95)
 ROUND = 10
 ORDERS = ("mining", "outliers alone", "raw pixels, same feedback", "raw pixels, outliers alone")
 _RAW_PX = 32
+_BATCH = 64
 Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
 class Everything:
-    """All images of a set, seen once: N images, R that may be references, P patches of F features."""
+    """All images of a set, seen once: N images, the order in which references are drawn, P patches of F features."""
 
     paths: tuple[Path, ...]
     labels: NDArray[np.str_]
     groups: tuple[int, ...]
     vectors_ND: Array
     patches_NPF: torch.Tensor
-    near_NPR: Array
-    references: tuple[int, ...]
+    order: tuple[int, ...]
     raw_ND: Array
 
 
@@ -97,16 +98,10 @@ def _everything(data: Path, table: str, backbone: str | None, is_quick: bool) ->
         vectors.append(shown.vectors_BD[0].numpy())
         patches.append(shown.patches_BPF[0])
         raw.append(np.asarray(Image.fromarray(image).convert("L").resize((_RAW_PX, _RAW_PX)), np.float32).ravel())
-    kinds = _kinds(labels)
-    most = max((labels != "good").sum() if kinds == ("defect",) else (labels == kind).sum() for kind in kinds)
     places = {path: place for place, path in enumerate(paths)}
-    order = [places[path] for path in reference_order(paths)]  # a thinned pool's references are among the first of all
-    references = tuple(order[: min(len(order), round(1.1 * REFERENCES / (1 - most / len(paths))))])
-    stacked = torch.stack(patches)
-    judge = References(stacked[list(references)], [str(place) for place in references])
-    near = np.stack([judge.distances(one).half().numpy() for one in stacked])
+    order = tuple(places[path] for path in reference_order(paths))  # a thinned pool draws in the same order
     groups = (*sight.groups, sight.patch_features)
-    return Everything(paths, labels, groups, np.stack(vectors), stacked, near, references, np.stack(raw))
+    return Everything(paths, labels, groups, np.stack(vectors), torch.stack(patches), order, np.stack(raw))
 
 
 def _one(seen: Everything, kind: str, prevalence: float, seed: int) -> dict[str, Any]:
@@ -143,15 +138,15 @@ def _thinned(is_rare: Array, prevalence: float, random: np.random.Generator) -> 
 def _oddity(seen: Everything, places: Array) -> tuple[Array, Array]:
     """Oddity against the references that this pool would draw itself, and the vectors it would store."""
     held = set(places.tolist())
-    columns = [column for column, place in enumerate(seen.references) if place in held][:REFERENCES]
-    scores, looks = [], []
-    for place in places:
-        others = [column for column in columns if seen.references[column] != place]
-        distances = torch.from_numpy(seen.near_NPR[place][:, others]).float()
-        score, look = oddest(distances, seen.patches_NPF[place])
-        scores.append(float(score))
-        looks.append(look.numpy())
-    return np.array(scores, np.float32), np.concatenate([seen.vectors_ND[places], np.stack(looks)], 1)
+    drawn = [place for place in seen.order if place in held][:REFERENCES]
+    references = References(seen.patches_NPF[drawn], [str(place) for place in drawn])
+    found = [
+        references(seen.patches_NPF[some], [str(place) for place in some.tolist()])
+        for some in np.array_split(places, math.ceil(len(places) / _BATCH))
+    ]
+    odd = torch.cat([one.scores_B for one in found]).numpy()
+    looks = torch.cat([one.looks_BF for one in found]).numpy()
+    return odd, np.concatenate([seen.vectors_ND[places], looks], 1)
 
 
 def _looked_at(features: Array, odd: Array, is_rare: Array) -> Iterator[int]:

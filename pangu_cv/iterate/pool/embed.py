@@ -24,7 +24,7 @@ from pangu_cv.iterate.pool.unusual import References
 from pangu_cv.iterate.pool.vector_store import StoredImage, VectorStore
 from pangu_runtime.decode import DecodeSpec, decode
 
-REFERENCES = 256  # images whose patches say what is usual
+REFERENCES = 512  # images whose patches say what is usual
 BATCH = 4  # larger ones are no faster on a CPU
 _FLUSH = 16  # batches between writes
 _BLOCK = 4096

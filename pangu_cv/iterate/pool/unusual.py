@@ -7,12 +7,15 @@ image the mean of its oddest patches. What those patches look like tells one kin
 Shapes: B images, P patches of each, Q patches of any images, F features of a patch, R reference images.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 NEAREST = 6  # images that must hold a like patch; docs/LOG.md: more of them hide what is rare
+_FIRST = 128  # references that every patch meets
+_CANDIDATES = 0.25  # share of an image's patches that meet the others, docs/LOG.md
 _PRODUCT = 1 << 21  # numbers of one product of patches: few large ones are fast, and their memory is bounded
 ODDEST = 0.03  # share of an image's patches that its score is the mean of, as in AnomalyDINO (arXiv 2405.14529)
 
@@ -31,25 +34,35 @@ class References:
     def __init__(self, patches_RPF: Tensor, names: list[str]) -> None:
         self.patches_RPF, self.names = patches_RPF, names
         self._half_norms_RP = patches_RPF.square().sum(2) / 2
+        self._places = {name: place for place, name in enumerate(names)}
 
     def __call__(self, patches_BPF: Tensor, names: list[str]) -> Oddity:
-        """The oddity of B images; an image that is a reference itself is not compared with itself."""
-        distances_BPR = self.distances(patches_BPF.flatten(0, 1)).view(*patches_BPF.shape[:2], -1)
-        found = [
-            oddest(distances_PR[:, self._others(name)], patches_PF)
-            for distances_PR, patches_PF, name in zip(distances_BPR, patches_BPF, names, strict=True)
-        ]
-        return Oddity(torch.stack([score for score, _ in found]), torch.stack([look for _, look in found]))
+        """The oddity of B images; an image that is a reference itself is not compared with itself.
 
-    def _others(self, name: str) -> Tensor:
-        return torch.tensor([other != name for other in self.names])
+        The first ``_FIRST`` references tell which patches may be the oddest; only those meet the others.
+        """
+        near_BPR = self._distances(patches_BPF, names, slice(0, _FIRST))
+        if len(self.names) > _FIRST:
+            candidates = _unlike(near_BPR).topk(math.ceil(_CANDIDATES * patches_BPF.shape[1]), dim=1).indices[..., None]
+            patches_BPF, near_BPR = patches_BPF.take_along_dim(candidates, 1), near_BPR.take_along_dim(candidates, 1)
+            near_BPR = torch.cat([near_BPR, self._distances(patches_BPF, names, slice(_FIRST, None))], 2)
+        oddest = _unlike(near_BPR).topk(max(1, round(ODDEST * self.patches_RPF.shape[1])), dim=1)
+        return Oddity(oddest.values.mean(1), patches_BPF.take_along_dim(oddest.indices[..., None], 1).mean(1))
 
-    def distances(self, patches_QF: Tensor) -> Tensor:
-        """Of each patch, of any number of images, to the nearest patch of each reference image: float32[Q,R]."""
-        count = max(1, _PRODUCT // (len(patches_QF) * self.patches_RPF.shape[1]))
-        blocks = zip(torch.split(self.patches_RPF, count), torch.split(self._half_norms_RP, count), strict=True)
+    def _distances(self, patches_BPF: Tensor, names: list[str], some: slice) -> Tensor:
+        """Of each patch to the nearest patch of each of some references: [B,P,R], endless to the image itself."""
+        patches_QF = patches_BPF.flatten(0, 1)
+        references = self.patches_RPF[some]
+        count = max(1, _PRODUCT // (len(patches_QF) * references.shape[1]))
+        blocks = zip(torch.split(references, count), torch.split(self._half_norms_RP[some], count), strict=True)
         halves_RQ = torch.cat([_nearest(patches_QF, *block) for block in blocks])
-        return (2 * halves_RQ.T + patches_QF.square().sum(1, keepdim=True)).clamp(min=0).sqrt()
+        squares_QR = 2 * halves_RQ.T + patches_QF.square().sum(1, keepdim=True)
+        distances_BPR = squares_QR.clamp(min=0).sqrt().view(*patches_BPF.shape[:2], -1)
+        held = range(*some.indices(len(self.names)))
+        for image, name in enumerate(names):
+            if self._places.get(name, -1) in held:
+                distances_BPR[image, :, self._places[name] - held.start] = torch.inf
+        return distances_BPR
 
 
 def _nearest(patches_QF: Tensor, block_RPF: Tensor, half_norms_RP: Tensor) -> Tensor:
@@ -58,10 +71,8 @@ def _nearest(patches_QF: Tensor, block_RPF: Tensor, half_norms_RP: Tensor) -> Te
     return halves.view(*block_RPF.shape[:2], -1).amin(1)
 
 
-def oddest(distances_PR: Tensor, patches_PF: Tensor) -> tuple[Tensor, Tensor]:
-    """An image's score, and what its oddest patches look like, from distances to other images; 0 without any."""
-    if not distances_PR.shape[1]:
-        return torch.zeros(()), patches_PF.mean(0)
-    likest = distances_PR.topk(min(NEAREST, distances_PR.shape[1]), dim=1, largest=False).values
-    found = likest.mean(1).topk(max(1, round(ODDEST * len(patches_PF))))
-    return found.values.mean(), patches_PF[found.indices].mean(0)
+def _unlike(distances_BPR: Tensor) -> Tensor:
+    """The mean distance of each patch to the likest images: [B,P]; 0 where there is no other image."""
+    likest = distances_BPR.topk(min(NEAREST, distances_BPR.shape[2]), dim=2, largest=False).values
+    is_other = likest.isfinite()
+    return likest.where(is_other, 0).sum(2) / is_other.sum(2).clamp(min=1)

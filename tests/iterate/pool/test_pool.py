@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from pangu_cv.errors import DataError
-from pangu_cv.iterate.pool import Pool, Sight, embed, embed_pool, kept_home
+from pangu_cv.iterate.pool import Pool, Sight, embed, embed_pool, kept_home, unusual
 from pangu_cv.iterate.pool.neighbours import Neighbours
 from pangu_cv.iterate.pool.space import Space
 from pangu_cv.iterate.pool.unusual import References
@@ -95,6 +95,25 @@ def test_an_image_is_not_compared_with_itself() -> None:
     itself, stranger = references(patches[[0, 0]], ["a", "c"]).scores_B
     assert itself > 0.1
     assert stranger < itself
+
+
+def test_few_patches_meet_all_references_and_the_oddest_is_among_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What lies far away in the first references and near in later ones is usual; own patches are never met."""
+    generator = torch.Generator().manual_seed(0)
+    kinds = torch.nn.functional.normalize(torch.randn(40, 16, generator=generator), dim=-1)
+    patches = kinds[torch.randint(0, 20, (24, 30), generator=generator)]
+    patches[12:, 0] = kinds[20]  # usual among later references alone
+    images = patches[[3, 20, 12]].clone()
+    images[1, 5] = kinds[30]
+    names = [str(number) for number in range(24)]
+    monkeypatch.setattr(unusual, "_FIRST", 24)
+    exact = References(patches, names)(images, ["3", "20", "new"])
+    monkeypatch.setattr(unusual, "_FIRST", 8)
+    found = References(patches, names)(images, ["3", "20", "new"])
+    torch.testing.assert_close(found.scores_B, exact.scores_B, atol=2e-3, rtol=0)
+    torch.testing.assert_close(found.looks_BF[1], kinds[30])
+    assert found.scores_B.argmax() == 1
+    assert found.scores_B[2] < found.scores_B[1] / 2
 
 
 @pytest.mark.parametrize("count", [20, 60])
