@@ -20,7 +20,7 @@ FASTER, SMALLER, LOST = 2.0, 0.3, 0.5
 
 def promises(results: Results) -> list[Promise]:
     """Extraction, then precisions."""
-    return [*_extraction(results), *[p for model in PRECISIONS for p in _precision(results, model)]]
+    return [*_extraction(results), *[p for one in PRECISIONS for p in _precision(results, *one)]]
 
 
 def _extraction(results: Results) -> list[Promise]:
@@ -52,9 +52,9 @@ def _ahead(ours: Any, other: Any, student: str) -> Promise:
     return Promise(text, "> 0", told, gap > 0)
 
 
-def _precision(results: Results, model: str) -> list[Promise]:
-    label = f"int8 against the plain fp32 graph, {SUBJECTS[model].label}"
-    one = results.get(precision_name(model))
+def _precision(results: Results, model: str, all_labels: bool) -> list[Promise]:
+    label = f"int8 against the plain fp32 graph, {_label(model, all_labels)}"
+    one = results.get(precision_name(model, all_labels))
     targets = (f"≥ {FASTER:g} times (aim)", f"≤ {SMALLER:g} times", f"≤ {LOST:g} points")
     texts = (f"{label}: faster", f"{label}: bytes", f"{label}: lost on test images")
     if one is None or "int8" not in one["timings"]:
@@ -69,6 +69,12 @@ def _precision(results: Results, model: str) -> list[Promise]:
         Promise(texts[1], targets[1], f"{bytes_:.2f} times", bytes_ <= SMALLER),
         Promise(texts[2], targets[2], f"{lost:+.2f} points", lost <= LOST),
     ]
+
+
+def _label(model: str, all_labels: bool) -> str:
+    """With how many labels, where a model may have learnt from few or all."""
+    several = model in {name for name, is_all in FULL_PRECISIONS if is_all}
+    return SUBJECTS[model].label + (f", {'all' if all_labels else 'five'} labels" if several else "")
 
 
 def _share(one: Any, name: str) -> float:
@@ -117,10 +123,10 @@ def _students(results: Results) -> list[str]:
 
 def _precisions(results: Results) -> list[str]:
     rows = []
-    for model in FULL_PRECISIONS:
-        one = results.get(precision_name(model))
+    for model, all_labels in FULL_PRECISIONS:
+        one, label = results.get(precision_name(model, all_labels)), _label(model, all_labels)
         if one is None:
-            rows.append([SUBJECTS[model].label, *[NOT_RUN] * 6])
+            rows.append([label, *[NOT_RUN] * 6])
             continue
         for name in one["timings"]:
             flips = sum(
@@ -129,7 +135,7 @@ def _precisions(results: Results) -> list[str]:
             timing, figure = one["timings"][name], one["figures"][name]
             rows.append(
                 [
-                    f"{SUBJECTS[model].label}, {name}",
+                    f"{label}, {name}",
                     f"{timing['median_ms']:.1f}",
                     f"{1 / timing['ratio']:.2f}",
                     f"{one['bytes'][name] / 1e6:.1f} ({_share(one, name):.2f})",
@@ -138,7 +144,7 @@ def _precisions(results: Results) -> list[str]:
                     f"{flips} of {one['images']}",
                 ]
             )
-        rows += [[f"{SUBJECTS[model].label}, {name}", *["refused"] * 6] for name in one["refused"]]
+        rows += [[f"{label}, {name}", *["refused"] * 6] for name in one["refused"]]
     heads = ["graph", "ms", "times faster", "MB (share)", "figure", "points lost", "flips"]
     note = (
         "Graphs of one model in turn, one image a call, all cores; *plain* is the exporter's graph, *fp32* the "
@@ -151,8 +157,8 @@ def _precisions(results: Results) -> list[str]:
 def _shares(results: Results) -> list[str]:
     """Where the time of an int8 graph goes, and of the plain one."""
     lines = []
-    for model in FULL_PRECISIONS:
-        one = results.get(precision_name(model))
+    for model, all_labels in FULL_PRECISIONS:
+        one, label = results.get(precision_name(model, all_labels)), _label(model, all_labels)
         if one is None or "int8" not in one["operators"]:
             continue
         told = []
@@ -161,15 +167,15 @@ def _shares(results: Results) -> list[str]:
             top = list(ms.items())[:6]
             told.append(f"{name} " + ", ".join(f"{operator} {number(value, '.2f')}" for operator, value in top))
         kept = f"{one['kept_fp32']} of {one['layers']} layers left in fp32" if one["layers"] else ""
-        lines.append(f"- {SUBJECTS[model].label}, ms by operator: {'; '.join(told)}. {kept}")
+        lines.append(f"- {label}, ms by operator: {'; '.join(told)}. {kept}")
     return [*lines, ""] if lines else []
 
 
 def _refusals(results: Results) -> list[str]:
     found = [
-        f"- {SUBJECTS[model].label}: {reason}"
-        for model in FULL_PRECISIONS
-        if (one := results.get(precision_name(model)))
+        f"- {_label(*which)}: {reason}"
+        for which in FULL_PRECISIONS
+        if (one := results.get(precision_name(*which)))
         for reason in one["refused"].values()
     ]
     return ["Refused by the export:", "", *found, ""] if found else []

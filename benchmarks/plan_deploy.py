@@ -4,8 +4,8 @@ from benchmarks.cells import Cell
 
 MODELS = ("vit_tiny", "lite0")
 FULL_MODELS = (*MODELS, "anomaly")
-PRECISIONS = ("vit_tiny", "lite0")
-FULL_PRECISIONS = (*PRECISIONS, "anomaly")
+PRECISIONS = tuple((model, all_labels) for model in MODELS for all_labels in (False, True))
+FULL_PRECISIONS = (*PRECISIONS, ("anomaly", False))
 EXTRACTIONS = (("xsdd", 0.25),)
 FULL_EXTRACTIONS = (*EXTRACTIONS, ("xsdd", 0.5), ("xsdd", 0.12), ("neu_det", 0.25), ("magnetic_tile", 0.25))
 STUDENTS = ("ours", "Torch-Pruning", "MobileNetV4, labels alone", "Lite0, labels alone")
@@ -68,15 +68,15 @@ def extract_name(subject: str, ratio: float, student: str) -> str:
     return f"extract-{subject}-{round(100 * ratio)}-{student.lower().replace(', ', '-').replace(' ', '_')}"
 
 
-def precision_name(model: str) -> str:
+def precision_name(model: str, all_labels: bool = False) -> str:
     """Name of a cell of a model's precisions."""
-    return f"precision-{model}"
+    return f"precision-{model}{'-all_labels' * all_labels}"
 
 
 def deploy_cells(*, is_full: bool) -> list[Cell]:
     """The cells, what the project promises first."""
     cells = [_extract(*EXTRACTIONS[0], student) for student in (STUDENTS if is_full else STUDENTS[:2])]
-    cells += [_precision(model) for model in PRECISIONS]
+    cells += [_precision(*one) for one in PRECISIONS]
     cells += [_start(model) for model in MODELS] + [_graph(model) for model in MODELS]
     cells += [_end(where, model) for where in ("browser", "node") for model in MODELS]
     cells += [_serve(model) for model in MODELS]
@@ -84,7 +84,7 @@ def deploy_cells(*, is_full: bool) -> list[Cell]:
     cells += [_install(what) for what in RUNTIMES]
     if is_full:
         cells += [_extract(subject, ratio, STUDENTS[0]) for subject, ratio in FULL_EXTRACTIONS]
-        cells += [_precision(model) for model in FULL_PRECISIONS]
+        cells += [_precision(*one) for one in FULL_PRECISIONS]
         cells += [_start(model) for model in FULL_MODELS] + [_graph(model) for model in FULL_MODELS]
         cells += [cell for model in MODELS for cell in (_flood(model), _mutants(model))]
     return list({cell.name: cell for cell in cells}.values())
@@ -103,8 +103,9 @@ def _extract(subject: str, ratio: float, student: str) -> Cell:
     return Cell(name, "benchmarks.deploy_extraction:measure", options, sources, is_isolated=True)
 
 
-def _precision(model: str) -> Cell:
-    return _cell(precision_name(model), "precision", ("pangu_cv/evaluate",), model=model)
+def _precision(model: str, all_labels: bool) -> Cell:
+    options = {"model": model} | ({"all_labels": True} if all_labels else {})
+    return _cell(precision_name(model, all_labels), "precision", ("pangu_cv/evaluate",), **options)
 
 
 def _start(model: str) -> Cell:
