@@ -30,6 +30,8 @@ class GraphDecider:
         self.kind = kind
         options = ort.SessionOptions()
         options.log_severity_level = 3
+        # Threads that wait busily after a call take time from the graph whose turn is next (docs/LOG.md).
+        options.add_session_config_entry("session.force_spinning_stop", "1")
         if profile is not None:
             options.enable_profiling, options.profile_file_prefix = True, str(profile)
         source = model if isinstance(model, bytes) else str(model)

@@ -15,7 +15,7 @@ from pangu_cv.deploy.timing import Timing, in_turn
 from pangu_runtime.compare import Limits, compare, worst
 
 SAME = Limits(flips=0, score=1e-4, map=1e-4, mask=1e-2, box=1e-3)
-_ROUNDS = 10
+_ROUNDS = 30
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,8 @@ import numpy as np
 
 from pangu_cv.deploy.decider import GraphDecider, Kind, Pixels
 
-ROUNDS = 15
+ROUNDS = 20
 _WARM_UP = 2
-_PAUSE_S = 0.05
 
 
 @dataclass(frozen=True)
@@ -30,11 +29,7 @@ class Timing:
 
 
 def in_turn(graphs: Mapping[str, Path], image_HW3: Pixels, kind: Kind, *, rounds: int = ROUNDS) -> dict[str, Timing]:
-    """Time one image through each graph, round after round, so that what slows the machine slows them all.
-
-    Before each turn there is a pause: the threads of the session before wait busily for a while, and on two cores they
-    would take time from the next graph (docs/LOG.md: 50 ms instead of 18).
-    """
+    """Time one image through each graph, round after round, so that what slows the machine slows them all."""
     deciders, start_ms = {}, {}
     for name, path in graphs.items():
         begun = time.perf_counter()
@@ -43,7 +38,6 @@ def in_turn(graphs: Mapping[str, Path], image_HW3: Pixels, kind: Kind, *, rounds
     taken: dict[str, list[float]] = {name: [] for name in graphs}
     for number in range(_WARM_UP + rounds):
         for name, decider in deciders.items():
-            time.sleep(_PAUSE_S)
             begun = time.perf_counter()
             decider.call(image_HW3[None])
             if number >= _WARM_UP:

@@ -123,3 +123,8 @@ def test_profile_names_operators(classify: Made, tmp_path: Path) -> None:
     found = by_operator(classify.bundle / "model.onnx", IMAGES[0], KIND, rounds=3)
     assert "Conv" in found
     assert list(found.values()) == sorted(found.values(), reverse=True)
+
+
+def test_threads_of_one_graph_do_not_wait_busily_while_another_is_timed(classify: Made) -> None:
+    options = GraphDecider(classify.bundle / "model.onnx", KIND).session.get_session_options()
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"

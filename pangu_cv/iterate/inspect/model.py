@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pangu_cv.data.near_duplicates import thumbnail
 from pangu_cv.errors import WeightsError
+from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec
 from pangu_runtime.predictor import Prediction, Predictor, unpack
 
@@ -121,7 +122,6 @@ def open_looker(model: Path | None, *, spec: DecodeSpec = DEFAULT_SPEC) -> Looke
 
 def _checkpoint(model_or_run: Path) -> Looker:
     from pangu_cv.evaluate import TorchDecider
-    from pangu_cv.models.checkpoint_folder import folder_of
     from pangu_cv.tasks.saved import load_model
 
     folder = folder_of(model_or_run)
