@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from pangu_cv import deploy
 from pangu_cv.data.config import DataConfig
+from pangu_cv.data.readers import pictures_below
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.deploy.told import precision_page
 from pangu_cv.errors import DataError, SettingsError
@@ -128,7 +129,7 @@ def _samples_in(folder: Path) -> tuple[Sample, ...]:
     try:
         samples = DataConfig(path=folder).read().samples
     except DataError:
-        return tuple(Sample(path) for path in list_images(folder))
+        return tuple(Sample(path) for path in pictures_below(folder))
     kept = tuple(one for one in samples if one.split != "test")
     if not kept:
         raise DataError(f"--calibrate: '{folder}' holds a test part alone, which is to measure; name other images")

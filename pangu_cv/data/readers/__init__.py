@@ -10,11 +10,11 @@ from typing import Literal, NoReturn
 from pangu_cv.data import versions
 from pangu_cv.data.readers import class_folders, coco, csv_table, image_masks, mvtec, voc, yolo
 from pangu_cv.data.readers.folders import describe
+from pangu_cv.data.readers.pictures import pictures_below
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
-from pangu_runtime.images import list_images
 
-__all__ = ["Layout", "read_dataset", "read_images", "recognise", "require_same_classes"]
+__all__ = ["Layout", "pictures_below", "read_dataset", "read_images", "recognise", "require_same_classes"]
 
 Layout = Literal["auto", "class_folders", "mvtec", "csv", "coco", "yolo", "voc", "image_masks", "version"]
 
@@ -61,10 +61,10 @@ def read_dataset(path: Path, *, layout: Layout = "auto", root: Path | None = Non
 
 
 def read_images(path: Path, *, layout: Layout = "auto", root: Path | None = None) -> Dataset:
-    """As ``read_dataset``, for those who need no labels: a folder of no known layout is the images below it."""
+    """As ``read_dataset``, for those who need no labels: a folder of no known layout is the pictures below it."""
     path = Path(path)
     if layout == "auto" and path.is_dir() and recognise(path) is None:
-        return Dataset(path, "images", tuple(Sample(image) for image in list_images(path)))
+        return Dataset(path, "images", tuple(Sample(image) for image in pictures_below(path)))
     return read_dataset(path, layout=layout, root=root)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from pangu_cv.data.readers import Layout, read_images
+from pangu_cv.data.readers import Layout, pictures_below, read_images
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError
 from pangu_cv.iterate.fuse.deltas import LoraConfig
@@ -15,7 +15,6 @@ from pangu_cv.iterate.fuse.interpolate import InterpolateConfig
 from pangu_cv.iterate.fuse.memories import MemoryConfig
 from pangu_cv.iterate.fuse.soup import SoupConfig
 from pangu_cv.settings import PathSetting, Settings
-from pangu_runtime.images import list_images
 
 
 class AutoConfig(Settings):
@@ -53,7 +52,7 @@ class FusingImages(Settings):
     def read(self) -> "Images":
         """The images by what they are for; raises DataError where none is left to teach."""
         samples = list(read_images(self.path, layout=self.layout, root=self.root))
-        more = [Sample(path) for path in list_images(self.unlabelled)] if self.unlabelled else []
+        more = [Sample(path) for path in pictures_below(self.unlabelled)] if self.unlabelled else []
         has_val = any(s.split == "val" and s.label is not None for s in samples)
         chooses = {"val"} if has_val else {"train", "val", None}
         labelled, bare, measured = [], [], []

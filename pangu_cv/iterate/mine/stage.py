@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pangu_cv.data import versions
-from pangu_cv.data.readers import read_dataset, recognise
+from pangu_cv.data.readers import pictures_below, read_dataset, recognise
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import FeatureStore, cache_folder, extract
 from pangu_cv.iterate.mine.diverse import diverse
@@ -31,7 +31,6 @@ from pangu_cv.runs import Run
 from pangu_cv.staging import write_text
 from pangu_cv.tasks.image_text import ImageText
 from pangu_runtime.decode import DecodeSpec
-from pangu_runtime.images import list_images
 
 _DEEP = 20  # times the count: how far down the order the diversity rule looks
 
@@ -97,10 +96,10 @@ def _require_kept(output: Path | None, known: Known) -> None:
 
 
 def images_of(path: Path) -> tuple[Path, ...]:
-    """Images below a folder, or those that a table, a dataset file or a dataset version names."""
+    """Pictures below a folder, its masks left out, or those that a table, a dataset file or a dataset version names."""
     is_folder = path.is_dir() and not versions.recognises(path)
     if is_folder or not path.exists() or recognise(path) is None:
-        found = list_images(path)
+        found = pictures_below(path)
     else:
         found = tuple(sample.path for sample in read_dataset(path))
     return tuple(image.absolute() for image in found)
