@@ -230,7 +230,7 @@ def _trained(
             task, asked, tuple(names), images, seed=seed, start=Start(model, FeatureStore(None, model.fingerprint))
         )
     )
-    return learnt[0], cost
+    return learnt.model, cost
 
 
 def _measured(model: ClassifyModel, recipe: FinetuneRecipe, classes: Classes, names: Sequence[str]) -> float:

@@ -8,6 +8,7 @@ from pangu_cv.finetune.detect import finetune_detect
 from pangu_cv.finetune.multilabel import finetune_multilabel
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
 from pangu_cv.finetune.segment import finetune_segment
+from pangu_cv.finetune.unlabelled import require_learns_from_others
 
 __all__ = ["FinetuneRecipe", "FinetuneResult", "finetune"]
 
@@ -16,8 +17,9 @@ def finetune(recipe: FinetuneRecipe) -> FinetuneResult:
     """Fit, measure, save and report; see ``FinetuneRecipe``."""
     if recipe.augment.paste and recipe.task.kind not in ("detect", "segment"):
         raise SettingsError("augment.paste: is for task.kind=detect and segment, where it is known what to paste")
+    require_learns_from_others(recipe)
     match recipe.task.kind:
-        case "classify" if recipe.adapt.kind == "frozen" and not recipe.augment.variants:
+        case "classify" if recipe.adapt.kind == "frozen" and not recipe.augment.variants and recipe.unlabelled is None:
             return finetune_classify(recipe, recipe.task)
         case "classify":
             return finetune_classify_trained(recipe, recipe.task)

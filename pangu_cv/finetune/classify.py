@@ -32,11 +32,12 @@ from pangu_runtime.decode import decode
 
 @dataclass(frozen=True)
 class Draw:
-    """One draw: the labelled images seen, and those measured on."""
+    """One draw: the labelled images seen, those measured on, and others that may teach without a label."""
 
     seed: int
     support: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    pool: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -23,13 +23,14 @@ from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import SettingsError
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
-from pangu_cv.finetune.auto import Choice, OutOfTimeError, Trial, choose, tried_ways
+from pangu_cv.finetune.auto import Auto, Choice, OutOfTimeError, Trial, choose, tried_ways
 from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, stated
 from pangu_cv.finetune.closed_form import ends_in_closed_form, labelled_image, require_closed_form, shown_features
 from pangu_cv.finetune.draws import Kept, is_readable
 from pangu_cv.finetune.fitted import training_figures
 from pangu_cv.finetune.fitting import Example, Memory, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
+from pangu_cv.finetune.unlabelled import Taught, features_of_others, taught_by_others, teach, with_pools
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
 from pangu_cv.models.training import History
@@ -59,7 +60,8 @@ Remember = Callable[[], ClassMemory | None]
 class Adapted:
     """A fitted draw, its outcome, how training went, and what else was tried (with ``auto``).
 
-    ``remember`` makes the memory of a head in closed form; it is None for one that was trained.
+    ``remember`` makes the memory of a head in closed form; it is None for one that was trained, or learnt from images
+    without labels. ``taught`` is what those did, where there were any.
     """
 
     model: ClassifyModel
@@ -69,6 +71,18 @@ class Adapted:
     choice: Choice | None = None
     measuring_seconds: float = 0.0
     remember: Remember | None = None
+    taught: Taught | None = None
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model fitted to labelled images, and how that went; see ``Adapted``."""
+
+    model: ClassifyModel
+    history: History
+    skipped: tuple[Skipped, ...]
+    remember: Remember | None
+    taught: Taught | None = None
 
 
 @dataclass(frozen=True)
@@ -105,7 +119,7 @@ def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> F
     if recipe.grow_from or recipe.forget:
         raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
-    draws = draws_for(recipe, task, dataset)
+    draws = with_pools(draws_for(recipe, task, dataset), recipe, dataset)
     classes = classes_of(recipe, task, draws)
     require_closed_form(recipe, task, Counter(str(s.label) for s in draws[0].support))
     run = Run.start(recipe.output, name="classify", recipe=recipe)
@@ -137,10 +151,10 @@ def adapt_draw(
         limit = recipe.train.model_copy(update={"max_seconds": min(share, own or share)})
         trial = _trial(task, recipe.model_copy(update={"train": limit}), classes, start)
         readable = [s for s in draw.support if is_readable(s.path, recipe.data.decode_spec)]
-        choice = choose(recipe.adapt, readable, trial, seed=draw.seed, seconds=seconds)
+        choice = choose(_open_to_others(recipe.adapt, draw), readable, trial, seed=draw.seed, seconds=seconds)
         recipe = recipe.with_way(choice.way)
-    model, history, lost, remember = adapt(task, recipe, classes, draw.support, seed=draw.seed, start=start)
-    spec, began = recipe.data.decode_spec, time.perf_counter()
+    fitted = adapt(task, recipe, classes, draw.support, seed=draw.seed, start=start, pool=draw.pool)
+    model, spec, began = fitted.model, recipe.data.decode_spec, time.perf_counter()
     with bar("measuring") as progress:
         paths = [s.path for s in draw.test]
         test = extract(
@@ -151,9 +165,16 @@ def adapt_draw(
             decode_spec=spec,
             progress=progress,
         )
-    result = DrawResult(draw, len(draw.support) - len(lost), decided(model, draw, test))
-    skipped = (*lost, *test.skipped)
-    return Adapted(model, result, history, skipped, choice, time.perf_counter() - began, remember)
+    seconds = time.perf_counter() - began
+    result = DrawResult(draw, len(draw.support) - len(fitted.skipped), decided(model, draw, test))
+    skipped = (*fitted.skipped, *test.skipped, *(fitted.taught.skipped if fitted.taught else ()))
+    return Adapted(model, result, fitted.history, skipped, choice, seconds, fitted.remember, fitted.taught)
+
+
+def _open_to_others(auto: Auto, draw: Draw) -> Auto:
+    """Without the way that images without labels cannot teach, where there are any."""
+    kept = tuple(way for way in auto.ways if way.kind != "linear")
+    return auto.model_copy(update={"ways": kept}) if draw.pool else auto
 
 
 def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], start: Start) -> Trial:
@@ -166,7 +187,8 @@ def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str],
 
     def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
         tried = recipe.with_way(way)
-        model, history, *_ = adapt(task, tried, classes, learnt, seed=seed, start=start)
+        fitted = adapt(task, tried, classes, learnt, seed=seed, start=start)
+        model, history = fitted.model, fitted.history
         if history.losses and len(history.losses["total"]) < _LEAST * recipe.train.steps:
             raise OutOfTimeError
         spec = recipe.data.decode_spec
@@ -192,8 +214,9 @@ def adapt(
     *,
     seed: int,
     start: Start,
-) -> tuple[ClassifyModel, History, tuple[Skipped, ...], Remember | None]:
-    """A model adapted to labelled images by the recipe's way, and what makes its memory where it has one."""
+    pool: Sequence[Path] = (),
+) -> Fit:
+    """A model adapted to labelled images by the recipe's way, and taught by those of ``pool``, which have no label."""
     spec = recipe.data.decode_spec
     model = copy.deepcopy(start.model)
     model.config = task
@@ -202,14 +225,24 @@ def adapt(
     readable = [s for s in support if s.path in first.index]
     label_N = torch.tensor([labels[s.path] for s in readable])
 
-    def fit_closed_form(seen: Extraction) -> Remember:
+    def fit_closed_form(
+        seen: Extraction, store: FeatureStore, pool: Sequence[Path]
+    ) -> tuple[Taught | None, Remember | None]:
         rows_NVD = torch.from_numpy(seen.features_NVD[[seen.index[s.path] for s in readable]])
         model.fit(rows_NVD, label_N)
-        return lambda: remembered(model, [s.path for s in readable], [(str(s.label),) for s in readable], rows_NVD)
+        taught = None
+        if pool and recipe.unlabelled:
+            others = features_of_others(model, pool, store, spec)
+            taught = teach(model, rows_NVD, readable, label_N, others, recipe.unlabelled, seed=seed)
+        if taught and taught.helped:
+            return taught, None
+        names = [(str(s.label),) for s in readable]
+        return taught, lambda: remembered(model, [s.path for s in readable], names, rows_NVD)
 
-    remember: Remember | None = fit_closed_form(first)
-    if recipe.adapt.kind == "frozen":
-        return model, History(), first.skipped, remember
+    is_frozen = recipe.adapt.kind == "frozen"
+    taught, remember = fit_closed_form(first, start.features, pool if is_frozen else ())
+    if is_frozen:
+        return Fit(model, History(), first.skipped, remember, taught)
     counts = Counter(label_N.tolist())
     require_closed_form(recipe, task, counts)
     loss = recipe.loss.build([counts[c] for c in range(len(classes))])
@@ -226,13 +259,14 @@ def adapt(
     history = fit(trained, recipe, make, losses_of, support=readable, seed=seed, read=pooled, memory=start.variants)
     model.config = task.model_copy(update={"backbone": model.backbone.config})
     if ends_in_closed_form(recipe.adapt, counts):
-        remember = fit_closed_form(shown_features(model, readable, recipe, FeatureStore(None, "")))
+        fresh = FeatureStore(None, "")
+        taught, remember = fit_closed_form(shown_features(model, readable, recipe, fresh), fresh, pool)
         if model.calibration:
             model.install(replace(model.calibration, caveat=_SEEN))
     else:
         model.head.settle(trained.head)
         remember = None
-    return model.eval(), history, first.skipped, remember
+    return Fit(model.eval(), history, first.skipped, remember, taught)
 
 
 def _metrics(adapted: Sequence[Adapted]) -> dict[str, Any]:
@@ -245,6 +279,7 @@ def _metrics(adapted: Sequence[Adapted]) -> dict[str, Any]:
                 "seed": one.result.draw.seed,
                 "labelled": one.result.labelled,
                 **training_figures(one.history, one.choice),
+                **({"unlabelled": one.taught.as_json(one.model.classes)} if one.taught else {}),
                 **one.result.outcome.summary(),
             }
             for one in adapted
@@ -264,6 +299,8 @@ def _report(run: Run, recipe: FinetuneRecipe, adapted: Sequence[Adapted]) -> Non
     classification_report(page, outcome, load_image=lambda path: decode(Path(path), spec=spec))
     if first.choice:
         tried_ways(page, first.choice, measure="half for being right, half for the probability of the truth")
+    if first.taught:
+        taught_by_others(page, first.taught, outcome.classes, spec)
     if first.history.losses:
         lost = {one.path for one in first.skipped}
         shown = next(s for s in first.result.draw.support if s.path not in lost)

@@ -32,6 +32,19 @@ class FewShotConfig(Settings):
     """One draw per seed; figures are means over draws, the model saved is that of the first."""
 
 
+class UnlabelledConfig(Settings):
+    """Images whose labels nobody knows, or that are not looked at."""
+
+    path: PathSetting | None = None
+    """A folder, table or dataset; null: the training images of data.path that were not drawn."""
+    most: Annotated[int, Field(ge=1)] = 1000
+    """Images used at most, drawn evenly; each costs one pass of the network."""
+    neighbours: Annotated[int, Field(ge=1)] = 10
+    """Images that each one's label spreads to."""
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    """What all of them weigh together, in multiples of the labelled images."""
+
+
 class FinetuneRecipe(Settings):
     """From a backbone and a few labels to a model."""
 
@@ -41,6 +54,8 @@ class FinetuneRecipe(Settings):
     """The images."""
     few_shot: FewShotConfig = FewShotConfig()
     """The labels used."""
+    unlabelled: UnlabelledConfig | None = None
+    """classify: images without labels that teach as well, where that helps; null: none."""
     adapt: AdaptOrAuto = Frozen()
     """How much of the backbone learns. A frozen classifier is fitted in closed form, all else is trained."""
     loss: ClassLoss = LogitAdjusted()

@@ -1,0 +1,88 @@
+"""Labels follow the shape of the data, and a head that learns from images without labels follows them."""
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from pangu_cv.models.label_propagation import spread_labels
+from pangu_cv.models.ridge_head import RidgeHead, RidgeHeadConfig
+from pangu_cv.models.ridge_propagated import Others, fit_with_others
+
+
+def arcs(each: int) -> tuple[Tensor, Tensor]:
+    """Two classes, each an arc of 100 degrees on the unit circle, 40 degrees apart at one end: rows, labels."""
+    angles = torch.linspace(0, math.radians(100), each)
+    both = torch.cat([angles, angles + math.radians(140)])
+    return torch.stack([both.cos(), both.sin()], 1), torch.arange(2).repeat_interleave(each)
+
+
+def test_labels_spread_along_the_data_not_by_distance() -> None:
+    rows, truth = arcs(60)
+    told = torch.tensor([0, 60])  # of the second arc the end that the first comes near with its other one
+    near = (rows @ rows[told].T).argmax(1)
+    rest = [at for at in range(len(rows)) if at not in told]
+    found = spread_labels(rows[told], truth[told], rows[rest], classes=2, neighbours=4)
+    assert (near[rest] == truth[rest]).float().mean() < 1, "nearest labelled images alone get some wrong"
+    assert torch.equal(found.probability_UC.argmax(1), truth[rest])
+    assert torch.allclose(found.probability_UC.sum(1), torch.ones(len(rest), dtype=torch.float64))
+    assert 0 <= float(found.certainty_U.min()) <= float(found.certainty_U.max()) <= 1
+
+
+def test_what_no_label_reaches_counts_for_nothing() -> None:
+    island = torch.tensor([[0.0, 0, 1], [0, 0.1, 1], [0.1, 0, 1]])
+    told = torch.tensor([[1.0, 0, 0], [-1, 0, 0]])
+    near = torch.tensor([[1.0, 0.1, 0], [-1, 0.1, 0]])
+    found = spread_labels(told, torch.tensor([0, 1]), torch.cat([near, island]), classes=2, neighbours=1)
+    assert found.probability_UC[:2].argmax(1).tolist() == [0, 1]
+    assert torch.equal(found.certainty_U[2:], torch.zeros(3, dtype=torch.float64))
+    assert torch.allclose(found.probability_UC[2:], torch.full((3, 2), 0.5, dtype=torch.float64))
+
+
+def test_a_class_with_more_labels_does_not_spread_further() -> None:
+    """The middle of a line of images between one label of a class and three copies of another."""
+    line = torch.stack([torch.linspace(0, 1.5, 31).cos(), torch.linspace(0, 1.5, 31).sin()], 1)
+    told = torch.cat([line[:1], line[-1:].expand(3, 2)])
+    found = spread_labels(told, torch.tensor([0, 1, 1, 1]), line[1:-1], classes=2, neighbours=4)
+    assert 10 <= int((found.probability_UC.argmax(1) == 0).sum()) <= 19
+
+
+@pytest.fixture
+def head() -> RidgeHead:
+    return RidgeHeadConfig().build(groups=[8], classes=2)
+
+
+def clusters(count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Two long thin clusters side by side in 8 dimensions: one image tells nothing of where they end."""
+    random = torch.Generator().manual_seed(seed)
+    labels = torch.arange(2).repeat_interleave(count)
+    rows = 0.1 * torch.randn(2 * count, 8, generator=random)
+    rows[:, 0] += 3 * torch.rand(2 * count, generator=random) - 1.5
+    rows[:, 1] += labels - 0.5
+    return rows, labels
+
+
+def test_others_teach_what_a_few_labels_cannot(head: RidgeHead) -> None:
+    rows, truth = clusters(200, seed=0)
+    tested, answers = clusters(200, seed=1)
+    told = torch.tensor([int(rows[:200, 0].argmax()), 200 + int(rows[200:, 0].argmin())])  # at opposite ends
+
+    def right() -> float:
+        return float((head(tested[:, None]).argmax(1) == answers).float().mean())
+
+    head.fit(rows[told][:, None], truth[told])
+    alone = right()
+    rest = [at for at in range(len(rows)) if at not in told]
+    found = fit_with_others(head, rows[told][:, None], truth[told], Others(rows[rest], neighbours=6))
+    assert float((found.probability_UC.argmax(1) == truth[rest]).float().mean()) > 0.95
+    assert alone < 0.8 < 0.95 < right()
+
+
+def test_others_that_weigh_nothing_change_nothing_but_the_statistics(head: RidgeHead) -> None:
+    rows, truth = clusters(20, seed=0)
+    head.fit(rows[:, None], truth)
+    weight, bias = head.weight_CD.clone(), head.bias_C.clone()
+    fit_with_others(head, rows[:, None], truth, Others(rows, weight=1e-9))  # the same images: the same statistics
+    assert torch.allclose(head.weight_CD, weight, atol=1e-5)
+    assert torch.allclose(head.bias_C, bias, atol=1e-5)
