@@ -149,8 +149,8 @@ def _ways(results: Results) -> list[str]:
         rows.append([way, *cells, points(mean_interval(mean)) if mean else NOT_RUN, seconds])
     note = (
         "ViT-Tiny, 5 labels a class, 5 draws: balanced accuracy on the test images in %, the mean with its interval "
-        "over draws, and the median seconds of a fit (two cores). *Unlabelled*: the training images that were not drawn teach too, "
-        "without their labels:"
+        "over draws, and the median seconds of a fit (two cores). *Unlabelled*: the training images "
+        "that were not drawn teach too, without their labels:"
     )
     return [note, "", *table(["way", *TABLES, "mean of 6", "s"], rows)]
 

@@ -110,8 +110,9 @@ def _require_possible(recipe: UpdateRecipe, memory: ClassMemory | None) -> None:
         raise SettingsError(
             f"{recipe.model}: this model keeps no memory of what it has learnt from, so nothing can be added to it. "
             "Models of 'pangu-cv finetune' keep one where their head ends in closed form (adapt.kind=frozen, or any "
-            "way but linear with as many images of each class) and task.memory_per_class is not null; it was made by "
-            "an earlier version, by 'distill', or otherwise. Finetune it once more on all images to get one"
+            "way but linear with as many images of each class) and task.memory_per_class is not null; it learnt from "
+            "images without labels (unlabelled), or was made by an earlier version, by 'distill', or otherwise. "
+            "Finetune it once more on all images to get one"
         )
 
 
