@@ -83,15 +83,22 @@ def ends_in_closed_form(way: Adapt | Auto, counts: Mapping[Any, int]) -> bool:
 
 
 def require_closed_form(recipe: FinetuneRecipe, task: ClassifyConfig, counts: Mapping[Any, int]) -> None:
-    """Raises SettingsError where an unknown rate is asked for and a way keeps its trained head.
+    """Raises SettingsError where a way keeps its trained head, and an unknown rate or unlabelled images want another.
 
-    That head has seen every labelled image, so none of them can say how sure it is of a new one.
+    A trained head has seen every labelled image, so none of them can say how sure it is of a new one; and images
+    without labels teach the closed form.
     """
     ways = recipe.adapt.ways if recipe.adapt.kind == "auto" else (recipe.adapt,)
     trained = sorted({way.kind for way in ways if not ends_in_closed_form(way, counts)})
+    same = len(set(counts.values())) == 1
+    left = [kind for kind in trained if kind != "linear"]  # which 'auto' leaves out beside unlabelled images
+    if recipe.unlabelled is not None and left:
+        raise SettingsError(
+            f"unlabelled: {', '.join(left)} keeps a trained head here, because classes have different numbers of labelled "
+            "images, and learns nothing from others; take few_shot.shots, or adapt.kind=frozen, or leave it out"
+        )
     if task.unknown_rate is None or not trained:
         return
-    same = len(set(counts.values())) == 1
     advice = "take partial, lora, prompt or full"
     if not same:
         advice += " with few_shot.shots, so that every class has as many labelled images"

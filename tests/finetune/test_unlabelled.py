@@ -67,6 +67,11 @@ def test_where_nothing_is_left_it_is_said(tmp_path: Path) -> None:
         finetune(recipe("multilabel", data, tmp_path / "run", "unlabelled={}"))
     with pytest.raises(SettingsError, match=r"adapt\.kind=linear"):
         finetune(recipe("classify", data, tmp_path / "run", "adapt.kind=linear", "unlabelled={}"))
+    uneven = class_folders(tmp_path / "uneven", train=4, test=2)
+    (uneven / "train" / "red" / "0.png").unlink()
+    ways = ("adapt.kind=partial", "few_shot.shots=null", f"unlabelled.path={data}")
+    with pytest.raises(SettingsError, match=r"unlabelled: partial keeps a trained head here.*few_shot\.shots"):
+        finetune(recipe("classify", uneven, tmp_path / "run", *ways))
 
 
 def test_they_are_left_aside_where_they_mislead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
