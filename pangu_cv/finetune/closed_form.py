@@ -94,8 +94,8 @@ def require_closed_form(recipe: FinetuneRecipe, task: ClassifyConfig, counts: Ma
     left = [kind for kind in trained if kind != "linear"]  # which 'auto' leaves out beside unlabelled images
     if recipe.unlabelled is not None and left:
         raise SettingsError(
-            f"unlabelled: {', '.join(left)} keeps a trained head here, because classes have different numbers of labelled "
-            "images, and learns nothing from others; take few_shot.shots, or adapt.kind=frozen, or leave it out"
+            f"unlabelled: {', '.join(left)} keeps a trained head here, because classes have different numbers of "
+            "labelled images, and learns nothing from others; take few_shot.shots, or adapt.kind=frozen, or leave it out"
         )
     if task.unknown_rate is None or not trained:
         return
