@@ -95,7 +95,7 @@ def require_closed_form(recipe: FinetuneRecipe, task: ClassifyConfig, counts: Ma
     if recipe.unlabelled is not None and left:
         raise SettingsError(
             f"unlabelled: {', '.join(left)} keeps a trained head here, because classes have different numbers of "
-            "labelled images, and learns nothing from others; take few_shot.shots, or adapt.kind=frozen, or leave it out"
+            "labelled images, and learns nothing from others; set few_shot.shots, take adapt.kind=frozen, or drop it"
         )
     if task.unknown_rate is None or not trained:
         return
