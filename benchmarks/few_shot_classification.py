@@ -8,7 +8,7 @@ from benchmarks import subjects
 from pangu_cv import recipes
 from pangu_cv.finetune.classify_trained import Start, adapt_draw
 from pangu_cv.finetune.recipe import FinetuneRecipe
-from pangu_cv.finetune.unlabelled import with_pools
+from pangu_cv.finetune.unlabelled_pool import with_pools
 
 BACKBONE = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 BASELINE = "frozen, no variants"  # the head of the first benchmark

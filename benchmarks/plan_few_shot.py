@@ -3,7 +3,7 @@
 import dataclasses
 
 from benchmarks.cells import Cell
-from benchmarks.few_shot_classification import AUTO_BESIDE, BASELINE, BESIDE, WAYS
+from benchmarks.few_shot_classification import BASELINE, BESIDE, WAYS
 from benchmarks.few_shot_growth import CLASSES, IMAGES, TASKS
 from benchmarks.few_shot_long_tail import ARMS
 from benchmarks.few_shot_parity import SUBJECTS
@@ -15,7 +15,7 @@ SEGMENTATION = ("crackforest", "crack500_subset")
 SEEDS = range(3)
 TAIL_SEEDS = range(5)
 FIRST_SUBJECTS = ("detect", "segment")
-FIRST_WAYS = (BASELINE, BESIDE, "frozen", "auto", AUTO_BESIDE)
+FIRST_WAYS = (BASELINE, BESIDE, "frozen", "auto")
 _CODE = (
     "pangu_cv/finetune",
     "pangu_cv/tasks",

@@ -30,7 +30,8 @@ from pangu_cv.finetune.draws import Kept, is_readable
 from pangu_cv.finetune.fitted import training_figures
 from pangu_cv.finetune.fitting import Example, Memory, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
-from pangu_cv.finetune.unlabelled import Taught, features_of_others, taught_by_others, teach, with_pools
+from pangu_cv.finetune.unlabelled import Taught, features_of_others, taught_by_others, teach
+from pangu_cv.finetune.unlabelled_pool import with_pools
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
 from pangu_cv.models.training import History
@@ -149,7 +150,7 @@ def adapt_draw(
         share = seconds / recipe.adapt.folds
         own = recipe.train.max_seconds
         limit = recipe.train.model_copy(update={"max_seconds": min(share, own or share)})
-        trial = _trial(task, recipe.model_copy(update={"train": limit}), classes, start)
+        trial = _trial(task, recipe.model_copy(update={"train": limit, "unlabelled": None}), classes, start)
         readable = [s for s in draw.support if is_readable(s.path, recipe.data.decode_spec)]
         choice = choose(_open_to_others(recipe.adapt, draw), readable, trial, seed=draw.seed, seconds=seconds)
         recipe = recipe.with_way(choice.way)

@@ -39,6 +39,8 @@ class UnlabelledConfig(Settings):
     """A folder, table or dataset; null: the training images of data.path that were not drawn."""
     most: Annotated[int, Field(ge=1)] = 1000
     """Images used at most, drawn evenly; each costs one pass of the network."""
+    licence: str = "not stated"
+    """Terms of the images at path; written into the checkpoint."""
     neighbours: Annotated[int, Field(ge=1)] = 10
     """Images that each one's label spreads to."""
     weight: Annotated[float, Field(gt=0)] = 1.0
@@ -90,11 +92,14 @@ class FinetuneResult:
 
 def provenance_of(recipe: FinetuneRecipe, labelled: Sequence[Sample], root: Path) -> Provenance:
     """What a model made by the recipe from these images of the dataset at ``root`` says of where it comes from."""
+    licence, others = recipe.data.licence, recipe.unlabelled
+    if others is not None and others.path is not None:
+        licence += f"; images without labels: {others.licence}"
     return Provenance(
         decode=recipe.data.decode_spec,
         recipe_hash=digest(recipe.model_dump(mode="json")),
         data_hash=data_hash([s.path for s in labelled], root),
-        data_licence=recipe.data.licence,
+        data_licence=licence,
     )
 
 

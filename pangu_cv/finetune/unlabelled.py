@@ -1,7 +1,7 @@
 """Images without labels that teach a classifier beside the few that have one.
 
-Which they are, what they are taken for, and whether they help: the head is fitted with and without them on folds of the
-labelled images, and they are left aside where the answers on what was left out are worse with them.
+Whether they help is asked of the labelled images: the head is fitted with and without the others on folds of them, and
+the others are left aside where the answers on what was left out are worse with them.
 
 Shapes: N labelled images, V views, D features, C classes.
 """
@@ -16,12 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pangu_cv.data.readers import pictures_below, read_images
-from pangu_cv.data.sample import Dataset, Sample
-from pangu_cv.errors import DataError, ImageError, SettingsError
-from pangu_cv.features import Extraction, FeatureStore, Skipped, content_digest, extract
+from pangu_cv.data.sample import Sample
+from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.features import Extraction, FeatureStore, Skipped, extract
 from pangu_cv.finetune.auto import folds_of
-from pangu_cv.finetune.classify import Draw
 from pangu_cv.finetune.recipe import FinetuneRecipe, UnlabelledConfig
 from pangu_cv.models.label_propagation import Spread
 from pangu_cv.models.ridge_head import RidgeHead
@@ -35,6 +33,8 @@ from pangu_runtime.decode import DecodeSpec, decode
 
 _FOLDS = 5
 _SHOWN = 3
+_MORE_THAN_CHANCE = 1 + 1e-9
+_FOLDS_SAID = "images without labels taught too, so folds of the labelled ones were left out together"
 
 
 @dataclass(frozen=True)
@@ -42,62 +42,42 @@ class Taught:
     """What images without labels did to a head.
 
     ``alone`` and ``together`` are shares of labelled images that were right when they were left out, without the others
-    and with them; ``helped`` says whether the head learnt from them.
+    and with them; None where none could be, as with one image of each class. ``helped`` says whether the head learnt
+    from the others.
     """
 
     paths: tuple[Path, ...]
     spread: Spread
-    alone: float
-    together: float
+    alone: float | None
+    together: float | None
     helped: bool
     skipped: tuple[Skipped, ...] = ()
 
+    @property
+    def is_counted_U(self) -> Tensor:
+        """Which of them the head was fitted to."""
+        return self.spread.certainty_U > 0
+
+    @property
+    def told(self) -> str:
+        """In a sentence."""
+        did = f"{int(self.is_counted_U.sum())} taught too" if self.helped else "left aside"
+        if self.alone is None or self.together is None:
+            return f"{len(self.paths)}, {did}; whether they help cannot be checked on so few labels"
+        return f"{len(self.paths)}, {did}: of labels left out {self.together:.0%} right, {self.alone:.0%} without them"
+
     def as_json(self, classes: Sequence[str]) -> dict[str, Any]:
         """For ``metrics.json``."""
-        taken = Counter(self.spread.probability_UC.argmax(1).tolist())
+        taken = Counter(self.spread.probability_UC.argmax(1)[self.is_counted_U].tolist())
         return {
             "images": len(self.paths),
-            "counted": int((self.spread.certainty_U > 0).sum()),
+            "counted": int(self.is_counted_U.sum()),
             "taken_for": {name: taken[at] for at, name in enumerate(classes)},
-            "left_out_right_alone": round(self.alone, 4),
-            "left_out_right_together": round(self.together, 4),
+            "left_out_right_alone": self.alone,
+            "left_out_right_together": self.together,
             "helped": self.helped,
+            "told": self.told,
         }
-
-
-def with_pools(draws: Sequence[Draw], recipe: FinetuneRecipe, dataset: Dataset) -> list[Draw]:
-    """The draws with images that may teach them, where the recipe asks for it: none that is measured on, by content.
-
-    Raises DataError where there is none.
-    """
-    config = recipe.unlabelled
-    if config is None:
-        return list(draws)
-    if config.path is None:
-        found = [s.path for s in dataset if s.split in ("train", None)]
-        where = f"unlabelled: '{recipe.data.path}' has no training image beside those drawn and those measured on"
-    else:
-        found = _all_but_test(config.path)
-        where = f"unlabelled.path: every image of '{config.path}' is drawn or measured on already"
-    return [replace(draw, pool=_pool(draw, found, config.most, where)) for draw in draws]
-
-
-def _all_but_test(path: Path) -> list[Path]:
-    """Folders without parts are heaps of images here, whatever their subfolders mean."""
-    given = read_images(path)
-    if given.layout == "class_folders" and not any(s.split for s in given):
-        return list(pictures_below(path))
-    return [s.path for s in given if s.split != "test"]
-
-
-def _pool(draw: Draw, found: Sequence[Path], most: int, where: str) -> tuple[Path, ...]:
-    named = {s.path.absolute() for s in (*draw.support, *draw.test)}
-    left = [path for path in found if path.absolute() not in named]
-    measured = {_digest(s.path) for s in draw.test}
-    kept = tuple(path for path in _evenly(left, most) if _digest(path) not in measured)
-    if not kept:
-        raise DataError(f"{where}; name a folder of more images (unlabelled.path=FOLDER)")
-    return kept
 
 
 def require_learns_from_others(recipe: FinetuneRecipe) -> None:
@@ -110,9 +90,9 @@ def require_learns_from_others(recipe: FinetuneRecipe) -> None:
 
 
 def features_of_others(model: ClassifyModel, pool: Sequence[Path], store: FeatureStore, spec: DecodeSpec) -> Extraction:
-    """Features of images without labels, as they are; ``store`` is of this state of the backbone."""
+    """Features of images without labels in the first of the fit views; ``store`` is of this state of the backbone."""
     with bar("features of the images without labels") as progress:
-        return extract(pool, model, views=("identity",), store=store, decode_spec=spec, progress=progress)
+        return extract(pool, model, views=model.config.fit_views[:1], store=store, decode_spec=spec, progress=progress)
 
 
 def teach(
@@ -135,18 +115,27 @@ def teach(
     others = Others(torch.from_numpy(seen.features_NVD[:, 0]), config.neighbours, config.weight)
     held_N, answers = _left_out(model, features_NVD, samples, labels_N, others, seed=seed)
     alone, together = (_right(answers_NC[held_N], labels_N[held_N]) for answers_NC in answers)
-    helped = together >= alone
+    helped = alone is None or together is None or together >= alone
     head = model.head if helped else copy.deepcopy(model.head)
     spread = fit_with_others(head, features_NVD, labels_N, others)
-    if helped and bool(held_N.any()):
-        if model.config.unknown_rate is not None and not bool(held_N.all()):
-            raise SettingsError(
-                "task.unknown_rate: with unlabelled, every class needs labelled images of 2 groups; label "
-                "more, or leave unlabelled or unknown_rate out"
-            )
-        model.head.calibrate(answers[1][held_N], labels_N[held_N])
-        model.certify(answers[1] / model.head.temperature.double(), labels_N)
+    if helped:
+        _certify(model, answers[1], held_N, labels_N)
     return Taught(tuple(seen.index), spread, alone, together, helped, seen.skipped)
+
+
+def _certify(model: ClassifyModel, left_out_NC: Tensor, held_N: Tensor, labels_N: Tensor) -> None:
+    """Temperature and threshold; without any fold the temperature stays that of the labelled images alone."""
+    if model.config.unknown_rate is not None and not bool(held_N.all()):
+        raise SettingsError(
+            "task.unknown_rate: with unlabelled, every class needs labelled images of 2 groups; label more, or leave "
+            "unlabelled or unknown_rate out"
+        )
+    if not bool(held_N.any()):
+        return
+    model.head.calibrate(left_out_NC[held_N], labels_N[held_N])
+    model.certify(left_out_NC / model.head.temperature.double(), labels_N)
+    if model.calibration is not None:
+        model.install(replace(model.calibration, caveat=_FOLDS_SAID))
 
 
 def _left_out(
@@ -159,13 +148,13 @@ def _left_out(
     seed: int,
 ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
     """Which images were in a fold, and what they get from heads without it, alone and with the others: float64[N,C]."""
-    place = {sample: at for at, sample in enumerate(samples)}
     held_N = torch.zeros(len(labels_N), dtype=torch.bool)
     alone_NC = torch.zeros(len(labels_N), len(model.classes), dtype=torch.float64)
     together_NC = torch.zeros_like(alone_NC)
     head = copy.deepcopy(model.head)
     for fold in folds_of(samples, _FOLDS, seed=seed):
-        out = torch.tensor([place[sample] for sample in fold])
+        members = set(fold)
+        out = torch.tensor([at for at, sample in enumerate(samples) if sample in members])
         learnt_N = torch.ones(len(labels_N), dtype=torch.bool)
         learnt_N[out] = False
         head.fit(features_NVD[learnt_N], labels_N[learnt_N])
@@ -181,26 +170,24 @@ def _mapped(model: ClassifyModel, head: RidgeHead, features_NVD: Tensor) -> Tens
     return model.at_decision(torch.stack(views, 1).double())
 
 
-def _right(answers_NC: Tensor, labels_N: Tensor) -> float:
-    return float((answers_NC.argmax(1) == labels_N).double().mean()) if len(labels_N) else 0.0
+def _right(answers_NC: Tensor, labels_N: Tensor) -> float | None:
+    return float((answers_NC.argmax(1) == labels_N).double().mean()) if len(labels_N) else None
 
 
 def taught_by_others(page: Page, taught: Taught, classes: Sequence[str], spec: DecodeSpec) -> None:
     """Append whether the images without labels helped, and what they were taken for: the surest and the least sure."""
-    tone: Tone = "good" if taught.helped else "warn"
-    figures = (
-        f"{taught.together:.0%} of the labelled images are right when they are left out, {taught.alone:.0%} without"
-    )
     page.section(
         "Images without labels",
         "What each is taken for comes from its neighbours. It counts as they are sure, and not where the labelled "
         "images alone say otherwise (0.00).",
     )
-    page.verdict(f"{len(taught.paths)} of them {'taught' if taught.helped else 'were left aside'}: {figures}.", tone)
+    tone: Tone = "neutral" if taught.alone is None else "good" if taught.helped else "warn"
+    page.verdict(f"{taught.told}.", tone)
     taken_U, sure_U = taught.spread.probability_UC.argmax(1), taught.spread.certainty_U
+    is_reached_U = taught.spread.probability_UC.amax(1) > _MORE_THAN_CHANCE / len(classes)
     rows = []
     for at, name in enumerate(classes):
-        mine = (taken_U == at).nonzero().flatten()
+        mine = ((taken_U == at) & is_reached_U).nonzero().flatten()
         order = mine[sure_U[mine].argsort(descending=True)].tolist()
         shown = [(place, "surest") for place in order[:_SHOWN]]
         shown += [(place, "least sure") for place in order[_SHOWN:][-_SHOWN:]]
@@ -209,16 +196,6 @@ def taught_by_others(page: Page, taught: Taught, classes: Sequence[str], spec: D
             for place, word in shown
         ]
         if pictures:
-            rows.append(Row(tuple(pictures), f"{name}: {len(order)} images"))
+            counted = int((sure_U[mine] > 0).sum())
+            rows.append(Row(tuple(pictures), f"{name}: {counted} of {len(order)} counted"))
     page.pairs(rows)
-
-
-def _digest(path: Path) -> str:
-    try:
-        return content_digest(path)
-    except ImageError:  # named where it is decoded
-        return str(path)
-
-
-def _evenly(paths: Sequence[Path], most: int) -> list[Path]:
-    return [paths[at * len(paths) // most] for at in range(most)] if len(paths) > most else list(paths)

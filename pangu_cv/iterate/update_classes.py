@@ -112,7 +112,7 @@ def _require_possible(recipe: UpdateRecipe, memory: ClassMemory | None) -> None:
             "Models of 'pangu-cv finetune' keep one where their head ends in closed form (adapt.kind=frozen, or any "
             "way but linear with as many images of each class) and task.memory_per_class is not null; it learnt from "
             "images without labels (unlabelled), or was made by an earlier version, by 'distill', or otherwise. "
-            "Finetune it once more on all images to get one"
+            "Finetune it once more on all images, with their labels alone, to get one"
         )
 
 

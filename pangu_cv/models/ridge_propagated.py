@@ -25,7 +25,7 @@ class Others:
     """Features float32[U,D] of images without labels, and how they count.
 
     ``neighbours`` are those labels spread to, ``weight`` is what all of them weigh together, in multiples of the
-    labelled images.
+    labelled images; none weighs more than a labelled one.
     """
 
     features_UD: Tensor
@@ -48,15 +48,15 @@ def fit_with_others(head: RidgeHead, features_NVD: Tensor, labels_N: Tensor, oth
     rows_UD = head.normalised(others.features_UD.double(), statistics)
     spread = spread_labels(rows_NVD[:, 0], labels_N, rows_UD, classes=classes, neighbours=others.neighbours)
     taken_U = spread.probability_UC.argmax(1)
-    spread = spread._replace(certainty_U=spread.certainty_U * (taken_U == alone_U))
+    counts_U = (taken_U == alone_U) & (spread.certainty_U > _LEAST)
+    spread = spread._replace(certainty_U=spread.certainty_U * counts_U)
     targets_NC = nn.functional.one_hot(labels_N, classes).double()
     memory = RidgeMemory.empty(features=rows_UD.shape[1], outputs=classes)
     memory = memory.add(rows_NVD.flatten(0, 1), targets_NC.repeat_interleave(views, 0))
-    counts_U = spread.certainty_U > _LEAST
     if bool(counts_U.any()):
         share_K = spread.certainty_U[counts_U] / spread.certainty_U.sum()
         taken_KC = nn.functional.one_hot(taken_U[counts_U], classes).double()
-        memory = memory.add(rows_UD[counts_U], taken_KC, others.weight * images * views * share_K)
+        memory = memory.add(rows_UD[counts_U], taken_KC, (others.weight * images * views * share_K).clamp(max=views))
     solution = memory.solve(head.config.penalty)
     head.take(statistics, solution.weight_DC, solution.bias_C)
     return spread

@@ -70,16 +70,6 @@ def _trained(metrics: dict[str, Any], name: str, interval: dict[str, Any], secon
     ]
 
 
-def _unlabelled(found: dict[str, Any] | None) -> list[str]:
-    if found is None:
-        return []
-    did = f"{found['counted']} taught too" if found["helped"] else "left aside"
-    together, alone = found["left_out_right_together"], found["left_out_right_alone"]
-    return [
-        f"without a label   {found['images']}, {did}: of labels left out {together:.0%} right, {alone:.0%} without them"
-    ]
-
-
 def figures(metrics: dict[str, Any]) -> list[str]:
     """The figures of a run, a line each, for people."""
     skipped = metrics["skipped"]
@@ -91,7 +81,7 @@ def figures(metrics: dict[str, Any]) -> list[str]:
         first = draws[0]
         return [
             f"labelled images   {first['labelled']}",
-            *_unlabelled(first.get("unlabelled")),
+            *([f"without a label   {first['unlabelled']['told']}"] if "unlabelled" in first else []),
             f"balanced accuracy {interval['mean']:.1%}{band} on {first['images']} images, {len(draws)} draw(s)",
             f"calibration error {first['expected_calibration_error']:.1%}",
             *([f"threshold         {metrics['threshold']['statement']}"] if "threshold" in metrics else []),

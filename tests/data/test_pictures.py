@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pangu_cv.data.readers import pictures_below, read_images
+from pangu_cv.data.readers import pictures_below, read_dataset, read_images
 from pangu_cv.errors import DataError
 from pangu_cv.iterate.mine.stage import images_of
 
@@ -27,6 +27,8 @@ def test_masks_of_a_dataset_and_of_datasets_below_are_left_out(tmp_path: Path) -
     write(tmp_path, *plain, *masks)
     assert named(pictures_below(tmp_path), tmp_path) == sorted(plain)
     assert [s.path for s in read_images(tmp_path / "loose")] == [tmp_path / plain[3]]
+    labelled = [s.path.relative_to(tmp_path).as_posix() for s in read_dataset(tmp_path, layout="class_folders")]
+    assert sorted(labelled) == sorted(plain)
     assert named(images_of(tmp_path / "bolt"), tmp_path) == [plain[1], plain[0]]
 
 
@@ -45,5 +47,5 @@ def test_a_folder_that_is_named_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_masks_alone_are_no_pictures(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     write(tmp_path, "masks/1.png")
-    with pytest.raises(DataError, match="its 1 images are masks, in masks"):
+    with pytest.raises(DataError, match="its 1 images are the masks of a dataset"):
         pictures_below(tmp_path)

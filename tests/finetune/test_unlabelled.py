@@ -1,6 +1,5 @@
 """A classifier learns from images without labels, never from those it is measured on, and says what they did."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.finetune import finetune, unlabelled
 from pangu_cv.finetune.classify import draws_of
 from pangu_cv.finetune.classify_trained import Start, adapt_draw
-from pangu_cv.finetune.unlabelled import with_pools
+from pangu_cv.finetune.unlabelled_pool import with_pools
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.label_propagation import Spread
 from pangu_cv.models.ridge_head import RidgeHead
@@ -31,7 +30,7 @@ def test_images_without_labels_teach(tmp_path: Path) -> None:
     assert told["helped"]
     assert told["taken_for"] == {"blue": 10, "red": 10}
     assert told["counted"] == told["images"] == 20
-    assert "20 of them taught" in result.report.read_text()
+    assert "20, 20 taught too" in result.report.read_text()
     assert load_model(result.model).memory is None  # what was learnt is not in sums over labelled images
 
 
@@ -99,13 +98,60 @@ def test_they_are_left_aside_where_they_mislead(tmp_path: Path, monkeypatch: pyt
 
 def test_a_threshold_of_unknown_comes_from_folds(tmp_path: Path) -> None:
     data = class_folders(tmp_path / "data", train=16, test=8)
-    shutil.rmtree(data / "test" / "blue")
-    class_folders(tmp_path / "data", train=16, test=8)
     for number in range(4):
         save(data / "test" / "white" / f"{number}.png", picture((250, 250, 250), number))
     asked = ("few_shot.shots=10", "task.unknown_rate=0.2", "unlabelled={}")
     result = finetune(recipe("classify", data, tmp_path / "run", *asked))
     assert result.metrics["threshold"]["value"] > 0
+    assert "folds of the labelled ones were left out together" in result.metrics["threshold"]["statement"]
+
+
+def grouped(root: Path, groups: dict[str, list[str]], more: list[str]) -> Path:
+    """A table of blue and red images by their groups, test images of groups of their own, and unlabelled ones."""
+    lines = ["file,label,split,group"]
+    colours = {"blue": (60, 80, 190), "red": (200, 70, 60)}
+    for name, colour in colours.items():
+        for number, group in enumerate([*groups[name], "test", "test"]):
+            save(root / f"{name}{number}.png", picture(colour, abs(hash((name, number))) % 2**31))
+            lines.append(f"{name}{number}.png,{name},{'test' if group == 'test' else 'train'},{group}")
+    for number, group in enumerate(more):
+        save(root / f"more{number}.png", picture((100, 80, 100), 900 + number))
+        lines.append(f"more{number}.png,,train,{group}")
+    (root / "labels.csv").write_text("\n".join(lines))
+    return root / "labels.csv"
+
+
+def test_no_image_of_a_group_that_is_checked_on_teaches(tmp_path: Path) -> None:
+    groups = {"blue": ["a", "b", "c"], "red": ["d", "e", "f"]}
+    data = grouped(tmp_path / "data", groups, ["test", "a", "b", "c", "d", "e", "f", "new"])
+    asked = recipe("classify", data, tmp_path / "run", "few_shot.shots=3", "unlabelled={}")
+    dataset = asked.data.read()
+    [draw] = with_pools(draws_of(dataset, shots=3, seeds=[0]), asked, dataset)
+    assert [path.name for path in draw.pool] == ["more7.png"]
+
+
+def test_a_threshold_needs_folds(tmp_path: Path) -> None:
+    data = grouped(tmp_path / "data", {"blue": ["a"] * 10, "red": ["b"] * 10}, ["new"])
+    asked = ("few_shot.shots=10", "task.unknown_rate=0.2", "unlabelled={}")
+    with pytest.raises(SettingsError, match=r"every class needs labelled images of 2 groups"):
+        finetune(recipe("classify", data, tmp_path / "run", *asked))
+
+
+def test_trials_of_ways_go_by_labels_alone(tmp_path: Path) -> None:
+    """Folds by group leave classes of different sizes, whose trained heads others could not teach."""
+    data = grouped(tmp_path / "data", {"blue": ["a", "b", "c"], "red": ["d", "d", "e"]}, ["new"])
+    vit = ("task.backbone.name=test_vit", "task.backbone.levels=[1,3,4]", "train.steps=2", "train.batch=2")
+    ways = ("adapt={kind: auto, folds: 2, ways: [{kind: partial, blocks: 2}]}", "train.workers=0", "few_shot.shots=3")
+    found = finetune(recipe("classify", data, tmp_path / "run", *vit, *ways, "unlabelled={}")).metrics
+    assert found["draws"][0]["unlabelled"]["images"] == 1
+
+
+def test_what_cannot_be_checked_is_said(tmp_path: Path) -> None:
+    data = class_folders(tmp_path / "data", train=4, test=3)
+    result = finetune(recipe("classify", data, tmp_path / "run", "few_shot.shots=1", "unlabelled={}"))
+    told = result.metrics["draws"][0]["unlabelled"]
+    assert told["left_out_right_together"] is None
+    assert "cannot be checked" in result.report.read_text()
 
 
 def test_a_way_that_moves_the_backbone_learns_from_them_too(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from pangu_cv.data.readers.folders import describe, loose_images, split_folders, subfolders
+from pangu_cv.data.readers.pictures import without_masks
 from pangu_cv.data.sample import Dataset, Sample, Split
 from pangu_cv.errors import DataError
 from pangu_runtime.images import find_images
@@ -43,7 +44,7 @@ def read(path: Path) -> Dataset:
 
 def _read_classes(folder: Path, split: Split | None, samples: list[Sample], notes: list[str]) -> None:
     for class_folder in subfolders(folder):
-        images = find_images(class_folder)
+        images = without_masks(folder, find_images(class_folder))
         samples += [Sample(image, label=class_folder.name, split=split) for image in images]
         if not images:
             notes.append(f"no image in the folder {class_folder.name}" + (f" of {folder.name}" if split else ""))

@@ -1,5 +1,6 @@
 """Every image below a folder, for those who need no labels: a mask is no picture of the plant."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -23,12 +24,17 @@ def pictures_below(path: Path) -> tuple[Path, ...]:
     ``path`` does not exist or holds no image, or nothing else than masks.
     """
     images = list_images(path)
+    kept = without_masks(path, images)
+    if not kept:
+        raise DataError(f"{path}: its {len(images)} images are the masks of a dataset; name its images")
+    return kept
+
+
+def without_masks(path: Path, images: Sequence[Path]) -> tuple[Path, ...]:
+    """Of images below ``path`` those that lie in no folder of masks."""
     below = {folder for image in images for folder in image.relative_to(path).parents if folder.name}
     masks = {folder for folder in below if _holds_masks(Path(path) / folder)}
-    kept = tuple(image for image in images if masks.isdisjoint(image.relative_to(path).parents)) if masks else images
-    if not kept:
-        raise DataError(f"{path}: its {len(images)} images are masks, in {', '.join(sorted(map(str, masks)))}")
-    return kept
+    return tuple(image for image in images if masks.isdisjoint(image.relative_to(path).parents))
 
 
 def _holds_masks(folder: Path) -> bool:
