@@ -151,7 +151,7 @@ def _ways(results: Results) -> list[str]:
     note = (
         "ViT-Tiny, 5 labels a class, 5 draws: balanced accuracy on the test images in %, the mean with its interval "
         "over draws, and the median seconds of a fit (two cores). *Unlabelled*: the training images "
-        "that were not drawn teach too, without their labels:"
+        "that were not drawn teach too, without their labels; their features are paid for by the first draw:"
     )
     return [note, "", *table(["way", *TABLES, "mean of 6", "s"], rows)]
 
