@@ -86,3 +86,27 @@ def test_others_that_weigh_nothing_change_nothing_but_the_statistics(head: Ridge
     fit_with_others(head, rows[:, None], truth, Others(rows, weight=1e-9))  # the same images: the same statistics
     assert torch.allclose(head.weight_CD, weight, atol=1e-5)
     assert torch.allclose(head.bias_C, bias, atol=1e-5)
+
+
+def test_an_image_on_which_head_and_graph_disagree_does_not_count(head: RidgeHead) -> None:
+    rows, truth = clusters(20, seed=0)
+    others = clusters(20, seed=1)[0]
+    head.fit(rows[:, None], truth)
+    agreed = fit_with_others(head, rows[:, None], truth, Others(others))
+    assert float((agreed.certainty_U > 0).float().mean()) > 0.9
+    head.fit(rows[:, None], 1 - truth)  # a head that takes everything for the other class
+    weight = head.weight_CD.clone()
+    found = fit_with_others(head, rows[:, None], truth, Others(others))
+    assert float((found.certainty_U > 0).float().mean()) < 0.1
+    assert torch.equal(found.probability_UC, agreed.probability_UC)
+    assert not torch.allclose(head.weight_CD, weight)  # it is fitted to the labels it is given all the same
+
+
+def test_no_image_weighs_more_than_a_labelled_one(head: RidgeHead) -> None:
+    rows, truth = clusters(20, seed=0)
+    fitted = []
+    for weight in (1.0, 1000.0):
+        head.fit(rows[:, None], truth)
+        fit_with_others(head, rows[:, None], truth, Others(clusters(1, seed=3)[0][:1], weight=weight))
+        fitted.append(head.weight_CD.clone())
+    assert torch.equal(*fitted)

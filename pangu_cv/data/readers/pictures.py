@@ -20,8 +20,7 @@ def pictures_below(path: Path) -> tuple[Path, ...]:
     """``list_images`` without what lies in the folders of masks of a dataset, at ``path`` or below it.
 
     A folder of such a name is one of masks only where the folder around it has that layout; ``path`` itself is taken as
-    it is. Raises DataError if
-    ``path`` does not exist or holds no image, or nothing else than masks.
+    it is. Raises DataError if ``path`` does not exist or holds no image, or nothing else than masks.
     """
     images = list_images(path)
     kept = without_masks(path, images)
