@@ -7,25 +7,37 @@ defaults on the plain graph and the same images.
 """
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmarks.deploy_subjects import SUBJECTS, prepare
 from benchmarks.latency import spread
+from pangu_cv.data.sample import Sample
 from pangu_cv.deploy import export
 from pangu_cv.deploy.decider import GraphDecider, Kind
 from pangu_cv.deploy.precisions import Made, Wanted
 from pangu_cv.deploy.timing import by_operator, in_turn
 from pangu_cv.errors import CertificateError
-from pangu_cv.evaluate import Decider, evaluate_anomaly, evaluate_classify, test_samples
+from pangu_cv.evaluate import (
+    Decider,
+    evaluate_anomaly,
+    evaluate_classify,
+    evaluate_detect,
+    evaluate_segment,
+    test_samples,
+)
 from pangu_cv.finetune import FinetuneRecipe, finetune
+from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.graph import write_graph
 from pangu_cv.tasks.saved import SavedModel, load_model
 from pangu_runtime.bundle import in_precision
+from pangu_runtime.compare import compare
 from pangu_runtime.decode import decode
 from pangu_runtime.predictor import Predictor
 
@@ -38,8 +50,9 @@ def measure(*, data: str, is_quick: bool, model: str, all_labels: bool = False) 
     """Every precision that the export allows, or why it refuses one; times of all in turn."""
     prepared, recipe = prepare(model, Path(data)), SUBJECTS[model].recipe(Path(data))
     dataset = recipe.data.read()
-    known = [s for s in dataset if s.split != "test" and s.label is not None]
-    test = [s for s in test_samples(dataset) if s.label is not None]
+    test = [s for s in test_samples(dataset) if s.is_annotated]
+    measured = {s.path for s in test}
+    known = [s for s in dataset if s.path not in measured and s.is_annotated]
     test = list(spread(test, 30)) if is_quick else test
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -51,7 +64,8 @@ def measure(*, data: str, is_quick: bool, model: str, all_labels: bool = False) 
         write_naive(graphs["plain"], naive, [decode(s.path) for s in spread(known, _CALIBRATION)])
         graphs["naive"] = naive
         deciders: dict[str, Decider] = {name: GraphDecider(path, kind) for name, path in graphs.items()}
-        figures = {name: _figure(saved, decider, test) for name, decider in deciders.items()}
+        reference = deciders["plain"]
+        figures = {name: _figure(saved, Watched(decider, reference), test) for name, decider in deciders.items()}
         timings = in_turn(graphs, decode(test[0].path), kind, rounds=5 if is_quick else _ROUNDS)
         operators = {name: by_operator(path, decode(test[0].path), kind) for name, path in graphs.items()}
         return {
@@ -110,13 +124,34 @@ def write_naive(plain: Path, path: Path, images: Any) -> None:
     quantize_static(str(plain), str(path), Reader())
 
 
-def _figure(saved: SavedModel, decider: Decider, test: Any) -> dict[str, Any]:
-    if isinstance(saved.model, ClassifyModel):
-        outcome: Any = evaluate_classify(
-            decider, test, classes=saved.model.classes, decode_spec=saved.provenance.decode
-        ).outcome
-        answers = outcome.scores_NC.argmax(1).tolist()
-        return {"name": "balanced accuracy", "value": outcome.balanced_accuracy, "answers": answers}
-    outcome = evaluate_anomaly(decider, test, asked_rate=0.05, decode_spec=saved.provenance.decode).outcome
-    flagged = (np.asarray(outcome.scores_N) > outcome.threshold).astype(int).tolist()
-    return {"name": "image AUROC", "value": outcome.image_auroc, "answers": flagged}
+class Watched:
+    """A decider that counts the images on which another decides otherwise."""
+
+    def __init__(self, decider: Decider, reference: Decider) -> None:
+        self._decider, self._reference = decider, reference
+        self.flips = 0
+
+    def run(self, images_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Outputs by name, of one image."""
+        found = self._decider.run(images_NHW3)
+        if self._decider is not self._reference:
+            self.flips += compare(self._reference.run(images_NHW3), found).flips
+        return found
+
+
+def _figure(saved: SavedModel, decider: Watched, test: Sequence[Sample]) -> dict[str, Any]:
+    model, spec = saved.model, saved.provenance.decode
+    outcome: Any
+    if isinstance(model, AnomalyModel):
+        outcome = evaluate_anomaly(decider, test, asked_rate=0.05, decode_spec=spec).outcome
+        name, value = "image AUROC", outcome.image_auroc
+    elif model.config.kind == "detect":
+        outcome = evaluate_detect(decider, test, classes=model.classes, decode_spec=spec).outcome
+        name, value = "AP50", outcome.ap50
+    elif model.config.kind == "segment":
+        outcome = evaluate_segment(decider, test, classes=model.classes, decode_spec=spec).outcome
+        name, value = "F1", outcome.f1
+    else:
+        outcome = evaluate_classify(decider, test, classes=model.classes, decode_spec=spec).outcome
+        name, value = "balanced accuracy", outcome.balanced_accuracy
+    return {"name": name, "value": value, "flips": decider.flips}

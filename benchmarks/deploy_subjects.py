@@ -41,11 +41,14 @@ class Subject:
     task: str
     name: str
     backbone: str | None = None
+    settings: tuple[str, ...] = ()
 
     def recipe(self, data: Path) -> FinetuneRecipe:
-        """Five labels a class, seed 0, a frozen backbone; or all normal images."""
+        """Five labels a class, seed 0, a frozen backbone; all normal images; or the few boxes and masks of a recipe."""
         if self.task == "anomaly":
             return subjects.anomaly_recipe(data, self.name)
+        if self.task in ("detect", "segment"):
+            return subjects.dense_recipe(data, self.task, self.name, *self.settings)
         return subjects.classify_recipe(data, self.name, backbone=self.backbone)
 
 
@@ -53,6 +56,8 @@ SUBJECTS = {
     "vit_tiny": Subject("ViT-Tiny", "classify", TABLE, VIT_TINY),
     "lite0": Subject("EfficientNet-Lite0", "classify", TABLE),
     "anomaly": Subject("anomaly, EfficientNet-Lite0", "anomaly", "cookies_ad"),
+    "detect": Subject("detect, EfficientNet-Lite0", "detect", "neu_det", settings=("task.preprocess.image_px=256",)),
+    "segment": Subject("segment, EfficientNet-Lite0", "segment", "crackforest"),
 }
 
 

@@ -1,5 +1,6 @@
 """RESULTS.md, part K: smaller models within a budget, and what other precisions buy."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.deploy_subjects import SUBJECTS
@@ -8,19 +9,18 @@ from benchmarks.plan_deploy import (
     EXTRACTIONS,
     FULL_EXTRACTIONS,
     FULL_PRECISIONS,
-    PRECISIONS,
     STUDENTS,
     extract_name,
     precision_name,
 )
 
 NEAR, KEPT, MINUTES = 0.10, 0.97, 10.0
-FASTER, SMALLER, LOST = 2.0, 0.3, 0.5
+FASTER, SMALLER, LOST, LOST_AUROC = 2.0, 0.3, 0.5, 0.3
 
 
 def promises(results: Results) -> list[Promise]:
     """Extraction, then precisions."""
-    return [*_extraction(results), *[p for one in PRECISIONS for p in _precision(results, *one)]]
+    return [*_extraction(results), *[p for one in FULL_PRECISIONS for p in _precision(results, *one)]]
 
 
 def _extraction(results: Results) -> list[Promise]:
@@ -55,7 +55,8 @@ def _ahead(ours: Any, other: Any, student: str) -> Promise:
 def _precision(results: Results, model: str, all_labels: bool) -> list[Promise]:
     label = f"int8 against the plain fp32 graph, {_label(model, all_labels)}"
     one = results.get(precision_name(model, all_labels))
-    targets = (f"≥ {FASTER:g} times (aim)", f"≤ {SMALLER:g} times", f"≤ {LOST:g} points")
+    most = LOST_AUROC if model == "anomaly" else LOST
+    targets = (f"≥ {FASTER:g} times (aim)", f"≤ {SMALLER:g} times", f"≤ {most:g} points")
     texts = (f"{label}: faster", f"{label}: bytes", f"{label}: lost on test images")
     if one is None or "int8" not in one["timings"]:
         told = NOT_RUN if one is None else "refused by the export"
@@ -67,7 +68,7 @@ def _precision(results: Results, model: str, all_labels: bool) -> list[Promise]:
     return [
         Promise(texts[0], targets[0], f"{faster:.2f} times", faster >= FASTER),
         Promise(texts[1], targets[1], f"{bytes_:.2f} times", bytes_ <= SMALLER),
-        Promise(texts[2], targets[2], f"{lost:+.2f} points", lost <= LOST),
+        Promise(texts[2], targets[2], f"{lost:+.2f} points", lost <= most),
     ]
 
 
@@ -129,9 +130,7 @@ def _precisions(results: Results) -> list[str]:
             rows.append([label, *[NOT_RUN] * 6])
             continue
         for name in one["timings"]:
-            flips = sum(
-                a != b for a, b in zip(one["figures"]["plain"]["answers"], one["figures"][name]["answers"], strict=True)
-            )
+            flips = _flips(one["figures"], name)
             timing, figure = one["timings"][name], one["figures"][name]
             rows.append(
                 [
@@ -149,9 +148,17 @@ def _precisions(results: Results) -> list[str]:
     note = (
         "Graphs of one model in turn, one image a call, all cores; *plain* is the exporter's graph, *fp32* the "
         "bundle's, *naive* `quantize_static` with its defaults. Figures are of test images (balanced accuracy, image "
-        "AUROC, %):"
+        "AUROC, AP50 of boxes, F1 of pixels, %). A flip is an image with another label, another set of boxes, or a "
+        "class that its mask shows or lacks:"
     )
     return [note, "", *table(heads, rows), *_shares(results), *_refusals(results)]
+
+
+def _flips(figures: Mapping[str, Any], name: str) -> int:
+    if "flips" in figures[name]:
+        return int(figures[name]["flips"])
+    plain, found = figures["plain"]["answers"], figures[name]["answers"]  # of cells of earlier code
+    return sum(a != b for a, b in zip(plain, found, strict=True))
 
 
 def _shares(results: Results) -> list[str]:

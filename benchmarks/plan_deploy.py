@@ -5,7 +5,7 @@ from benchmarks.cells import Cell
 MODELS = ("vit_tiny", "lite0")
 FULL_MODELS = (*MODELS, "anomaly")
 PRECISIONS = tuple((model, all_labels) for model in MODELS for all_labels in (False, True))
-FULL_PRECISIONS = (*PRECISIONS, ("anomaly", False))
+FULL_PRECISIONS = (*PRECISIONS, ("anomaly", False), ("detect", False), ("segment", False))
 EXTRACTIONS = (("xsdd", 0.25),)
 FULL_EXTRACTIONS = (*EXTRACTIONS, ("xsdd", 0.5), ("xsdd", 0.12), ("neu_det", 0.25), ("magnetic_tile", 0.25))
 STUDENTS = ("ours", "Torch-Pruning", "MobileNetV4, labels alone", "Lite0, labels alone")

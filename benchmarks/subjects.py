@@ -36,6 +36,11 @@ def anomaly_recipe(data: Path, name: str) -> FinetuneRecipe:
     return FinetuneRecipe.load(recipes.find("finetune", "anomaly"), [_set("data.path", str(data / name))])
 
 
+def dense_recipe(data: Path, task: str, name: str, *settings: str) -> FinetuneRecipe:
+    """The recipe of the repository for boxes or masks on one folder."""
+    return FinetuneRecipe.load(recipes.find("finetune", task), [_set("data.path", str(data / name)), *settings])
+
+
 def _set(key: str, value: str) -> str:
     return f"{key}={json.dumps(value)}"
 

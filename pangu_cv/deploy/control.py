@@ -4,7 +4,7 @@ Never on the test part: a graph chosen on it would be measured on what chose it.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.data.shown import classes_shown
+from pangu_cv.deploy.left_out import AsLeftOut, judges, shifts_of
 from pangu_cv.errors import CertificateError, DataError, ImageError
 from pangu_cv.evaluate import (
     Decider,
@@ -27,6 +28,7 @@ from pangu_cv.metrics.bootstrap import value
 from pangu_cv.tasks import TaskModel
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.classify import ClassifyModel
+from pangu_cv.tasks.saved import SavedModel
 from pangu_runtime.compare import SAME_BOX, compare, overlap
 from pangu_runtime.decode import DecodeSpec, decode
 
@@ -44,7 +46,8 @@ class Loss:
 
     ``figure`` is None where no label is known: points are then the share of decisions that differ, or of masks and
     boxes the share that does not overlap. Normal images alone give no figure of anomaly detection; they are shown
-    mirrored, as new ones. ``moved`` is how far the typical anomaly score moved, as a share of it.
+    mirrored, as new ones. ``moved`` is how far the typical anomaly score moved, as a share of it. ``left_out`` of the
+    images have taught the head and are judged as by a head without them.
     """
 
     points: float
@@ -55,6 +58,7 @@ class Loss:
     after: float | None = None
     is_dense: bool = False
     moved: float = 0.0
+    left_out: int = 0
 
     def within(self, limit: float) -> bool:
         """Whether at most ``limit`` points are lost, and at most twice that share of decisions differs.
@@ -75,17 +79,19 @@ class Loss:
 class Control:
     """Images to control on, and what the graph in full precision decides on them."""
 
-    def __init__(self, model: TaskModel, samples: Sequence[Sample], reference: Decider, spec: DecodeSpec) -> None:
+    def __init__(self, saved: SavedModel, samples: Sequence[Sample], reference: Decider) -> None:
         """Raises CertificateError where no image can be read."""
-        self._model, self._spec = model, spec
-        self._samples = spread(samples, MOST_IMAGES)
-        self._is_dense = model.config.kind in ("segment", "detect")
-        watched = _Watched(reference, reference, expected=[])
+        self._model, self._spec = saved.model, saved.provenance.decode
+        self._samples = spread(judges(saved, samples), MOST_IMAGES)
+        self._is_dense = saved.model.config.kind in ("segment", "detect")
+        self._shifts = shifts_of(saved, self._samples, reference)
+        self._reference, self._expected = AsLeftOut(reference, self._shifts), []
+        watched = self._watched(reference)
         self._before = self._figure(watched)
         if self._before is None:
-            watched = _Watched(reference, reference, expected=[])
+            watched = self._watched(reference)
             self._run(watched)
-        self._reference, self._expected = reference, watched.seen
+        self._expected = watched.seen
 
     @property
     def images(self) -> int:
@@ -94,16 +100,21 @@ class Control:
 
     def loss(self, decider: Decider) -> Loss:
         """What ``decider`` loses against full precision."""
-        watched = _Watched(decider, self._reference, expected=self._expected)
+        watched = self._watched(decider)
         if self._before is None:
             self._run(watched)
-            apart = 100 * float(np.mean(watched.apart))
-            return Loss(apart, watched.flips, len(watched.seen), None, is_dense=self._is_dense, moved=watched.moved)
+            return self._loss(100 * float(np.mean(watched.apart)), watched)
         after = self._figure(watched)
         assert after is not None, "what is defined for one model on these images is for the other"
         (name, first), second = self._before, after[1]
-        lost = 100 * (first - second)
-        return Loss(lost, watched.flips, len(watched.seen), name, first, second, self._is_dense, watched.moved)
+        return self._loss(100 * (first - second), watched, figure=name, before=first, after=second)
+
+    def _loss(self, points: float, watched: "_Watched", **figure: Any) -> Loss:
+        found = Loss(points, watched.flips, len(watched.seen), figure.pop("figure", None), **figure)
+        return replace(found, is_dense=self._is_dense, moved=watched.moved, left_out=len(self._shifts))
+
+    def _watched(self, decider: Decider) -> "_Watched":
+        return _Watched(AsLeftOut(decider, self._shifts), self._reference, expected=self._expected)
 
     def _figure(self, decider: Decider) -> tuple[str, float] | None:
         try:

@@ -85,7 +85,7 @@ def make(
         return Made(optimised, sizes, optimised.timings)
     samples = wanted.samples or tuple(Sample(path) for path in fallback)
     seen, control_samples = _shared_out(samples)
-    control = Control(saved.model, control_samples, GraphDecider(model, kind), saved.provenance.decode)
+    control = Control(saved, control_samples, GraphDecider(model, kind))
     images = _read([one.path for one in seen], saved)
     int8, limit = None, wanted.points(saved)
     losses: dict[Precision, Loss] = {}

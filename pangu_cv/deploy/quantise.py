@@ -3,11 +3,11 @@
 Weights are int8 of 7 bits, a scale for each channel; activations uint8 with a zero point. On x86 that is the pair with
 the fast kernels, and with 7 bits no sum of two products leaves 16 bits: processors without VNNI, which saturate there,
 give the same sums. Matrix products give float, so that what follows (Gelu, softmax, sums) is computed as before; only
-convolutions, which have no other operator, give uint8.
+convolutions, which have no other operator, give uint8. What rounding the weights adds on average, biases take back.
 """
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx
@@ -19,7 +19,8 @@ from pangu_cv.deploy.decider import Kind, Pixels
 from pangu_cv.deploy.half import halved
 from pangu_cv.deploy.layers import Layer, quantisable, riding
 from pangu_cv.deploy.onnx_graph import Graph
-from pangu_cv.deploy.ranges import Method, Ranges, observe
+from pangu_cv.deploy.ranges import METHODS, Method, Ranges, observe
+from pangu_cv.deploy.rounding import Shifts, correct, shifts
 from pangu_runtime.bundle import Task
 
 _FLOAT_OUT = ["Gemm", "MatMul"]
@@ -33,6 +34,7 @@ class Quantiser:
     layers: tuple[Layer, ...]
     ranges: Ranges
     task: Task
+    shifts: Shifts = field(default_factory=dict)
 
     def int8(self, layers: Collection[Layer], *, method: Method) -> onnx.ModelProto:
         """The graph with these layers in int8, the network's other weights stored in fp16, ready to be written."""
@@ -43,6 +45,7 @@ class Quantiser:
         copy.CopyFrom(self.proto)
         if not names:
             return copy
+        correct(copy, {name: shift for name, shift in self.shifts.items() if name in names})
         graph = Graph(copy)
         together = names | set(riding(graph, names))
         chosen = [one for one in graph.nodes if one.name in together]
@@ -85,4 +88,6 @@ def quantiser(proto: onnx.ModelProto, kind: Kind, images: Sequence[Pixels]) -> Q
         if one.name in together
         for name in (*one.input[: 2 if one.op_type == "Add" else 1], one.output[0])
     )
-    return Quantiser(proto, layers, observe(proto, list(touched), images, kind), kind.task)
+    plain = Quantiser(proto, layers, observe(proto, list(touched), images, kind), kind.task)
+    rounded = plain._quantised({one.name for one in layers}, METHODS[0])  # weights are rounded alike by all methods
+    return replace(plain, shifts=shifts(proto, rounded, layers, images, kind))

@@ -66,6 +66,11 @@ def _notes(result: ExportResult, wanted: Wanted) -> list[str]:
             + ", ".join(_certified(name, result) for name in made.losses)
             + "."
         )
+        if loss.left_out:
+            notes.append(
+                f"{loss.left_out} of the images that points are of have taught the head, which knows them by heart. "
+                "They are judged as by a head without them, as new images would be."
+            )
     if made.int8 is not None:
         errors = ", ".join(f"{name} {error:.2g}" for name, error in made.int8.method_errors.items())
         notes.append(f"Ranges by {made.int8.method}, which moved the scores least ({errors}).")

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, numpy_helper
+from sklearn.linear_model import Ridge
 
 from pangu_cv import cli
 from pangu_cv.data.sample import Sample
@@ -15,10 +17,14 @@ from pangu_cv.deploy.control import Control, Loss
 from pangu_cv.deploy.decider import GraphDecider, Kind
 from pangu_cv.deploy.fallback import int8_within
 from pangu_cv.deploy.half import halved
-from pangu_cv.deploy.onnx_graph import Graph, scope
+from pangu_cv.deploy.left_out import AsLeftOut, shifts_of
+from pangu_cv.deploy.onnx_graph import Graph, scope, stripped
 from pangu_cv.deploy.quantise import Quantiser, quantiser
 from pangu_cv.deploy.ranges import Ranges
+from pangu_cv.deploy.rounding import added, correct
 from pangu_cv.errors import CertificateError, DataError
+from pangu_cv.features import FeatureStore, content_digest, extract
+from pangu_cv.tasks.classify import ClassifyModel
 from pangu_cv.tasks.graph import write_graph
 from pangu_cv.tasks.saved import load_model
 from pangu_cv.verbs.export import _dataset_of_run, _samples_in
@@ -109,6 +115,53 @@ def test_first_convolution_of_few_pixels_stays(observed: Quantiser) -> None:
     assert first.name not in {layer.name for layer in observed.layers}
 
 
+def test_biases_take_back_what_rounding_weights_adds_on_average(observed: Quantiser, anomaly: Made) -> None:
+    plain = dataclasses.replace(observed, shifts={})
+    images = [decode(one) for one in anomaly.images[:4]]
+    nodes = {one.name: one for one in observed.proto.graph.node}
+    before, after = [], []
+    for layer in observed.layers:
+        name = nodes[layer.name].output[0]
+        means = [
+            channel_means(proto, name, images)
+            for proto in (observed.proto, *(one.int8([layer], method="minmax") for one in (plain, observed)))
+        ]
+        before.append(np.abs(means[1] - means[0]).mean())
+        after.append(np.abs(means[2] - means[0]).mean())
+    assert len(observed.shifts) == len(observed.layers)
+    assert np.median(np.array(after) / np.array(before)) < 0.5
+
+
+def channel_means(proto: onnx.ModelProto, tensor: str, images: list[np.ndarray]) -> np.ndarray:
+    """What a layer gives, per output channel."""
+    watched = stripped(proto)
+    watched.graph.output.append(onnx.helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
+    session = GraphDecider(watched.SerializeToString(), Kind("anomaly")).session
+    return np.mean([session.run([tensor], {"image": image[None]})[0].mean((0, 2, 3)) for image in images], 0)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_shift_of_a_product_is_the_mean_input_times_the_error(transposed: bool) -> None:
+    random = np.random.default_rng(0)
+    weights, bias = random.normal(size=(6, 4)).astype(np.float32), np.zeros(4, np.float32)
+    stored = weights.T.copy() if transposed else weights
+    layer = onnx.helper.make_node("Gemm", ["x", "w", "b"], ["y"], name="product", transB=int(transposed))
+    graph = onnx.helper.make_graph(
+        [layer],
+        "one",
+        [onnx.helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, 6])],
+        [onnx.helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 4])],
+        [numpy_helper.from_array(stored, "w"), numpy_helper.from_array(bias, "b")],
+    )
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    error, mean = random.normal(size=(6, 4)), random.normal(size=6)
+    np.testing.assert_allclose(added(layer, error.T if transposed else error, mean), mean @ error)
+    correct(proto, {"product": np.arange(4.0)})
+    made = {one.name: numpy_helper.to_array(one) for one in proto.graph.initializer}
+    np.testing.assert_allclose(made[proto.graph.node[0].input[2]], -np.arange(4.0))
+    assert sorted(made) == ["product/bias", "w"]
+
+
 def test_layer_with_a_pathological_range_falls_back(observed: Quantiser, anomaly: Made, tmp_path: Path) -> None:
     victim = observed.layers[len(observed.layers) // 2]
     node = next(one for one in observed.proto.graph.node if one.name == victim.name)
@@ -157,13 +210,44 @@ def test_loss_is_of_the_figure_where_labels_are_and_of_decisions_where_not(class
             return outputs | {"label": 1 - outputs["label"], "scores": outputs["scores"][:, ::-1].copy()}
 
     for samples, figure in ((labelled, "balanced_accuracy"), ([Sample(p) for p in classify.images], None)):
-        control = Control(saved.model, samples, reference, saved.provenance.decode)
+        control = Control(saved, samples, reference)
         same = control.loss(reference)
         assert (same.points, same.flips, same.figure) == (0.0, 0, figure)
         other = control.loss(Flipped(classify.bundle / "model.onnx", Kind("classify")))
         assert (other.points, other.flips, other.images) == (100.0, 8, 8)
         assert same.within(0.0)
         assert not other.within(50.0)
+
+
+def test_images_that_taught_the_head_are_judged_as_left_out(classify: Made) -> None:
+    saved = load_model(classify.run / "model")
+    model, memory = saved.model, saved.memory
+    assert memory is not None
+    assert isinstance(model, ClassifyModel)
+    reference, spec = GraphDecider(classify.bundle / "model.onnx", Kind("classify")), saved.provenance.decode
+    images = {content_digest(path): path for path in (classify.data / "train").rglob("*.png")}
+    taught = [images[digest] for digest in memory.known]
+    new = next(path for path in classify.images if path not in taught)
+    shifts = shifts_of(saved, [Sample(path) for path in (*taught, new)], reference)
+    assert len(shifts) == len(taught) > 2
+    judge = AsLeftOut(reference, shifts)
+    views, store = model.config.fit_views, FeatureStore(None, model.fingerprint)
+    features_NVD = torch.from_numpy(extract(taught, model, views=views, store=store, decode_spec=spec).features_NVD)
+    unit_NVD = model.head.normalised(features_NVD.double().flatten(0, 1), memory.statistics).unflatten(
+        0, (-1, len(views))
+    )
+    target_NC = np.eye(2)[[model.classes.index(path.parent.name) for path in taught]]
+    for at, path in enumerate(taught):
+        others = [one for one in range(len(taught)) if one != at]
+        ridge = Ridge(alpha=model.head.config.penalty)
+        ridge.fit(unit_NVD[others].flatten(0, 1).numpy(), target_NC[others].repeat(len(views), 0))
+        outputs_VC = torch.from_numpy(ridge.predict(unit_NVD[at].numpy()))
+        expected = (model.at_decision(outputs_VC[None]) / model.head.temperature).softmax(-1)[0]
+        found = judge.run(decode(path, spec=spec)[None])["scores"][0]
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+        assert abs(found - reference.run(decode(path, spec=spec)[None])["scores"][0]).max() > 1e-4
+    image = decode(new, spec=spec)[None]
+    np.testing.assert_array_equal(judge.run(image)["scores"], reference.run(image)["scores"])
 
 
 def test_shift_of_every_anomaly_score_is_seen_without_a_label(anomaly: Made) -> None:
@@ -176,7 +260,7 @@ def test_shift_of_every_anomaly_score_is_seen_without_a_label(anomaly: Made) -> 
             return outputs | {"score": outputs["score"] * np.float32(1.03)}
 
     normals = [Sample(path, label="good") for path in (anomaly.data / "train" / "good").iterdir()]
-    control = Control(saved.model, normals, GraphDecider(graph, Kind("anomaly")), saved.provenance.decode)
+    control = Control(saved, normals, GraphDecider(graph, Kind("anomaly")))
     found = control.loss(Shifted(graph, Kind("anomaly")))
     assert (found.figure, found.flips) == (None, 0)
     assert found.moved == pytest.approx(0.03, abs=1e-4)
