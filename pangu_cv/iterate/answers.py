@@ -30,7 +30,8 @@ class Answer:
     """One word of one person.
 
     ``yes`` and ``no`` answer "is this a ``klass``?", ``label`` names the class unasked or out of all; ``withdrawn``
-    takes back what the person had said of the image and class before. ``when`` is UTC.
+    takes back what the person had said of the image and class before. ``when`` is UTC. ``is_check``: the machine had
+    taken the image over as that class.
     """
 
     image: str
@@ -41,10 +42,12 @@ class Answer:
     seconds: float
     when: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     id: str = field(default_factory=lambda: os.urandom(8).hex())
+    is_check: bool = False
 
     def __post_init__(self) -> None:
         texts = (self.image, self.sha256, self.klass, self.by, self.when, self.id)
         fits = all(isinstance(one, str) for one in texts) and self.said in _SAID
+        fits = fits and isinstance(self.is_check, bool)
         if not fits or not self.klass or not _SHA256.fullmatch(self.sha256) or not math.isfinite(self.seconds):
             raise ValueError("is no answer")
         object.__setattr__(self, "seconds", min(max(float(self.seconds), 0.0), _LONGEST))

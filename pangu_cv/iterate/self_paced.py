@@ -33,9 +33,9 @@ class PaceConfig(Settings):
     most: Annotated[int, Field(ge=0)] = 1000
     """Pseudo-labels that are learnt from at a time, the surest of them."""
 
-    def at(self, round_: int) -> float:
-        """λ of a round, counted from 0."""
-        return float(min(self.end, self.start * self.growth ** min(round_, 1000)))
+    def at(self, round_: int, *, halvings: int = 0) -> float:
+        """λ of a round, counted from 0; its end halved as often as the machine was found too sure."""
+        return float(min(self.end / 2**halvings, self.start * self.growth ** min(round_, 1000)))
 
 
 @dataclass(frozen=True, eq=False)

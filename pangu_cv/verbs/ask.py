@@ -122,6 +122,8 @@ def _figures(session: Session, skipped: tuple[Any, ...]) -> dict[str, Any]:
         "human_seconds": round(known.seconds, 1),
         "labelled": int((session.label_N >= 0).sum()),
         "pseudo_labels": len(session.pseudo_labels),
+        "checked_right": session.checks.right,
+        "checked_wrong": session.checks.wrong,
         "open": int(session.is_open_N.sum()),
         "disputed": len(known.disputed),
         "unsure": len(known.unsure),
@@ -137,6 +139,8 @@ def _say(told: dict[str, Any], answers: Path, images: Path, model: Path | None) 
     print(f"answers           {told['answers']}, {told['human_seconds']:.0f} human seconds")
     print(f"labelled          {told['labelled']} of {told['images']} images")
     print(f"taken over        {told['pseudo_labels']} by the machine, {told['open']} open")
+    if checked := told["checked_right"] + told["checked_wrong"]:
+        print(f"checked           {told['checked_right']} of {checked} of the machine's labels right")
     for key, words in (
         ("disputed", "images of which people disagree"),
         ("unsure", "images that somebody could not tell"),

@@ -33,6 +33,7 @@ def ask_report(path: Path, session: Session, skipped: Sequence[Skipped]) -> None
             Tile("Human seconds", f"{known.seconds:.0f}"),
             Tile("Labelled by people", f"{labelled}", f"of {len(subject.images)} images"),
             Tile("Taken over by the machine", str(len(session.pseudo_labels)), "no labels unless --pseudo"),
+            Tile("Checked of these", *_checked(session)),
             Tile("Open", str(int(session.is_open_N.sum()))),
         ]
     )
@@ -48,6 +49,18 @@ def ask_report(path: Path, session: Session, skipped: Sequence[Skipped]) -> None
         page.note(f"{session.elsewhere} images were answered but are not among these; their answers are kept")
     add_skipped(page, tuple(skipped))
     page.write(path)
+
+
+def _checked(session: Session) -> tuple[str, str]:
+    """Labels of the machine that a person was shown by chance, and how many wrong ones that leaves possible."""
+    found = session.checks
+    count = found.right + found.wrong
+    if not count:
+        return "none", "people check once the fronts have met"
+    from scipy.stats import binomtest  # type: ignore[import-untyped]
+
+    most = binomtest(found.wrong, count).proportion_ci(0.95).high
+    return f"{found.right} of {count} right", f"at most {percent(float(most))} wrong (95 %)"
 
 
 def _counts(page: Page, session: Session) -> None:

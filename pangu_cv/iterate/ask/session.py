@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import RLock
 from typing import Literal
 
@@ -19,7 +19,7 @@ from pangu_cv.iterate.answers import Answer, AnswerFile, Said
 from pangu_cv.iterate.ask.config import AskConfig
 from pangu_cv.iterate.ask.standing import Standing
 from pangu_cv.iterate.ask.subject import Subject
-from pangu_cv.iterate.questions import Wanted, hardest, question, typical
+from pangu_cv.iterate.questions import Wanted, hardest, information_bits, question, typical
 
 Stop = Literal["the fronts have met", "everything is answered", "the budget is spent"]
 _STARTS_PER_CLASS = 3
@@ -27,7 +27,7 @@ _STARTS_PER_CLASS = 3
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question as somebody was shown it; ``klass`` None asks which class it is."""
+    """A question as somebody was shown it; ``klass`` None asks which class it is. ``is_check``: the machine says so."""
 
     id: str
     row: int
@@ -36,6 +36,7 @@ class Asked:
     is_disputed: bool
     by: str
     at: float
+    is_check: bool = False
 
 
 class Session(Standing):
@@ -86,7 +87,7 @@ class Session(Standing):
             return "the budget is spent"
         if not self.is_open_N.any():
             return None if self.known.disputed and not self._leases else "everything is answered"
-        return "the fronts have met" if self._have_met else None
+        return "the fronts have met" if self._have_met and self.checks.has_passed else None
 
     def _choose(self, by: str) -> Asked | None:
         if disputed := self._disputed(by):
@@ -95,6 +96,8 @@ class Session(Standing):
         open_N = self.is_open_N
         open_N[given] = False
         row = self._start(open_N) if not self._knows_all_classes and self.subject.prior_NC is None else None
+        if row is None and self._have_met and (check := self._check(open_N, by)):
+            return check
         if row is None:
             doubtful_N = open_N & (self._soft_weights() == 0)
             rows = hardest(
@@ -109,6 +112,18 @@ class Session(Standing):
             return None
         wanted = question(row, self._present(row), noes=int(self._noes_N[row]), prices=self.config.prices)
         return self._asked(wanted, by, is_disputed=False)
+
+    def _check(self, open_N: NDArray[np.bool_], by: str) -> Asked | None:
+        """Of the images that the machine took over the one of the smallest digest: a draw by chance, after a restart
+        the same."""
+        digests, checked = self.subject.digests, self.checks.images
+        rows = [row for row in np.flatnonzero(open_N).tolist() if digests[row] not in checked]
+        if not rows:
+            return None
+        row = min(rows, key=lambda one: digests[one])
+        klass = int(self.shares_NC[row].argmax())
+        told = float(information_bits(self.shares_NC[row, klass]))
+        return replace(self._asked(Wanted(row, klass, told), by, is_disputed=False), is_check=True)
 
     @property
     def _recent(self) -> list[int]:
@@ -158,13 +173,12 @@ class Session(Standing):
         with self._lock:
             row = asked.row
             sha256 = self.subject.digests[row]
-            is_new = self.file.append(
-                Answer(self.subject.name(row), sha256, str(name), said, asked.by, seconds, id=asked.id)
-            )
+            answer = Answer(self.subject.name(row), sha256, str(name), said, asked.by, seconds, id=asked.id)
+            is_new = self.file.append(replace(answer, is_check=asked.is_check))
             self._leases.pop(asked.id, None)
             if is_new:
                 self._last.setdefault(asked.by, []).append(asked)
-                self._after()
+                self._after(is_surprise=asked.is_check and said != "yes")
             return is_new
 
     def undo(self, by: str) -> Asked | None:
@@ -183,10 +197,12 @@ class Session(Standing):
             self._leases[again.id] = self._shown[again.id] = again
             return again
 
-    def _after(self) -> None:
+    def _after(self, *, is_surprise: bool) -> None:
+        failed = self.checks.failed
         self._refresh()
         self._since += 1
-        if self._since >= self.config.relearn_every or not self._knows_all_classes:
+        is_surprise |= self.checks.failed > failed
+        if self._since >= self.config.relearn_every or not self._knows_all_classes or is_surprise:
             self._relearn()
 
     def shown(self, id_: str) -> Asked | None:

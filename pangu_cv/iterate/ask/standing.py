@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.iterate.answers import AnswerFile, Known, known
+from pangu_cv.iterate.ask.checks import Checks, checks
 from pangu_cv.iterate.ask.config import AskConfig
 from pangu_cv.iterate.ask.subject import Subject
 from pangu_cv.iterate.learner import Learnt, Taught, learn, probabilities
@@ -33,11 +34,11 @@ class Standing:
         self._numbers = {name: number for number, name in enumerate(subject.classes)}
         self._first = np.array([rows[0] for rows in self._rows.values()])
         self._gone: set[int] = set()
-        self._round = 0
         self.learnt: Learnt | None = None
         self._soft: Fronts | None = None
         self._since = 0
         self._refresh()
+        self._round = self.known.answers // config.relearn_every  # a session that is taken up again goes on as sure
         self._relearn()
 
     def _refresh(self) -> None:
@@ -50,6 +51,8 @@ class Standing:
                 f"{', '.join(self.subject.classes)}; name it too, or its present name with --rename '{name}=NEW'"
             )
         self.known: Known = known(answers)
+        to_check = self.config.checks.of(len(self._rows))
+        self.checks: Checks = checks(answers, count=to_check, most_wrong=self.config.checks.most_wrong)
         self.elsewhere = len({a.sha256 for a in answers} - set(self._rows))
         images, classes = len(self.subject.images), len(self.subject.classes)
         self.label_N = np.full(images, -1)
@@ -93,7 +96,10 @@ class Standing:
             self.learnt = learnt
             self._round += 1
         unlabelled = (self.label_N < 0) & ~self.struck_NC.all(1)
-        self._soft = fronts(self.shares_NC, unlabelled, self.config.pace.at(self._round))
+        self._soft = fronts(self.shares_NC, unlabelled, self._pace())
+
+    def _pace(self) -> float:
+        return self.config.pace.at(self._round, halvings=self.checks.failed)
 
     def _with_pseudo_labels(self, taught: Taught) -> Taught:
         """The teacher is the round before, its struck-out classes suppressed by what is known now."""

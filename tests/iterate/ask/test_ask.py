@@ -15,6 +15,7 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 from pangu_cv.iterate.answers import Answer, AnswerFile
 from pangu_cv.iterate.ask import AskConfig, Asked, Session, Subject
+from pangu_cv.iterate.ask.checks import Checks, checks
 from pangu_cv.iterate.ask.page import page
 from pangu_cv.iterate.ask.report import ask_report
 from pangu_cv.iterate.ask.terminal import ask_in_terminal
@@ -54,6 +55,75 @@ def test_separate_classes_are_learnt_from_few_answers_and_the_fronts_meet(tmp_pa
     again = Session(what, AnswerFile(tmp_path / "answers.jsonl"), AskConfig())
     assert again.known == session.known
     np.testing.assert_array_equal(again.label_N, session.label_N)
+    assert again.stopped == session.stopped
+
+
+def test_what_the_machine_took_over_is_checked_each_image_once(tmp_path: Path) -> None:
+    what, labels = subject(tmp_path, each=100)
+    odd = [row for row in np.flatnonzero(labels == 0).tolist() if row % 2]
+    truth = labels.copy()
+    truth[odd] = 1  # half of the first cluster is something else, which no feature shows
+    config = AskConfig(checks={"count": 10, "most_wrong": 0.1}, pace={"end": 0.3})
+    session = Session(what, AnswerFile(tmp_path / "answers.jsonl"), config)
+    checked = set()
+    while (asked := session.next("anna")) is not None:
+        if asked.is_check:
+            assert asked.row not in checked
+            checked.add(asked.row)
+            assert asked.klass == what.classes[session.shares_NC[asked.row].argmax()]
+            assert session.label_N[asked.row] < 0
+        honest(session, asked, truth)
+    assert session.checks.right + session.checks.wrong == len(checked) >= 10
+    assert (session.stopped == "the fronts have met") == session.checks.has_passed
+    again = Session(what, AnswerFile(tmp_path / "answers.jsonl"), config)
+    assert again.checks == session.checks
+
+
+@pytest.mark.parametrize(("said", "expected"), [("yes", True), ("no", False)])
+def test_a_round_of_checks_passes_or_halves_what_is_taken_for_certain(
+    tmp_path: Path, said: str, expected: bool
+) -> None:
+    what, labels = subject(tmp_path, each=100)
+    session = Session(what, AnswerFile(tmp_path / "answers.jsonl"), AskConfig())
+    asked = session.next("anna")
+    while asked is not None and not asked.is_check:
+        honest(session, asked, labels)
+        asked = session.next("anna")
+    assert session.stopped is None
+    before, rounds = session._pace(), 0
+    while asked is not None and asked.is_check and not session.checks.failed:
+        session.take(asked, said, seconds=1)  # type: ignore[arg-type]
+        asked, rounds = session.next("anna"), rounds + 1
+        while asked is not None and not asked.is_check and not session.checks.failed:
+            honest(session, asked, labels)
+            asked = session.next("anna")
+    assert rounds == 20  # of 400 images one in 20
+    assert session.checks.has_passed is expected
+    assert session.stopped == ("the fronts have met" if expected else None)
+    assert session._pace() == pytest.approx(before if expected else before / 2, rel=0.3)
+
+
+def test_none_is_checked_where_none_is_asked_for(tmp_path: Path) -> None:
+    what, labels = subject(tmp_path)
+    session = Session(what, AnswerFile(tmp_path / "answers.jsonl"), AskConfig(checks={"count": 0}))
+    while (asked := session.next("anna")) is not None:
+        assert not asked.is_check
+        honest(session, asked, labels)
+    assert session.stopped == "the fronts have met"
+
+
+def test_a_check_that_was_taken_back_does_not_count() -> None:
+    def answer(said: str, number: int) -> Answer:
+        return Answer("a.png", f"{number:064x}", "a", said, "anna", 1.0, is_check=True)  # type: ignore[arg-type]
+
+    def marks(*numbers: int) -> frozenset[str]:
+        return frozenset(f"{number:064x}" for number in numbers)
+
+    given = [answer("yes", 0), answer("no", 1), answer("withdrawn", 1), answer("yes", 2), answer("no", 3)]
+    assert checks(given, count=2, most_wrong=0.0) == Checks(2, 1, 0, True, marks(0, 2, 3))
+    assert checks(given[:1], count=2, most_wrong=0.0) == Checks(1, 0, 0, False, marks(0))
+    assert checks([answer("no", 0), answer("yes", 1)], count=2, most_wrong=0.0) == Checks(1, 1, 1, False, marks(0, 1))
+    assert checks([], count=0, most_wrong=0.0).has_passed
 
 
 def test_a_no_strikes_the_class_out_for_good(tmp_path: Path) -> None:
