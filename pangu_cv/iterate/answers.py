@@ -20,7 +20,8 @@ from filelock import FileLock
 from pangu_cv.errors import DataError
 
 Said = Literal["yes", "no", "unsure", "label", "withdrawn"]
-_SAID = get_args(Said)
+Kind = Literal["question", "check", "second look"]
+_SAID, _KINDS = get_args(Said), get_args(Kind)
 _SHA256 = re.compile("[0-9a-f]{64}")
 _LONGEST = 300.0  # seconds that one question can have cost; beyond it somebody went to lunch
 
@@ -30,8 +31,9 @@ class Answer:
     """One word of one person.
 
     ``yes`` and ``no`` answer "is this a ``klass``?", ``label`` names the class unasked or out of all; ``withdrawn``
-    takes back what the person had said of the image and class before. ``when`` is UTC. ``is_check``: the machine had
-    taken the image over as that class.
+    takes back what the person had said of the image and class before. ``when`` is UTC. ``kind`` is why
+    it was asked: ``check``, the machine had taken the image over as that class; ``second look``, the machine would
+    have, but for another label.
     """
 
     image: str
@@ -42,12 +44,12 @@ class Answer:
     seconds: float
     when: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="milliseconds"))
     id: str = field(default_factory=lambda: os.urandom(8).hex())
-    is_check: bool = False
+    kind: Kind = "question"
 
     def __post_init__(self) -> None:
         texts = (self.image, self.sha256, self.klass, self.by, self.when, self.id)
         fits = all(isinstance(one, str) for one in texts) and self.said in _SAID
-        fits = fits and isinstance(self.is_check, bool)
+        fits = fits and self.kind in _KINDS
         if not fits or not self.klass or not _SHA256.fullmatch(self.sha256) or not math.isfinite(self.seconds):
             raise ValueError("is no answer")
         object.__setattr__(self, "seconds", min(max(float(self.seconds), 0.0), _LONGEST))

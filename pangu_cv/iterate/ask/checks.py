@@ -50,7 +50,7 @@ def checks(answers: Iterable[Answer], *, count: int, most_wrong: float) -> Check
         key = (answer.sha256, answer.by)
         if answer.said == "withdrawn":
             held.pop(key, None)
-        elif answer.is_check:
+        elif answer.kind == "check":
             held[key] = answer.said == "no"
     wrong = list(held.values())
     rounds = [wrong[start : start + count] for start in range(0, len(wrong), count)]

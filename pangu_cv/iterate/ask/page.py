@@ -158,6 +158,7 @@ class _Handler(BaseHTTPRequestHandler):
             "id": asked.id,
             "klass": asked.klass,
             "disputed": asked.is_disputed,
+            "again": asked.kind == "second look",
             "image": readable(session.subject.name(asked.row)),
         }
         self._json(

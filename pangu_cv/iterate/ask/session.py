@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pangu_cv.errors import DataError
-from pangu_cv.iterate.answers import Answer, AnswerFile, Said
+from pangu_cv.iterate.answers import Answer, AnswerFile, Kind, Said
 from pangu_cv.iterate.ask.config import AskConfig
 from pangu_cv.iterate.ask.standing import Standing
 from pangu_cv.iterate.ask.subject import Subject
@@ -23,11 +23,12 @@ from pangu_cv.iterate.questions import Wanted, hardest, information_bits, questi
 
 Stop = Literal["the fronts have met", "everything is answered", "the budget is spent"]
 _STARTS_PER_CLASS = 3
+_EXPECTED: dict[Kind, Said] = {"check": "yes", "second look": "no"}  # another answer teaches at once
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A question as somebody was shown it; ``klass`` None asks which class it is. ``is_check``: the machine says so."""
+    """A question as somebody was shown it; ``klass`` None asks which class it is; ``kind`` is why it is asked."""
 
     id: str
     row: int
@@ -36,7 +37,7 @@ class Asked:
     is_disputed: bool
     by: str
     at: float
-    is_check: bool = False
+    kind: Kind = "question"
 
 
 class Session(Standing):
@@ -85,13 +86,15 @@ class Session(Standing):
         limit = self.config.max_seconds
         if limit is not None and self.known.seconds >= limit:
             return "the budget is spent"
+        if self._doubted():
+            return None
         if not self.is_open_N.any():
             return None if self.known.disputed and not self._leases else "everything is answered"
         return "the fronts have met" if self._have_met and self.checks.has_passed else None
 
     def _choose(self, by: str) -> Asked | None:
-        if disputed := self._disputed(by):
-            return disputed
+        if again := self._disputed(by) or self._second_look(by):
+            return again
         given = [one.row for one in self._leases.values()]
         open_N = self.is_open_N
         open_N[given] = False
@@ -113,6 +116,14 @@ class Session(Standing):
         wanted = question(row, self._present(row), noes=int(self._noes_N[row]), prices=self.config.prices)
         return self._asked(wanted, by, is_disputed=False)
 
+    def _second_look(self, by: str) -> Asked | None:
+        """A slip of a person, it seems: is it not what the machine would take the image for?"""
+        out = {one.row for one in self._leases.values()}
+        row = next((row for row in self._doubted() if row not in out), None)
+        if row is None:
+            return None
+        return replace(self._asked(Wanted(row, self.doubts[row], 1.0), by, is_disputed=False), kind="second look")
+
     def _check(self, open_N: NDArray[np.bool_], by: str) -> Asked | None:
         """Of the images that the machine took over the one of the smallest digest: a draw by chance, after a restart
         the same."""
@@ -123,7 +134,7 @@ class Session(Standing):
         row = min(rows, key=lambda one: digests[one])
         klass = int(self.shares_NC[row].argmax())
         told = float(information_bits(self.shares_NC[row, klass]))
-        return replace(self._asked(Wanted(row, klass, told), by, is_disputed=False), is_check=True)
+        return replace(self._asked(Wanted(row, klass, told), by, is_disputed=False), kind="check")
 
     @property
     def _recent(self) -> list[int]:
@@ -174,11 +185,11 @@ class Session(Standing):
             row = asked.row
             sha256 = self.subject.digests[row]
             answer = Answer(self.subject.name(row), sha256, str(name), said, asked.by, seconds, id=asked.id)
-            is_new = self.file.append(replace(answer, is_check=asked.is_check))
+            is_new = self.file.append(replace(answer, kind=asked.kind))
             self._leases.pop(asked.id, None)
             if is_new:
                 self._last.setdefault(asked.by, []).append(asked)
-                self._after(is_surprise=asked.is_check and said != "yes")
+                self._after(is_surprise=said != _EXPECTED.get(asked.kind, said))
             return is_new
 
     def undo(self, by: str) -> Asked | None:

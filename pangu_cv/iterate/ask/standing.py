@@ -14,7 +14,7 @@ from pangu_cv.iterate.answers import AnswerFile, Known, known
 from pangu_cv.iterate.ask.checks import Checks, checks
 from pangu_cv.iterate.ask.config import AskConfig
 from pangu_cv.iterate.ask.subject import Subject
-from pangu_cv.iterate.learner import Learnt, Taught, learn, probabilities
+from pangu_cv.iterate.learner import Learnt, Taught, learn, masked_teacher, probabilities
 from pangu_cv.iterate.questions import entropy_bits
 from pangu_cv.iterate.self_paced import Fronts, fronts
 
@@ -35,6 +35,7 @@ class Standing:
         self._first = np.array([rows[0] for rows in self._rows.values()])
         self._gone: set[int] = set()
         self.learnt: Learnt | None = None
+        self.doubts: dict[int, int] = {}
         self._soft: Fronts | None = None
         self._since = 0
         self._refresh()
@@ -53,6 +54,7 @@ class Standing:
         self.known: Known = known(answers)
         to_check = self.config.checks.of(len(self._rows))
         self.checks: Checks = checks(answers, count=to_check, most_wrong=self.config.checks.most_wrong)
+        self._looked_at_again = {a.sha256 for a in answers if a.kind == "second look"}
         self.elsewhere = len({a.sha256 for a in answers} - set(self._rows))
         images, classes = len(self.subject.images), len(self.subject.classes)
         self.label_N = np.full(images, -1)
@@ -95,8 +97,23 @@ class Standing:
             self.shares_NC = probabilities(learnt, taught, struck, prior_NC=self.subject.prior_NC)
             self.learnt = learnt
             self._round += 1
+            self.doubts = self._doubts_of(learnt, taught) if self._knows_all_classes else {}
         unlabelled = (self.label_N < 0) & ~self.struck_NC.all(1)
         self._soft = fronts(self.shares_NC, unlabelled, self._pace())
+
+    def _doubts_of(self, learnt: Learnt, taught: Taught) -> dict[int, int]:
+        """Rows that a person labelled and the machine, left alone, would take over as another class: that class."""
+        shares_LC = masked_teacher(learnt.left_out_LC, np.zeros(learnt.left_out_LC.shape, bool))
+        found_L = shares_LC.argmax(1)
+        is_sure_L = -np.log(shares_LC.max(1)) < self._pace()
+        rows = np.flatnonzero(is_sure_L & (found_L != taught.labels_L))
+        doubted = {int(taught.rows_L[at]): int(found_L[at]) for at in rows}
+        return {row: klass for row, klass in doubted.items() if self.subject.digests[row] in self.known.labels}
+
+    def _doubted(self) -> list[int]:
+        """Rows that wait for a second look; an image gets one."""
+        digests = self.subject.digests
+        return [row for row in self.doubts if row not in self._gone and digests[row] not in self._looked_at_again]
 
     def _pace(self) -> float:
         return self.config.pace.at(self._round, halvings=self.checks.failed)

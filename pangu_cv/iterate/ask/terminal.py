@@ -81,7 +81,7 @@ def _show(session: Session, asked: Asked, console: Console) -> None:
         _classes(session, console)
         console.print("[bold]Which class is it?[/bold] (its number)")
     else:
-        again = "People disagree. " if asked.is_disputed else ""
+        again = "People disagree. " if asked.is_disputed else "Another look. " if asked.kind == "second look" else ""
         console.print(f"{again}[bold]Is this '{escape(readable(asked.klass))}'?[/bold] y/n")
 
 

@@ -67,7 +67,7 @@ def test_what_the_machine_took_over_is_checked_each_image_once(tmp_path: Path) -
     session = Session(what, AnswerFile(tmp_path / "answers.jsonl"), config)
     checked = set()
     while (asked := session.next("anna")) is not None:
-        if asked.is_check:
+        if asked.kind == "check":
             assert asked.row not in checked
             checked.add(asked.row)
             assert asked.klass == what.classes[session.shares_NC[asked.row].argmax()]
@@ -86,15 +86,15 @@ def test_a_round_of_checks_passes_or_halves_what_is_taken_for_certain(
     what, labels = subject(tmp_path, each=100)
     session = Session(what, AnswerFile(tmp_path / "answers.jsonl"), AskConfig())
     asked = session.next("anna")
-    while asked is not None and not asked.is_check:
+    while asked is not None and asked.kind != "check":
         honest(session, asked, labels)
         asked = session.next("anna")
     assert session.stopped is None
     before, rounds = session._pace(), 0
-    while asked is not None and asked.is_check and not session.checks.failed:
+    while asked is not None and asked.kind == "check" and not session.checks.failed:
         session.take(asked, said, seconds=1)  # type: ignore[arg-type]
         asked, rounds = session.next("anna"), rounds + 1
-        while asked is not None and not asked.is_check and not session.checks.failed:
+        while asked is not None and asked.kind != "check" and not session.checks.failed:
             honest(session, asked, labels)
             asked = session.next("anna")
     assert rounds == 20  # of 400 images one in 20
@@ -107,14 +107,56 @@ def test_none_is_checked_where_none_is_asked_for(tmp_path: Path) -> None:
     what, labels = subject(tmp_path)
     session = Session(what, AnswerFile(tmp_path / "answers.jsonl"), AskConfig(checks={"count": 0}))
     while (asked := session.next("anna")) is not None:
-        assert not asked.is_check
+        assert asked.kind != "check"
         honest(session, asked, labels)
+    assert session.stopped == "the fronts have met"
+
+
+def test_a_slip_gets_a_second_look_and_is_mended(tmp_path: Path) -> None:
+    what, labels = subject(tmp_path, each=50)
+    session = Session(what, AnswerFile(tmp_path / "answers.jsonl"), AskConfig())
+    slips: list[int] = []
+    looked: list[int] = []
+    while (asked := session.next("anna")) is not None:
+        truth = session.subject.classes[labels[asked.row]]
+        if asked.kind == "second look":
+            assert asked.klass != session.subject.classes[session.label_N[asked.row]]
+            looked.append(asked.row)
+        if asked.kind == "question" and session._knows_all_classes and len(slips) < 2:
+            slips.append(asked.row)
+            session.take(asked, "label", seconds=1, klass="a" if truth == "b" else "b")
+        else:
+            honest(session, asked, labels)
+    assert len(slips) == 2
+    assert set(slips) <= set(looked)
+    assert len(looked) == len(set(looked))
+    known = np.flatnonzero(session.label_N >= 0)
+    np.testing.assert_array_equal(session.label_N[known], labels[known])
+    assert (
+        Session(what, AnswerFile(tmp_path / "answers.jsonl"), AskConfig()).label_N.tolist() == session.label_N.tolist()
+    )
+
+
+def test_a_second_look_that_confirms_the_label_is_not_asked_again(tmp_path: Path) -> None:
+    what, labels = subject(tmp_path, each=50)
+    strange = labels.copy()
+    strange[labels == 0] = np.where(np.arange(np.sum(labels == 0)) == 7, 3, 0)
+    file = AnswerFile(tmp_path / "answers.jsonl")
+    odd = int(np.flatnonzero(strange != labels)[0])
+    file.append(Answer(what.name(odd), what.digests[odd], "d", "label", "anna", 1.0))
+    session = Session(what, file, AskConfig())
+    looks = 0
+    while (asked := session.next("anna")) is not None:
+        looks += asked.kind == "second look" and asked.row == odd
+        honest(session, asked, strange)
+    assert looks == 1
+    assert session.label_N[odd] == 3
     assert session.stopped == "the fronts have met"
 
 
 def test_a_check_that_was_taken_back_does_not_count() -> None:
     def answer(said: str, number: int) -> Answer:
-        return Answer("a.png", f"{number:064x}", "a", said, "anna", 1.0, is_check=True)  # type: ignore[arg-type]
+        return Answer("a.png", f"{number:064x}", "a", said, "anna", 1.0, kind="check")  # type: ignore[arg-type]
 
     def marks(*numbers: int) -> frozenset[str]:
         return frozenset(f"{number:064x}" for number in numbers)
