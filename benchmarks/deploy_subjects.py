@@ -24,10 +24,15 @@ CODE = (
     "pangu_cv/tasks",
     "pangu_cv/finetune/classify.py",
     "pangu_cv/finetune/anomaly.py",
+    "pangu_cv/finetune/detect.py",
+    "pangu_cv/finetune/segment.py",
+    "pangu_cv/finetune/fitting.py",
     "export/pangu_runtime/bundle.py",
     "export/pangu_runtime/golden.py",
     "recipes/finetune/classify.yaml",
     "recipes/finetune/anomaly.yaml",
+    "recipes/finetune/detect.yaml",
+    "recipes/finetune/segment.yaml",
     "benchmarks/deploy_subjects.py",
 )
 _CERTIFIED = 40  # images that the certificate holds, evenly spread

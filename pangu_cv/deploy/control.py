@@ -6,7 +6,7 @@ Never on the test part: a graph chosen on it would be measured on what chose it.
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +33,6 @@ from pangu_runtime.compare import SAME_BOX, compare, overlap
 from pangu_runtime.decode import DecodeSpec, decode
 
 Outputs = dict[str, NDArray[Any]]
-Item = TypeVar("Item")
 MOST_IMAGES = 400
 FLIPS_PER_POINT = 2
 MOST_MOVED = 0.01
@@ -82,7 +81,7 @@ class Control:
     def __init__(self, saved: SavedModel, samples: Sequence[Sample], reference: Decider) -> None:
         """Raises CertificateError where no image can be read."""
         self._model, self._spec = saved.model, saved.provenance.decode
-        self._samples = spread(judges(saved, samples), MOST_IMAGES)
+        self._samples = judges(saved, samples, most=MOST_IMAGES)
         self._is_dense = saved.model.config.kind in ("segment", "detect")
         self._shifts = shifts_of(saved, self._samples, reference)
         self._reference, self._expected = AsLeftOut(reference, self._shifts), []
@@ -180,13 +179,6 @@ def _outcome(model: TaskModel, decider: Decider, samples: Sequence[Sample], spec
     if model.config.kind == "segment":
         return evaluate_segment(decider, samples, classes=classes, decode_spec=spec).outcome
     return evaluate_detect(decider, samples, classes=classes, decode_spec=spec).outcome
-
-
-def spread(items: Sequence[Item], most: int) -> list[Item]:
-    """At most so many, evenly over all of them: datasets come sorted by class."""
-    if len(items) <= most:
-        return list(items)
-    return [items[int(at)] for at in np.linspace(0, len(items) - 1, most)]
 
 
 def _apart(expected: Outputs, found: Outputs, flipped: int) -> float:

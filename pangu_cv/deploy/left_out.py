@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from pangu_cv.data.sample import Sample
+from pangu_cv.deploy.spread import spread
 from pangu_cv.errors import ImageError
 from pangu_cv.evaluate import Decider
 from pangu_cv.features import content_digest, read_ahead
@@ -26,6 +27,8 @@ Outputs = dict[str, NDArray[np.float32]]
 Shifts = Mapping[bytes, NDArray[np.float64]]
 _TINY = 1e-30
 _ALL = 10**9
+_ENOUGH = 100  # images; of fewer a single decision is more than the usual limit
+_TIMES = 4
 
 
 class AsLeftOut:
@@ -37,6 +40,8 @@ class AsLeftOut:
     def run(self, images_NHW3: NDArray[np.uint8]) -> Outputs:
         """Outputs by name, of one image."""
         found = self._decider.run(images_NHW3)
+        if not self._shifts:
+            return found
         shift_C = self._shifts.get(_mark(images_NHW3[0]))
         if shift_C is None:
             return found
@@ -47,13 +52,16 @@ class AsLeftOut:
         return found | {"scores": scores_C[None].astype(np.float32), "label": np.array([label], np.int64)}
 
 
-def judges(saved: SavedModel, samples: Sequence[Sample]) -> list[Sample]:
-    """Those of ``samples`` that tell of new images: never learnt, or left out by the memory; all where none does."""
-    if saved.memory is None:
-        return list(samples)
-    learnt, kept = set(saved.memory.known), set(saved.memory.raw or saved.memory.replay)
-    fit = [one for one in samples if (digest := _digest(one)) not in learnt or digest in kept]
-    return fit or list(samples)
+def judges(saved: SavedModel, samples: Sequence[Sample], *, most: int) -> list[Sample]:
+    """At most so many of ``samples``, evenly spread: of what a classifier has learnt those that its memory can leave
+    out, where these and new images are enough to go by."""
+    some = spread(samples, most)
+    if saved.memory is None or saved.memory.raw or not isinstance(saved.model, ClassifyModel):
+        return some
+    learnt, kept = set(saved.memory.known), set(saved.memory.replay)
+    wide = spread(samples, _TIMES * most)
+    fit = [one for one in wide if (digest := _digest(one)) not in learnt or digest in kept]
+    return spread(fit, most) if len(fit) >= _ENOUGH else some
 
 
 def shifts_of(saved: SavedModel, samples: Sequence[Sample], reference: Decider) -> Shifts:
@@ -63,6 +71,7 @@ def shifts_of(saved: SavedModel, samples: Sequence[Sample], reference: Decider) 
         return {}
     memory = saved.memory.roomy(_ALL)
     learnt = {digest: one for one in samples if (digest := _digest(one)) in memory.replay}
+    learnt = {digest: one for digest, one in learnt.items() if f"{digest}#2" not in memory.known}  # copies stay behind
     if not learnt:
         return {}
     head = saved.model.head
@@ -83,7 +92,7 @@ def _log(scores_C: NDArray[np.float32]) -> NDArray[np.float64]:
 def _digest(sample: Sample) -> str:
     try:
         return content_digest(sample.path)
-    except OSError:
+    except ImageError:
         return ""
 
 

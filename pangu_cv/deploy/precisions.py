@@ -8,7 +8,7 @@ from pathlib import Path
 import onnx
 
 from pangu_cv.data.sample import Sample
-from pangu_cv.deploy.control import Control, Loss, spread
+from pangu_cv.deploy.control import Control, Loss
 from pangu_cv.deploy.decider import GraphDecider, Kind, Pixels
 from pangu_cv.deploy.fallback import Int8, int8_within
 from pangu_cv.deploy.golden_images import SIZES_HW, golden_image
@@ -17,6 +17,7 @@ from pangu_cv.deploy.onnx_graph import stripped
 from pangu_cv.deploy.optimise import Optimised, optimise
 from pangu_cv.deploy.quantise import quantiser
 from pangu_cv.deploy.ranges import one_tile
+from pangu_cv.deploy.spread import spread
 from pangu_cv.deploy.timing import Timing, by_operator, in_turn
 from pangu_cv.errors import CertificateError, ImageError
 from pangu_cv.features import Progress, read_ahead

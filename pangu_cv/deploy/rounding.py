@@ -48,6 +48,7 @@ def correct(proto: onnx.ModelProto, shifts: Shifts) -> None:
         if one.name in shifts:
             has_bias = len(one.input) > _BIAS and one.input[_BIAS]
             bias = _constant(graph, one.input[_BIAS]) if has_bias else 0.0
+            assert not graph.is_constant(f"{one.name}/bias"), "a graph is corrected once"
             # A constant of its own: another layer may share the bias.
             name = graph.add_constant(f"{one.name}/bias", (bias - shifts[one.name]).astype(np.float32))
             one.input[:] = [*one.input[:_BIAS], name]

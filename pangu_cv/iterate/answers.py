@@ -8,7 +8,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -172,26 +172,37 @@ class Known:
 
 def known(answers: Iterable[Answer]) -> Known:
     """Add them up: of one person the latest word on an image and class counts, of several people the majority."""
+    given = list(answers)
     words: dict[str, dict[tuple[str, str], Said]] = {}
-    seconds, count = 0.0, 0
-    for answer in answers:
-        seconds, count = seconds + answer.seconds, count + 1
+    for answer in _standing(given):
         said = words.setdefault(answer.sha256, {})
         if answer.said in ("yes", "label"):  # an image shows one class: what this person took it for before is void
             for key in [k for k, word in said.items() if k[0] == answer.by and word in ("yes", "label")]:
                 del said[key]
         said.pop((answer.by, answer.klass), None)
-        if answer.said != "withdrawn":
-            said[(answer.by, answer.klass)] = answer.said
+        said[(answer.by, answer.klass)] = answer.said
     summed = {sha256: _sum(said) for sha256, said in words.items()}
     return Known(
         {key: one.label for key, one in summed.items() if one.label is not None},
         {key: one.struck for key, one in summed.items() if one.struck},
         {key: one.disputed for key, one in summed.items() if one.disputed},
         {key: one.unsure for key, one in summed.items() if one.unsure},
-        seconds,
-        count,
+        sum(answer.seconds for answer in given),
+        len(given),
     )
+
+
+def _standing(answers: Sequence[Answer]) -> list[Answer]:
+    """Those that were not taken back, so that what one had made void holds again."""
+    taken_back: set[tuple[str, str, str]] = set()
+    standing = []
+    for answer in reversed(answers):
+        key = (answer.sha256, answer.by, answer.klass)
+        if answer.said == "withdrawn":
+            taken_back.add(key)
+        elif key not in taken_back:
+            standing.append(answer)
+    return standing[::-1]
 
 
 @dataclass(frozen=True)

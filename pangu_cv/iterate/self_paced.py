@@ -34,8 +34,8 @@ class PaceConfig(Settings):
     """Pseudo-labels that are learnt from at a time, the surest of them."""
 
     def at(self, round_: int, *, halvings: int = 0) -> float:
-        """λ of a round, counted from 0; its end halved as often as the machine was found too sure."""
-        return float(min(self.end / 2**halvings, self.start * self.growth ** min(round_, 1000)))
+        """λ of a round, counted from 0; halved as often as the machine was found too sure."""
+        return float(min(self.end, self.start * self.growth ** min(round_, 1000)) / 2**halvings)
 
 
 @dataclass(frozen=True, eq=False)

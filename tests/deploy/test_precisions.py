@@ -17,8 +17,8 @@ from pangu_cv.deploy.control import Control, Loss
 from pangu_cv.deploy.decider import GraphDecider, Kind
 from pangu_cv.deploy.fallback import int8_within
 from pangu_cv.deploy.half import halved
-from pangu_cv.deploy.left_out import AsLeftOut, shifts_of
-from pangu_cv.deploy.onnx_graph import Graph, scope, stripped
+from pangu_cv.deploy.left_out import AsLeftOut, judges, shifts_of
+from pangu_cv.deploy.onnx_graph import Graph, attribute, scope, stripped
 from pangu_cv.deploy.quantise import Quantiser, quantiser
 from pangu_cv.deploy.ranges import Ranges
 from pangu_cv.deploy.rounding import added, correct
@@ -129,7 +129,14 @@ def test_biases_take_back_what_rounding_weights_adds_on_average(observed: Quanti
         before.append(np.abs(means[1] - means[0]).mean())
         after.append(np.abs(means[2] - means[0]).mean())
     assert len(observed.shifts) == len(observed.layers)
-    assert np.median(np.array(after) / np.array(before)) < 0.5
+    shares, groups = (
+        np.array(after) / np.array(before),
+        [attribute(nodes[one.name], "group", 1) for one in observed.layers],
+    )
+    for is_grouped in (True, False):
+        these = shares[(np.array(groups) > 1) == is_grouped]
+        assert len(these)
+        assert np.median(these) < 0.5
 
 
 def channel_means(proto: onnx.ModelProto, tensor: str, images: list[np.ndarray]) -> np.ndarray:
@@ -248,6 +255,19 @@ def test_images_that_taught_the_head_are_judged_as_left_out(classify: Made) -> N
         assert abs(found - reference.run(decode(path, spec=spec)[None])["scores"][0]).max() > 1e-4
     image = decode(new, spec=spec)[None]
     np.testing.assert_array_equal(judge.run(image)["scores"], reference.run(image)["scores"])
+
+
+def test_control_passes_over_what_cannot_be_read_and_never_more_than_asked(classify: Made, tmp_path: Path) -> None:
+    saved = load_model(classify.run / "model")
+    assert saved.memory is not None
+    folded = dataclasses.replace(saved, memory=saved.memory.folded())
+    gone = Sample(tmp_path / "gone.png", label="red")
+    samples = [gone, *(Sample(path, label=path.parent.name) for path in classify.images)]
+    for one in (saved, folded):
+        assert judges(one, samples, most=100) == samples  # too few to choose among
+        assert len(judges(one, samples, most=3)) == 3
+    reference = GraphDecider(classify.bundle / "model.onnx", Kind("classify"))
+    assert Control(saved, samples, reference).loss(reference).images == len(classify.images)
 
 
 def test_shift_of_every_anomaly_score_is_seen_without_a_label(anomaly: Made) -> None:

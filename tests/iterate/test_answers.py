@@ -34,6 +34,14 @@ def test_an_answer_sent_twice_is_one(tmp_path: Path) -> None:
     assert AnswerFile(file.path).read() == [once]
 
 
+def test_what_was_taken_back_no_longer_voids_what_was_said_before() -> None:
+    found = known([answer("yes"), answer("yes", "pit"), answer("withdrawn", "pit")])
+    assert found.labels == {ONE: "crack"}
+    assert (found.seconds, found.answers) == (7.5, 3)
+    assert known([answer("yes"), answer("withdrawn"), answer("no")]).struck == {ONE: {"crack"}}
+    assert known([answer("yes"), answer("withdrawn", by="ben")]).labels == {ONE: "crack"}
+
+
 def test_the_later_word_of_one_person_counts() -> None:
     assert known([answer("yes"), answer("no")]).struck == {ONE: {"crack"}}
     assert known([answer("yes"), answer("no")]).labels == {}

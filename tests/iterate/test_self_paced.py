@@ -1,6 +1,7 @@
 """Both ends of one ranking."""
 
 import numpy as np
+import pytest
 
 from pangu_cv.iterate.self_paced import PaceConfig, fronts, weights
 
@@ -22,3 +23,9 @@ def test_fronts_meet_where_no_open_image_is_doubtful() -> None:
     assert (found.between, found.have_met) == (1, False)
     assert fronts(shares, np.array([True, True, False]), 0.1).have_met
     np.testing.assert_array_equal(fronts(shares, np.zeros(3, bool), 0.1).weight_N, 0)
+
+
+def test_the_machine_is_twice_as_careful_for_every_round_of_checks_that_failed() -> None:
+    pace = PaceConfig()
+    assert pace.at(3, halvings=2) == pytest.approx(pace.at(3) / 4)
+    assert pace.at(1000, halvings=1) == pytest.approx(pace.end / 2)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from pangu_cv.iterate.answers import Answer
+from pangu_cv.iterate.answers import Answer, Said
 from pangu_cv.settings import Settings
 
 _SHARE = 20  # of so many images one is checked, where that is less than asked for
@@ -42,18 +42,26 @@ class Checks:
 
 
 def checks(answers: Iterable[Answer], *, count: int, most_wrong: float) -> Checks:
-    """Add up rounds of ``count`` answers that were checks; those that were taken back do not count."""
+    """Add up rounds of ``count`` images that were checked.
+
+    A no is wrong, and so is another class named instead; who is not sure tells nothing. An image that several people
+    checked is wrong where one says so; what was taken back does not count.
+    """
     if not count:
         return Checks(has_passed=True)
-    held: dict[tuple[str, str], bool] = {}
+    held: dict[tuple[str, str, str], Said] = {}
     for answer in answers:
-        key = (answer.sha256, answer.by)
+        key = (answer.sha256, answer.by, answer.klass)
         if answer.said == "withdrawn":
             held.pop(key, None)
         elif answer.kind == "check":
-            held[key] = answer.said == "no"
-    wrong = list(held.values())
+            held[key] = answer.said
+    is_wrong: dict[str, bool] = {}
+    for (sha256, _, _), said in held.items():
+        if said != "unsure":
+            is_wrong[sha256] = is_wrong.get(sha256, False) or said != "yes"
+    wrong = list(is_wrong.values())
     rounds = [wrong[start : start + count] for start in range(0, len(wrong), count)]
     passed = [sum(one) <= most_wrong * count for one in rounds if len(one) == count]
-    images = frozenset(sha256 for sha256, _ in held)
+    images = frozenset(sha256 for sha256, _, _ in held)
     return Checks(len(wrong) - sum(wrong), sum(wrong), passed.count(False), any(passed), images)

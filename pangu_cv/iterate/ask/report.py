@@ -33,7 +33,7 @@ def ask_report(path: Path, session: Session, skipped: Sequence[Skipped]) -> None
             Tile("Human seconds", f"{known.seconds:.0f}"),
             Tile("Labelled by people", f"{labelled}", f"of {len(subject.images)} images"),
             Tile("Taken over by the machine", str(len(session.pseudo_labels)), "no labels unless --pseudo"),
-            Tile("Checked of these", *_checked(session)),
+            Tile("Checked by people", *_checked(session)),
             Tile("Open", str(int(session.is_open_N.sum()))),
         ]
     )

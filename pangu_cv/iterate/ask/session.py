@@ -86,7 +86,7 @@ class Session(Standing):
         limit = self.config.max_seconds
         if limit is not None and self.known.seconds >= limit:
             return "the budget is spent"
-        if self._doubted():
+        if self.doubted:
             return None
         if not self.is_open_N.any():
             return None if self.known.disputed and not self._leases else "everything is answered"
@@ -119,7 +119,7 @@ class Session(Standing):
     def _second_look(self, by: str) -> Asked | None:
         """A slip of a person, it seems: is it not what the machine would take the image for?"""
         out = {one.row for one in self._leases.values()}
-        row = next((row for row in self._doubted() if row not in out), None)
+        row = next((row for row in self.doubted if row not in out), None)
         if row is None:
             return None
         return replace(self._asked(Wanted(row, self.doubts[row], 1.0), by, is_disputed=False), kind="second look")
@@ -176,6 +176,8 @@ class Session(Standing):
 
         Raises DataError for an answer that does not fit the question.
         """
+        if said == "label" and klass == asked.klass and asked.kind == "check":
+            said = "yes"
         name = klass if said == "label" else asked.klass
         if name is None and said == "unsure":
             name = self.subject.classes[int(self._present(asked.row).argmax())]
@@ -204,7 +206,7 @@ class Session(Standing):
             self._relearn()
             for held in [one for one in self._leases.values() if one.by == by]:
                 del self._leases[held.id]
-            again = Asked(os.urandom(8).hex(), asked.row, asked.klass, asked.bits, False, by, self._clock())
+            again = replace(asked, id=os.urandom(8).hex(), is_disputed=False, at=self._clock())
             self._leases[again.id] = self._shown[again.id] = again
             return again
 

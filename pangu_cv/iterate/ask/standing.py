@@ -18,6 +18,7 @@ from pangu_cv.iterate.learner import Learnt, Taught, learn, masked_teacher, prob
 from pangu_cv.iterate.questions import entropy_bits
 from pangu_cv.iterate.self_paced import Fronts, fronts
 
+_TINY = 1e-9
 _LEAST_WEIGHT = 0.02  # a pseudo-label of less is not worth a row
 
 
@@ -39,7 +40,6 @@ class Standing:
         self._soft: Fronts | None = None
         self._since = 0
         self._refresh()
-        self._round = self.known.answers // config.relearn_every  # a session that is taken up again goes on as sure
         self._relearn()
 
     def _refresh(self) -> None:
@@ -52,9 +52,11 @@ class Standing:
                 f"{', '.join(self.subject.classes)}; name it too, or its present name with --rename '{name}=NEW'"
             )
         self.known: Known = known(answers)
+        ours = [a for a in answers if a.sha256 in self._rows]
+        self._round = len(ours) // self.config.relearn_every
         to_check = self.config.checks.of(len(self._rows))
-        self.checks: Checks = checks(answers, count=to_check, most_wrong=self.config.checks.most_wrong)
-        self._looked_at_again = {a.sha256 for a in answers if a.kind == "second look"}
+        self.checks: Checks = checks(ours, count=to_check, most_wrong=self.config.checks.most_wrong)
+        self._looked_at_again = {a.sha256 for a in ours if a.kind == "second look"}
         self.elsewhere = len({a.sha256 for a in answers} - set(self._rows))
         images, classes = len(self.subject.images), len(self.subject.classes)
         self.label_N = np.full(images, -1)
@@ -90,27 +92,38 @@ class Standing:
         taught = Taught.labels(labelled, self.label_N[labelled])
         if len(set(self.label_N[labelled].tolist())) < 2:
             self.shares_NC = probabilities(None, taught, struck, prior_NC=self.subject.prior_NC)
+            self.doubts = {}
         else:
             taught = self._with_pseudo_labels(taught)
             classes = len(self.subject.classes)
             learnt = learn(self.subject.features_ND, taught, classes=classes, penalty=self.config.penalty)
             self.shares_NC = probabilities(learnt, taught, struck, prior_NC=self.subject.prior_NC)
             self.learnt = learnt
-            self._round += 1
             self.doubts = self._doubts_of(learnt, taught) if self._knows_all_classes else {}
         unlabelled = (self.label_N < 0) & ~self.struck_NC.all(1)
         self._soft = fronts(self.shares_NC, unlabelled, self._pace())
 
     def _doubts_of(self, learnt: Learnt, taught: Taught) -> dict[int, int]:
-        """Rows that a person labelled and the machine, left alone, would take over as another class: that class."""
-        shares_LC = masked_teacher(learnt.left_out_LC, np.zeros(learnt.left_out_LC.shape, bool))
+        """Rows that a person labelled and the machine, left alone, would take over as another class: that class.
+
+        Copies of an image vouch for each other, and without its only image no class could be told: they get no look.
+        """
+        shares_LC = masked_teacher(learnt.left_out_LC, self.struck_NC[taught.rows_L])
+        counts = Counter(self.label_N[self._first].tolist())
         found_L = shares_LC.argmax(1)
-        is_sure_L = -np.log(shares_LC.max(1)) < self._pace()
+        is_sure_L = -np.log(np.maximum(shares_LC.max(1), _TINY)) < self._pace()
         rows = np.flatnonzero(is_sure_L & (found_L != taught.labels_L))
         doubted = {int(taught.rows_L[at]): int(found_L[at]) for at in rows}
-        return {row: klass for row, klass in doubted.items() if self.subject.digests[row] in self.known.labels}
+        digests = self.subject.digests
+        return {
+            row: klass
+            for row, klass in doubted.items()
+            if digests[row] in self.known.labels and len(self._rows[digests[row]]) == 1
+            if counts[int(self.label_N[row])] > 1
+        }
 
-    def _doubted(self) -> list[int]:
+    @property
+    def doubted(self) -> list[int]:
         """Rows that wait for a second look; an image gets one."""
         digests = self.subject.digests
         return [row for row in self.doubts if row not in self._gone and digests[row] not in self._looked_at_again]

@@ -34,7 +34,7 @@ class People(Protocol):
 
 def is_answered(session: Session) -> bool:
     """Whether nothing is left to ask: what people disagree about stays without a label."""
-    return session.stopped is not None or not session.is_open_N.any()
+    return session.stopped is not None or not (session.is_open_N.any() or session.doubted)
 
 
 @dataclass(frozen=True)
