@@ -174,7 +174,7 @@ def known(answers: Iterable[Answer]) -> Known:
     """Add them up: of one person the latest word on an image and class counts, of several people the majority."""
     given = list(answers)
     words: dict[str, dict[tuple[str, str], Said]] = {}
-    for answer in _standing(given):
+    for answer in standing(given):
         said = words.setdefault(answer.sha256, {})
         if answer.said in ("yes", "label"):  # an image shows one class: what this person took it for before is void
             for key in [k for k, word in said.items() if k[0] == answer.by and word in ("yes", "label")]:
@@ -192,17 +192,17 @@ def known(answers: Iterable[Answer]) -> Known:
     )
 
 
-def _standing(answers: Sequence[Answer]) -> list[Answer]:
+def standing(answers: Sequence[Answer]) -> list[Answer]:
     """Those that were not taken back, so that what one had made void holds again."""
     taken_back: set[tuple[str, str, str]] = set()
-    standing = []
+    left = []
     for answer in reversed(answers):
         key = (answer.sha256, answer.by, answer.klass)
         if answer.said == "withdrawn":
             taken_back.add(key)
         elif key not in taken_back:
-            standing.append(answer)
-    return standing[::-1]
+            left.append(answer)
+    return left[::-1]
 
 
 @dataclass(frozen=True)

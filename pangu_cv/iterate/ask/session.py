@@ -117,12 +117,13 @@ class Session(Standing):
         return self._asked(wanted, by, is_disputed=False)
 
     def _second_look(self, by: str) -> Asked | None:
-        """A slip of a person, it seems: is it not what the machine would take the image for?"""
+        """A slip, of a person or of the machine: is the image what the machine takes it for?"""
         out = {one.row for one in self._leases.values()}
-        row = next((row for row in self.doubted if row not in out), None)
+        doubted = self.doubted
+        row = next((row for row in doubted if row not in out), None)
         if row is None:
             return None
-        return replace(self._asked(Wanted(row, self.doubts[row], 1.0), by, is_disputed=False), kind="second look")
+        return replace(self._asked(Wanted(row, doubted[row], 1.0), by, is_disputed=False), kind="second look")
 
     def _check(self, open_N: NDArray[np.bool_], by: str) -> Asked | None:
         """Of the images that the machine took over the one of the smallest digest: a draw by chance, after a restart

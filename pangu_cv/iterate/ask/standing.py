@@ -123,10 +123,12 @@ class Standing:
         }
 
     @property
-    def doubted(self) -> list[int]:
-        """Rows that wait for a second look; an image gets one."""
-        digests = self.subject.digests
-        return [row for row in self.doubts if row not in self._gone and digests[row] not in self._looked_at_again]
+    def doubted(self) -> dict[int, int]:
+        """Rows that wait for a second look, and at which class; an image gets one."""
+        unsettled = {self._rows[key][0]: self._numbers[name] for key, name in self.checks.unsettled.items()}
+        waiting = {**self.doubts, **unsettled}
+        seen, digests = self._looked_at_again, self.subject.digests
+        return {row: klass for row, klass in waiting.items() if row not in self._gone and digests[row] not in seen}
 
     def _pace(self) -> float:
         return self.config.pace.at(self._round, halvings=self.checks.failed)
