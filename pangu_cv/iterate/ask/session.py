@@ -177,8 +177,8 @@ class Session(Standing):
 
         Raises DataError for an answer that does not fit the question.
         """
-        if said == "label" and klass == asked.klass and asked.kind == "check":
-            said = "yes"
+        if said == "label" and klass == asked.klass and asked.kind != "question":
+            said = "yes"  # the class's number instead of y
         name = klass if said == "label" else asked.klass
         if name is None and said == "unsure":
             name = self.subject.classes[int(self._present(asked.row).argmax())]
