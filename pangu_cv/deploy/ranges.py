@@ -1,7 +1,7 @@
 """What values activations take on the user's images: seen one image at a time, so that memory holds one."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -43,21 +43,27 @@ class Ranges:
 
 def observe(proto: onnx.ModelProto, tensors: Sequence[str], images: Iterable[Pixels], kind: Kind) -> Ranges:
     """Run the images through the graph; with tiles, the first tile's worth of each, as the graph takes it."""
-    watched = stripped(proto)
-    known = {one.name for one in watched.graph.output}
-    extra = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in known]
-    watched.graph.output.extend(extra)
-    session = GraphDecider(watched.SerializeToString(), kind).session
     seen: dict[str, list[tuple[float, float, float, float]]] = defaultdict(list)
-    for image in images:
-        for name, value in zip(
-            tensors, session.run(list(tensors), {"image": one_tile(image, kind)[None]}), strict=True
-        ):
+    for values in watched(proto, tensors, images, kind):
+        for name, value in values.items():
             flat = value.ravel()
             sampled = flat[:: max(1, flat.size // _SAMPLED)]
             low, high = np.quantile(sampled, [_TAIL, 1 - _TAIL])
             seen[name].append((float(flat.min()), float(flat.max()), float(low), float(high)))
     return Ranges({name: np.array(rows, np.float64) for name, rows in seen.items()})
+
+
+def watched(
+    proto: onnx.ModelProto, tensors: Sequence[str], images: Iterable[Pixels], kind: Kind
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    """The values of these tensors, image by image."""
+    copy = stripped(proto)
+    known = {one.name for one in copy.graph.output}
+    extra = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in tensors if name not in known]
+    copy.graph.output.extend(extra)
+    session, names = GraphDecider(copy.SerializeToString(), kind).session, list(tensors)
+    for image in images:
+        yield dict(zip(names, session.run(names, {"image": one_tile(image, kind)[None]}), strict=True))
 
 
 def one_tile(image_HW3: Pixels, kind: Kind) -> Pixels:

@@ -11,12 +11,11 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 
-from pangu_cv.deploy.decider import GraphDecider, Kind, Pixels
+from pangu_cv.deploy.decider import Kind, Pixels
 from pangu_cv.deploy.layers import Layer
-from pangu_cv.deploy.onnx_graph import Graph, attribute, stripped
-from pangu_cv.deploy.ranges import one_tile
+from pangu_cv.deploy.onnx_graph import Graph, attribute
+from pangu_cv.deploy.ranges import watched
 
 Floats = NDArray[np.float64]
 Shifts = Mapping[str, Floats]
@@ -66,15 +65,9 @@ def _means(
     proto: onnx.ModelProto, layers: Sequence[onnx.NodeProto], images: Sequence[Pixels], kind: Kind
 ) -> dict[str, Floats]:
     """Mean of each input channel of each layer, by the layer's name."""
-    watched = stripped(proto)
-    known = {one.name for one in watched.graph.output}
     names = list(dict.fromkeys(one.input[0] for one in layers))
-    extra = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names if name not in known]
-    watched.graph.output.extend(extra)
-    session = GraphDecider(watched.SerializeToString(), kind).session
     sums: dict[str, Any] = dict.fromkeys((one.name for one in layers), 0.0)
-    for image in images:
-        seen = dict(zip(names, session.run(names, {"image": one_tile(image, kind)[None]}), strict=True))
+    for seen in watched(proto, names, images, kind):
         for one in layers:
             x = seen[one.input[0]]
             channels = np.moveaxis(x, 1 if one.op_type == "Conv" else -1, -1)

@@ -12,15 +12,15 @@ from sklearn.linear_model import Ridge
 
 from pangu_cv import cli
 from pangu_cv.data.sample import Sample
-from pangu_cv.deploy import Wanted, export
+from pangu_cv.deploy import Wanted, export, left_out
 from pangu_cv.deploy.control import Control, Loss
 from pangu_cv.deploy.decider import GraphDecider, Kind
 from pangu_cv.deploy.fallback import int8_within
 from pangu_cv.deploy.half import halved
 from pangu_cv.deploy.left_out import AsLeftOut, judges, shifts_of
-from pangu_cv.deploy.onnx_graph import Graph, attribute, scope, stripped
+from pangu_cv.deploy.onnx_graph import Graph, attribute, scope
 from pangu_cv.deploy.quantise import Quantiser, quantiser
-from pangu_cv.deploy.ranges import Ranges
+from pangu_cv.deploy.ranges import Ranges, watched
 from pangu_cv.deploy.rounding import added, correct
 from pangu_cv.errors import CertificateError, DataError
 from pangu_cv.features import FeatureStore, content_digest, extract
@@ -141,10 +141,8 @@ def test_biases_take_back_what_rounding_weights_adds_on_average(observed: Quanti
 
 def channel_means(proto: onnx.ModelProto, tensor: str, images: list[np.ndarray]) -> np.ndarray:
     """What a layer gives, per output channel."""
-    watched = stripped(proto)
-    watched.graph.output.append(onnx.helper.make_tensor_value_info(tensor, TensorProto.FLOAT, None))
-    session = GraphDecider(watched.SerializeToString(), Kind("anomaly")).session
-    return np.mean([session.run([tensor], {"image": image[None]})[0].mean((0, 2, 3)) for image in images], 0)
+    seen = watched(proto, [tensor], images, Kind("anomaly"))
+    return np.mean([one[tensor].mean((0, 2, 3)) for one in seen], 0)
 
 
 @pytest.mark.parametrize("transposed", [False, True])
@@ -255,6 +253,22 @@ def test_images_that_taught_the_head_are_judged_as_left_out(classify: Made) -> N
         assert abs(found - reference.run(decode(path, spec=spec)[None])["scores"][0]).max() > 1e-4
     image = decode(new, spec=spec)[None]
     np.testing.assert_array_equal(judge.run(image)["scores"], reference.run(image)["scores"])
+
+
+def test_images_that_a_folded_memory_has_dropped_judge_nothing(classify: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved = load_model(classify.run / "model")
+    assert saved.memory is not None
+    folded = saved.memory.folded()
+    train = [Sample(path) for path in (classify.data / "train").rglob("*.png")]
+    taught = [one for one in train if content_digest(one.path) in folded.known]
+    new = [Sample(path) for path in classify.images if content_digest(path) not in folded.known]
+    stays = taught[0]
+    held = {content_digest(stays.path): folded.replay[content_digest(stays.path)]}
+    dropped = dataclasses.replace(saved, memory=dataclasses.replace(folded, replay=held))
+    assert len(taught) > 1
+    assert judges(dropped, [*taught, *new], most=100) == [*taught, *new]  # too few would be left
+    monkeypatch.setattr(left_out, "_ENOUGH", 1)
+    assert judges(dropped, [*taught, *new], most=100) == [stays, *new]
 
 
 def test_control_passes_over_what_cannot_be_read_and_never_more_than_asked(classify: Made, tmp_path: Path) -> None:
