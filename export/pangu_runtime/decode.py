@@ -25,6 +25,7 @@ from pangu_runtime.orientation import orientation, turned
 from pangu_runtime.sixteen_bit import FULL_RANGE_16BIT, lut_16bit, values_16bit
 
 _BITS_PER_SAMPLE = 258  # TIFF tag
+_BLOCK_PIXELS = 1 << 18  # composited at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +172,12 @@ def _open_checked(stream: BinaryIO, name: str, spec: DecodeSpec) -> ImageFile:
     _check_pixels(im.size, name, spec)
     try:
         with quiet():
-            pages = int(getattr(im, "n_frames", 1)) if getattr(im, "is_animated", False) else 1
+            has_pages = bool(getattr(im, "is_animated", False))  # counting them would walk through the whole file
     except DAMAGE as error:
-        raise ImageError(name, "truncated", f"its pages cannot be counted ({error}); copy the file again") from error
-    if pages > 1:
+        raise ImageError(name, "truncated", f"its pages cannot be told ({error}); copy the file again") from error
+    if has_pages:
         raise ImageError(
-            name, "multipage", f"holds {pages} pictures, one per file is allowed; save each as a file of its own"
+            name, "multipage", "holds several pictures, one per file is allowed; save each as a file of its own"
         )
     if im.mode == "F" or (im.mode == "I" and isinstance(im, TiffImageFile)):
         kind = "float" if im.mode == "F" else "32-bit or signed"
@@ -192,16 +193,18 @@ def _check_pixels(size: tuple[int, int], name: str, spec: DecodeSpec) -> None:
             name,
             "too_large",
             f"{size[0]} x {size[1]} = {size[0] * size[1]:,} pixels, the limit is {spec.max_pixels:,}; "
-            "cut the image into parts, or train with a larger data.max_pixels, which the bundle keeps",
+            "cut the image into parts, or raise the limit: data.max_pixels in training, which the bundle keeps, and "
+            "--max-megapixels of a server",
         )
 
 
 def _to_rgb(im: ImageFile, spec: DecodeSpec, name: str) -> NDArray[np.uint8]:
     try:
         if im.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in im.info:
-            rgba = im.convert("RGBA") if im.mode != "La" else im.convert("LA").convert("RGBA")
-            return _over_grey(np.asarray(rgba), spec.background)
-        return np.array(im.convert("RGB"))  # a copy: a view is read-only, which torch warns of
+            straight = im.convert("LA") if im.mode == "La" else im
+            rgba = np.asarray(straight if straight.mode == "RGBA" else straight.convert("RGBA"))
+            return _over_grey(rgba[..., :3], rgba[..., 3:], spec.background)
+        return np.array(im if im.mode == "RGB" else im.convert("RGB"))  # a copy: torch warns of read-only views
     except (ValueError, TypeError) as error:
         raise ImageError(name, "unsupported", f"mode {im.mode} does not convert to RGB; save as 8-bit RGB") from error
 
@@ -215,10 +218,15 @@ def _range_unsupported(im: ImageFile, name: str, spec: DecodeSpec) -> ImageError
     )
 
 
-def _over_grey(rgba: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
-    alpha = rgba[..., 3:].astype(np.uint16)
-    mixed = rgba[..., :3] * alpha + np.uint16(background) * (255 - alpha)  # at most 255 * 255, so uint16 holds it
-    return ((mixed.astype(np.uint32) + 127) // 255).astype(np.uint8)
+def _over_grey(rgb: NDArray[np.uint8], alpha_HW1: NDArray[np.uint8], background: int) -> NDArray[np.uint8]:
+    mixed = np.empty(rgb.shape, np.uint8)
+    step = max(1, _BLOCK_PIXELS // rgb.shape[1])
+    for top in range(0, len(rgb), step):  # in blocks: their wider numbers take twice the memory of the image
+        rows = slice(top, top + step)
+        alpha = alpha_HW1[rows].astype(np.uint16)
+        sums = rgb[rows] * alpha + np.uint16(background) * (255 - alpha)  # at most 255 * 255, so uint16 holds it
+        mixed[rows] = (sums.astype(np.uint32) + 127) // 255
+    return mixed
 
 
 def _from_16bit(values: NDArray[np.uint16], clear: object, spec: DecodeSpec) -> NDArray[np.uint8]:
@@ -229,8 +237,7 @@ def _from_16bit(values: NDArray[np.uint16], clear: object, spec: DecodeSpec) -> 
         return np.repeat(rgb[..., None], 3, axis=2)
     if values.shape[2] == 3:
         return rgb
-    alpha = lut_16bit(FULL_RANGE_16BIT)[values[..., 3:]]
-    return _over_grey(np.concatenate([rgb, alpha], axis=2), spec.background)
+    return _over_grey(rgb, lut_16bit(FULL_RANGE_16BIT)[values[..., 3:]], spec.background)
 
 
 def _bit_depth(im: ImageFile, head: bytes) -> int:

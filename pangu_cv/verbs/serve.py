@@ -61,6 +61,7 @@ def serve(
         Between looks whether a bundle was replaced; 0 never looks.
     """
     from pangu_runtime.serve.server import listen, server_of
+    from pangu_runtime.serve.shelf import name_of
 
     if not bundles:
         raise SettingsError("no bundle to serve; name one or more folders that 'pangu-cv export' wrote")
@@ -81,7 +82,7 @@ def serve(
     except (OSError, OverflowError) as error:
         raise SettingsError(f"--host {host} --port {port}: cannot listen there ({error}); choose others") from None
     server = server_of(bundles, config)
-    names = ", ".join(folder.resolve().name for folder in bundles)
+    names = ", ".join(map(name_of, bundles))
     guard = "token needed" if config.token else "no token: anyone who reaches the port may use it"
     print(f"serving {names} on http://{host}:{port}/ ({guard}); Ctrl-C stops", file=sys.stderr)
     server.run(sockets=[listening])

@@ -10,8 +10,11 @@ from cyclopts import Parameter
 from pangu_cv.errors import SettingsError
 from pangu_runtime.bundle import Precision
 from pangu_runtime.edge.camera import Camera
-from pangu_runtime.edge.watch import After, Annotate, WatchConfig, Watcher
+from pangu_runtime.edge.outbox import After
+from pangu_runtime.edge.watch import Annotate, WatchConfig, Watcher
 from pangu_runtime.predictor import Predictor
+
+_MOST = 1e9  # seconds or megabytes; what threads can wait for ends not far beyond
 
 
 def watch(
@@ -49,9 +52,9 @@ def watch(
     camera
         A camera's number, or a stream's address: its pictures are put into the inbox (needs OpenCV).
     every
-        Seconds between two pictures of the camera.
+        Seconds between two pictures of the camera, at least 0.001.
     after
-        What becomes of a decided image: move (to OUT/done), keep, or delete.
+        What becomes of a decided image: move (to OUT/done), keep (not with --camera), or delete.
     annotate
         Which images are drawn with their decision into OUT/annotated.
     doubt
@@ -73,22 +76,25 @@ def watch(
     once
         End when the inbox is empty.
     """
-    if camera is not None and (once or not every > 0):
-        raise SettingsError("--camera goes on for ever with --every above 0; leave --once out")
+    if camera is not None and once:
+        raise SettingsError("--camera goes on for ever; leave --once out")
+    if camera is not None and after == "keep":
+        raise SettingsError("--camera fills the inbox, so nothing may stay there; --after move keeps all in OUT/done")
     config = WatchConfig(
         after=after,
         annotate=annotate,
-        doubt=doubt,
-        settle_s=settle_seconds,
-        poll_s=poll_seconds,
-        max_annotated_bytes=int(max_annotated_mb * 2**20),
-        max_doubtful_bytes=int(max_doubtful_mb * 2**20),
+        doubt=_from(0, doubt, "--doubt"),
+        settle_s=_from(0, settle_seconds, "--settle-seconds"),
+        poll_s=_from(0, poll_seconds, "--poll-seconds"),
+        max_annotated_bytes=int(_from(0, max_annotated_mb, "--max-annotated-mb") * 2**20),
+        max_doubtful_bytes=int(_from(0, max_doubtful_mb, "--max-doubtful-mb") * 2**20),
     )
+    every_s = _from(0.001, every, "--every")
     predictor = Predictor(bundle, threshold=threshold, threads=threads, precision=precision)
     watcher = Watcher(predictor, inbox, out, config)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: watcher.stop.set())
-    source = None if camera is None else Camera(camera, inbox, every_s=every, stop=watcher.stop)
+    source = None if camera is None else Camera(camera, inbox, every_s=every_s, stop=watcher.stop)
     print(f"watching {inbox}: {len(watcher.journal)} decided before; Ctrl-C stops", file=sys.stderr)
     try:
         decided = watcher.run(once=once)
@@ -98,3 +104,9 @@ def watch(
             source.close()
         watcher.close()
     print(f"decided {decided}; lines in {out}", file=sys.stderr)
+
+
+def _from(least: float, value: float, flag: str) -> float:
+    if not least <= value <= _MOST:
+        raise SettingsError(f"{flag}: {value} found; a number from {least:g} to {_MOST:g} is needed")
+    return value

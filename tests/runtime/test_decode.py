@@ -1,6 +1,7 @@
 import contextlib
 import io
 import struct
+import tracemalloc
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, ImageOps, TiffImagePlugin
+from PIL.GifImagePlugin import GifImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from pangu_runtime.decode import DecodeSpec, decode, peek
 from pangu_runtime.errors import DataError, ImageError
@@ -197,7 +200,27 @@ def test_several_pictures_are_refused(form: str) -> None:
     frames = [Image.fromarray(np.full((4, 4, 3), v, np.uint8)) for v in (0, 90, 200)]
     error = reason(save(frames[0], form, save_all=True, append_images=frames[1:]))
     assert error.reason == "multipage"
-    assert "3 pictures" in str(error)
+    assert "several pictures" in str(error)
+
+
+def test_pictures_of_a_file_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file of a few megabytes can hold a hundred thousand, and reading their heads would take minutes."""
+    frames = [Image.fromarray(np.full((4, 4, 3), v, np.uint8)) for v in (0, 90, 200)]
+    data = {form: save(frames[0], form, save_all=True, append_images=frames[1:]) for form in ("GIF", "TIFF")}
+    for kind in (GifImageFile, TiffImageFile):
+        monkeypatch.setattr(kind, "n_frames", property(lambda _: pytest.fail("counted")))
+    assert [reason(one).reason for one in data.values()] == ["multipage"] * 2
+
+
+@pytest.mark.parametrize(("mode", "most"), [("RGB", 7), ("RGBA", 10), ("LA", 10)])
+def test_decoding_holds_few_bytes_a_pixel(mode: str, most: int) -> None:
+    """Of numpy's; those of Pillow are its own. The server counts on it."""
+    data = save(Image.new(mode, (2000, 2000)))
+    tracemalloc.start()
+    decode(data)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= most * 2000 * 2000
 
 
 def test_a_still_gif_and_the_first_picture_of_an_mpo_are_read() -> None:

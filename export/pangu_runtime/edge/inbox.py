@@ -11,6 +11,8 @@ from pangu_runtime.images import is_image_name
 
 log = logging.getLogger("pangu_runtime.edge")
 
+TAKEN = ".taken-"  # before a name: this file is on its way out, and no camera writes to it
+
 
 @dataclass(frozen=True)
 class Arrived:
@@ -23,12 +25,18 @@ class Arrived:
     name: str
     size: int
     modified_ns: int
+    inode: int
     sha256: str = ""
 
     @property
     def key(self) -> str:
         """What makes it this image and no other: a camera may use a name again."""
         return f"{self.name}|{self.size}|{self.modified_ns}" + (f"|{self.sha256}" if self.sha256 else "")
+
+    def is_still(self, about: os.stat_result) -> bool:
+        """Whether a file is the one that was found, and neither changed nor replaced since."""
+        is_same = (about.st_size, about.st_mtime_ns) == (self.size, self.modified_ns)
+        return is_same and self.inode in (0, about.st_ino)  # 0: Windows does not tell while listing a folder
 
 
 class Inbox:
@@ -55,10 +63,11 @@ class Inbox:
                 for entry in entries:
                     if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
                         folders.append(entry.name)
-                    elif is_image_name(entry.name) and entry.is_file():
+                    elif is_image_name(given := entry.name.removeprefix(TAKEN)) and entry.is_file():
                         about = entry.stat()
-                        name = os.fsencode(prefix + entry.name).decode("utf-8", "backslashreplace")
-                        found.append(Arrived(Path(entry.path), name, about.st_size, about.st_mtime_ns))
+                        name = os.fsencode(prefix + given).decode("utf-8", "backslashreplace")
+                        size, modified_ns, inode = about.st_size, about.st_mtime_ns, about.st_ino
+                        found.append(Arrived(Path(entry.path), name, size, modified_ns, inode))
         except FileNotFoundError:
             return
         except OSError as error:

@@ -8,6 +8,7 @@ late, and is caught up from the lines.
 
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from typing import Any
 from pangu_runtime.errors import DataError
 
 KEY = "key"
-_VERSION = 2  # of the index's tables
-_Row = tuple[str, str | None]
+_VERSION = 3  # of the index's tables
+_LINES = re.compile(r"results-([0-9]{5,})\.jsonl")
+_Row = tuple[str, str | None, bool]
 
 
 class Journal:
@@ -31,7 +33,7 @@ class Journal:
         self._lock = _locked(folder / "lock")
         self._index = _opened(folder / "index.sqlite")
         self._number = max((_number_of(file) for file in self.files), default=1)
-        self._late: dict[str, str | None] = {}  # in the lines, and not yet in the index
+        self._late: dict[str, _Row] = {}  # in the lines, and not yet in the index
         try:
             with _index_of(folder):
                 self._repair()
@@ -44,8 +46,8 @@ class Journal:
 
     @property
     def files(self) -> list[Path]:
-        """All files of lines, the oldest first."""
-        return sorted(self.folder.glob("results-*.jsonl"), key=_number_of)
+        """All files of lines, the oldest first; what people name alike (results-backup.jsonl) is none."""
+        return sorted(filter(_number_of, self.folder.glob("results-*.jsonl")), key=_number_of)
 
     @property
     def _current(self) -> Path:
@@ -57,16 +59,19 @@ class Journal:
     def sha256(self, key: str) -> str | None:
         """Of the image that was decided under this key; None where it was not read, or is not there."""
         row = self._found(key)
-        return row[0] if row else None
+        return row[1] if row else None
 
-    def _found(self, key: str) -> tuple[str | None] | None:
+    def has_error(self, key: str) -> bool:
+        """Whether the image's line tells an error instead of a decision."""
+        row = self._found(key)
+        return bool(row and row[2])
+
+    def _found(self, key: str) -> _Row | None:
         key = _storable(key)
         if key in self._late:
-            return (self._late[key],)
+            return self._late[key]
         with _index_of(self.folder):
-            row: tuple[str | None] | None = self._index.execute(
-                "SELECT sha256 FROM seen WHERE key = ?", (key,)
-            ).fetchone()
+            row: _Row | None = self._index.execute("SELECT * FROM seen WHERE key = ?", (key,)).fetchone()
         return row
 
     def __len__(self) -> int:
@@ -88,9 +93,9 @@ class Journal:
         _write_all(descriptor, text)
         os.fsync(descriptor)
         self._whole += len(text)
-        self._late |= dict(_row(record) for record in records)
+        self._late |= {row[0]: row for row in map(_row, records)}
         try:
-            self._note(list(self._late.items()), file=self._current.name, end=self._whole)
+            self._note(list(self._late.values()), file=self._current.name, end=self._whole)
         except sqlite3.Error:  # the lines are the truth; the index is caught up with the next one
             return
         self._late = {}
@@ -129,7 +134,7 @@ class Journal:
 
     def _note(self, rows: Sequence[_Row], *, file: str, end: int) -> None:
         with self._index:
-            self._index.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?)", rows)
+            self._index.executemany("INSERT OR IGNORE INTO seen VALUES (?, ?, ?)", rows)
             self._index.execute("INSERT OR REPLACE INTO read VALUES (?, ?)", (file, end))
 
 
@@ -160,7 +165,9 @@ def _with_tables(path: Path) -> sqlite3.Connection:
     [(version,)] = index.execute("PRAGMA user_version").fetchall()
     if version != _VERSION:
         index.executescript(f"DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS read; PRAGMA user_version = {_VERSION};")
-    index.execute("CREATE TABLE IF NOT EXISTS seen (key TEXT PRIMARY KEY, sha256 TEXT) WITHOUT ROWID")
+    index.execute(
+        "CREATE TABLE IF NOT EXISTS seen (key TEXT PRIMARY KEY, sha256 TEXT, has_error INTEGER) WITHOUT ROWID"
+    )
     index.execute("CREATE TABLE IF NOT EXISTS read (file TEXT PRIMARY KEY, end INTEGER)")
     index.execute("SELECT COUNT(*) FROM read").fetchone()
     return index
@@ -168,7 +175,7 @@ def _with_tables(path: Path) -> sqlite3.Connection:
 
 def _row(record: Mapping[str, Any]) -> _Row:
     sha256 = record.get("sha256")
-    return _storable(str(record[KEY])), None if sha256 is None else str(sha256)
+    return _storable(str(record[KEY])), None if sha256 is None else str(sha256), "error" in record
 
 
 def _storable(key: str) -> str:
@@ -242,4 +249,6 @@ def _name_of(number: int) -> str:
 
 
 def _number_of(file: Path) -> int:
-    return int(file.stem.rpartition("-")[2])
+    """From 1; 0 where it is no file of lines."""
+    named = _LINES.fullmatch(file.name)
+    return int(named[1]) if named else 0

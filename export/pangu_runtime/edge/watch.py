@@ -7,7 +7,7 @@ in the journal, then the image leaves the inbox. A crash in between repeats the 
 import hashlib
 import json
 import logging
-import shutil
+import os
 import threading
 import time
 from collections.abc import Iterator
@@ -16,17 +16,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
+from pangu_runtime.edge.begun import Begun
 from pangu_runtime.edge.doubt import certainty
 from pangu_runtime.edge.inbox import Arrived, Inbox
 from pangu_runtime.edge.journal import Journal
+from pangu_runtime.edge.outbox import After, Outbox
 from pangu_runtime.edge.spool import Spool
-from pangu_runtime.errors import DataError, ImageError
+from pangu_runtime.errors import DataError, ImageError, PanguError
 from pangu_runtime.overlay import annotated_jpeg
 from pangu_runtime.predictor import AnomalyPrediction, Predictor
 
 log = logging.getLogger("pangu_runtime.edge")
 
-After = Literal["move", "keep", "delete"]
 Annotate = Literal["all", "flagged", "none"]
 _RETRY_S = 5.0
 _ROUNDS = 3  # with ``once``, that may pass without a decision before what is left is left
@@ -68,6 +69,8 @@ class Watcher:
         self.predictor, self.config, self.out = predictor, config, out
         self.inbox = Inbox(inbox, settle_s=config.settle_s)
         self.journal = Journal(out)
+        self._begun = Begun(out / "begun", decided=self.journal)
+        self._outbox = Outbox(out, after=config.after)
         self._annotated = Spool(out / "annotated", max_bytes=config.max_annotated_bytes)
         self._doubtful = Spool(out / "doubtful", max_bytes=config.max_doubtful_bytes)
         self.stop = threading.Event()
@@ -108,6 +111,7 @@ class Watcher:
 
     def close(self) -> None:
         """Let go of the output folder."""
+        self._begun.close()
         self.journal.close()
 
     def _waiting(self) -> Iterator[Arrived]:
@@ -119,7 +123,7 @@ class Watcher:
                 if other is not None:
                     yield other
                 else:
-                    self._take_away(image, is_readable=self._is_readable(image))
+                    self._outbox.take(image, is_readable=not self.journal.has_error(image.key))
 
     def _other(self, image: Arrived) -> Arrived | None:
         """The image, where it is not decided and only has name, size and time of one that was."""
@@ -127,19 +131,14 @@ class Watcher:
         if decided is None:
             return None
         try:
-            sha256 = hashlib.sha256(image.path.read_bytes()).hexdigest()
+            with image.path.open("rb") as stream:
+                sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError:
             return None
         if sha256 == decided:
             return None
         other = replace(image, sha256=sha256)
         return None if other.key in self.journal else other
-
-    def _is_readable(self, image: Arrived) -> bool:
-        try:
-            return image.size <= self.predictor.bundle.decode.max_bytes and self.predictor.decode(image.path).size > 0
-        except ImageError:
-            return False
 
     def _patiently(self, image: Arrived) -> int:
         """Decide; where the disk is full or gone the image waits, and the next look tries again."""
@@ -155,25 +154,33 @@ class Watcher:
         record: dict[str, Any] = {"key": image.key, "image": image.name}
         try:
             content = self._content(image)
-            if len(content) != image.size:  # it grows again: not complete after all
+            if content is None:
                 return 0
             record["sha256"] = hashlib.sha256(content).hexdigest()
+            self._begun.begin(image.key)
             record |= self._decision(image, content, record["sha256"])
         except FileNotFoundError:  # taken away by others before its turn
             return 0
-        except ImageError as error:
-            record |= {"error": error.reason, "message": str(error)}
+        except OSError:  # the disk's, not the image's
+            raise
+        except Exception as error:  # memory, the graph: the next start would come to the same image and end there too
+            record |= _failure(image.name, error)
         record |= {"at": time.time(), "seconds": round(time.perf_counter() - start, 4)}
         self.journal.add([record])
-        self._take_away(image, is_readable="error" not in record)
+        self._begun.end(image.key)
+        self._outbox.take(image, is_readable="error" not in record)
         return 1
 
-    def _content(self, image: Arrived) -> bytes:
+    def _content(self, image: Arrived) -> bytes | None:
+        """None where the file grows again, or a camera has put another in its place: the next look finds that one."""
         most = self.predictor.bundle.decode.max_bytes
         if image.size > most:  # not even read: memory has a bound
             raise ImageError(image.name, "too_large", f"has {image.size} bytes; at most {most} are read")
         try:
-            return image.path.read_bytes()
+            with image.path.open("rb") as stream:
+                content = stream.read()
+                is_whole = len(content) == image.size and image.is_still(os.fstat(stream.fileno()))
+                return content if is_whole else None
         except PermissionError as error:  # waiting for it would stop the line
             raise ImageError(image.name, "missing", f"cannot be read: {error.strerror}") from None
 
@@ -191,21 +198,13 @@ class Watcher:
             told["doubtful"] = self._doubtful.put(f"{name}{image.path.suffix}", content).name
         return {**told, "certainty": round(sure, 4)}
 
-    def _take_away(self, image: Arrived, *, is_readable: bool) -> None:
-        """Out of the inbox; one whose place is taken gets a number."""
-        if self.config.after == "keep":
-            return
-        try:
-            if self.config.after == "delete":
-                image.path.unlink()
-            else:
-                target = _free(self.out / ("done" if is_readable else "unreadable") / image.name)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(image.path, target)
-        except FileNotFoundError:
-            pass
-        except OSError as error:  # it has its line: the next look takes it away
-            log.error("%s: cannot be taken away (%s)", image.name, error)
+
+def _failure(name: str, error: Exception) -> dict[str, str]:
+    if isinstance(error, ImageError):
+        return {"error": error.reason, "message": str(error)}
+    log.error("%s: cannot be decided", name, exc_info=error)
+    reason = str(error) if isinstance(error, PanguError) else f"{type(error).__name__}: {error}"
+    return {"error": "failed", "message": f"{name}: {reason}"}
 
 
 def _shows_something(told: dict[str, Any]) -> bool:
@@ -214,11 +213,3 @@ def _shows_something(told: dict[str, Any]) -> bool:
         if key in told:
             return bool(told[key])
     return any(told["pixels"].values()) if "pixels" in told else True
-
-
-def _free(target: Path) -> Path:
-    number, found = 1, target
-    while found.exists():
-        number += 1
-        found = target.with_name(f"{target.stem}-{number}{target.suffix}")
-    return found

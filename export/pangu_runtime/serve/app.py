@@ -16,6 +16,7 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from importlib import resources
 from importlib.metadata import version
@@ -29,24 +30,36 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from pangu_runtime.decode import decode, peek
+from pangu_runtime.decode import ImageHeader, decode, peek
 from pangu_runtime.errors import ImageError
 from pangu_runtime.overlay import layer_png
 from pangu_runtime.serve.batcher import ClosedError, FullError, Outputs
 from pangu_runtime.serve.config import ServeConfig
-from pangu_runtime.serve.in_flight import InFlight
+from pangu_runtime.serve.in_flight import HeldResponse, InFlight
 from pangu_runtime.serve.metrics import Metrics
-from pangu_runtime.serve.protocol import BINARY_HEADER, RequestError, answer, model_metadata, parse_request
+from pangu_runtime.serve.protocol import (
+    BINARY_HEADER,
+    InferRequest,
+    RequestError,
+    answer,
+    json_bytes,
+    json_part,
+    model_metadata,
+    parse_request,
+)
 from pangu_runtime.serve.shelf import Served, Shelf
 
 log = logging.getLogger("pangu_runtime.serve")
 
 _DECODERS = 2  # images decoded at a time
-_BYTES_PER_PIXEL = 8  # of an image while it is decoded: the file's own mode, RGB, and their copies
-_BYTES_PER_JSON_BYTE = 12  # a number of two or three digits becomes an object and a float
+# Of an image while it is decoded, measured: the file's own mode, RGB, turned by EXIF, and their copies.
+_BYTES_PER_PIXEL, _BYTES_PER_CONVERTED_PIXEL, _BYTES_PER_16BIT_PIXEL = 10, 16, 24
 _BYTES_PER_JSON_NUMBER = 60  # of an answer: an object, and its digits
+_BYTES_PER_BINARY_BYTE = 3  # of an answer: on its own, joined with the others, and at the socket
 _BYTES_PER_OVERLAY_PIXEL = 24
 _FEW_NUMBERS = 200  # of an answer: written in about the time that handing it to a thread takes, 0.15 ms
+_SHORT_JSON = 4096  # bytes of a request: read in less than that time
+_LARGEST = float(np.finfo(np.float32).max)
 _HEADERS = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 _INLINE = "'self' 'unsafe-inline'"
 _POLICY = f"default-src 'self'; style-src {_INLINE}; script-src {_INLINE}; img-src 'self' blob: data:"
@@ -189,26 +202,33 @@ class App:
     async def _infer(self, request: Request) -> Response:
         served = self._served(request)
         binary_at = request.headers.get(BINARY_HEADER)
-        factor = _BYTES_PER_JSON_BYTE if binary_at is None else 1
         with self.in_flight.reserve(self._announced(request)):
             body = await self._body(request)
-            with self.in_flight.reserve((factor - 1) * len(body)):
+            head = json_part(body, binary_at)
+            with self.in_flight.reserve(json_bytes(head)):
                 parse = partial(parse_request, bundle=served.predictor.bundle, max_pixels=self.config.max_pixels)
-                if binary_at is None:
-                    asked = await to_thread.run_sync(parse, body, binary_at, limiter=self._decoders)
-                else:  # nothing to convert: handing it over would take longer
+                if len(head) <= _SHORT_JSON:
                     asked = parse(body, binary_at)
+                else:
+                    asked = await to_thread.run_sync(parse, body, binary_at, limiter=self._decoders)
             if (count := len(asked.images_NHW3)) > self.config.max_waiting:
                 raise RequestError(413, f"{count} images; at most {self.config.max_waiting} are taken at once")
             outputs, served = await self._decide(request, asked.images_NHW3, asked.threshold)
-            numbers = sum(outputs[name].size for name, is_binary in asked.outputs.items() if not is_binary)
-            with self.in_flight.reserve(_BYTES_PER_JSON_NUMBER * numbers):
-                told = partial(answer, asked, outputs, name=served.name, version=served.version)
-                if numbers <= _FEW_NUMBERS:
-                    content, headers = told()
-                else:
-                    content, headers = await to_thread.run_sync(told, limiter=self._decoders)
-                return Response(content, headers=headers)
+        return await self._answer(asked, outputs, served)
+
+    async def _answer(self, asked: InferRequest, outputs: Outputs, served: Served) -> Response:
+        """Written, and held until it is sent: a client may take its time."""
+        numbers = sum(outputs[name].size for name, is_binary in asked.outputs.items() if not is_binary)
+        binary = sum(outputs[name].nbytes for name, is_binary in asked.outputs.items() if is_binary)
+        release = self.in_flight.hold(_BYTES_PER_JSON_NUMBER * numbers + _BYTES_PER_BINARY_BYTE * binary)
+        try:
+            told = partial(answer, asked, outputs, name=served.name, version=served.version)
+            is_quick = numbers <= _FEW_NUMBERS
+            content, headers = told() if is_quick else await to_thread.run_sync(told, limiter=self._decoders)
+        except BaseException:
+            release()
+            raise
+        return HeldResponse(content, headers=headers, release=release)
 
     async def _predict(self, request: Request) -> Response:
         served, spec = self._served(request), self._served(request).predictor.bundle.decode
@@ -217,19 +237,20 @@ class App:
             raise RequestError(400, f"threshold: '{served.name}' has none to move")
         with self.in_flight.reserve(self._announced(request)):
             body = await self._body(request)
-            header = peek(body, spec=spec)
-            pixels = header.width_px * header.height_px
-            if pixels > self.config.max_pixels:
-                raise RequestError(413, f"{pixels} pixels; at most {self.config.max_pixels} are taken")
+            limited = replace(spec, max_pixels=min(spec.max_pixels, self.config.max_pixels))
+            header = await to_thread.run_sync(partial(peek, body, spec=limited), limiter=self._decoders)
             has_overlay = request.query_params.get("overlay", "0") not in ("0", "false", "")
-            with self.in_flight.reserve((_BYTES_PER_PIXEL + has_overlay * _BYTES_PER_OVERLAY_PIXEL) * pixels):
+            per_pixel = _bytes_per_pixel(header) + has_overlay * _BYTES_PER_OVERLAY_PIXEL
+            with self.in_flight.reserve(per_pixel * header.width_px * header.height_px):
                 image = await to_thread.run_sync(partial(decode, body, spec=spec), limiter=self._decoders)
                 outputs, served = await self._decide(request, image[None], threshold)
                 [found] = served.predictor.unpack(["image"], outputs)
                 told = {**found.to_json(), "model": served.name, "version": served.version}
                 if has_overlay:
                     told["overlay_png"] = await to_thread.run_sync(layer_png, found, limiter=self._decoders)
-                return Response(json.dumps(told), media_type="application/json")
+                content = json.dumps(told).encode()
+        headers = {"content-type": "application/json"}
+        return HeldResponse(content, headers=headers, release=self.in_flight.hold(2 * len(content)))
 
     async def _decide(
         self, request: Request, images_NHW3: NDArray[np.uint8], threshold: float | None
@@ -271,6 +292,12 @@ class App:
         return sum(one.batcher.waiting for one in self.shelf)
 
 
+def _bytes_per_pixel(header: ImageHeader) -> int:
+    if header.bit_depth > 8:
+        return _BYTES_PER_16BIT_PIXEL
+    return _BYTES_PER_PIXEL if header.mode == "RGB" else _BYTES_PER_CONVERTED_PIXEL
+
+
 def _number(text: str | None) -> float | None:
     if text is None:
         return None
@@ -278,6 +305,6 @@ def _number(text: str | None) -> float | None:
         value = float(text)
     except ValueError:
         value = float("nan")
-    if not np.isfinite(value):
+    if not abs(value) <= _LARGEST:  # the graph takes float32
         raise RequestError(400, f"threshold: {text!r} found; a finite number is needed")
     return value

@@ -47,11 +47,13 @@ class Batcher:
         max_batch: int,
         max_delay_s: float,
         max_waiting: int,
+        max_pixels: int,
         on_batch: Callable[[int, float], None] = lambda images, seconds: None,
     ) -> None:
-        """``on_batch`` is told the images of every call and its seconds."""
+        """``on_batch`` is told the images of every call and its seconds; ``max_pixels`` bounds a call of several."""
         self._run, self._on_batch = run, on_batch
-        self._max_batch, self._max_delay_s, self._max_waiting = max_batch, max_delay_s, max_waiting
+        self._max_batch, self._max_pixels = max_batch, max_pixels
+        self._max_delay_s, self._max_waiting = max_delay_s, max_waiting
         self._jobs: deque[_Job] = deque()
         self._changed = threading.Condition()
         self._is_closed = False
@@ -101,9 +103,10 @@ class Batcher:
             if not self._jobs:
                 return []
             first = self._jobs[0]
+            most = self._most(first.images_NHW3)
             while not self._is_closed:
                 left = first.arrived + self._max_delay_s - time.monotonic()
-                if left <= 0 or sum(len(job.images_NHW3) for job in self._sharing(first)) >= self._max_batch:
+                if left <= 0 or sum(len(job.images_NHW3) for job in self._sharing(first)) >= most:
                     break
                 self._changed.wait(left)
             chosen = self._sharing(first)
@@ -111,20 +114,25 @@ class Batcher:
                 self._jobs.remove(job)
             return chosen
 
+    def _most(self, images_NHW3: NDArray[np.uint8]) -> int:
+        """Images of this size that one call takes."""
+        pixels: int = images_NHW3.shape[1] * images_NHW3.shape[2]
+        return max(1, min(self._max_batch, self._max_pixels // pixels))
+
     def _sharing(self, first: _Job) -> list[_Job]:
         chosen: list[_Job] = []
-        images = 0
+        images, most = 0, self._most(first.images_NHW3)
         for job in self._jobs:
-            if job.key == first.key and (not chosen or images + len(job.images_NHW3) <= self._max_batch):
+            if job.key == first.key and (not chosen or images + len(job.images_NHW3) <= most):
                 chosen.append(job)
                 images += len(job.images_NHW3)
         return chosen
 
     def _outputs(self, images_NHW3: NDArray[np.uint8], threshold: float | None) -> Outputs:
-        """In calls of at most ``max_batch``: a job may have more images, and each takes the memory of a pass."""
-        parts = []
-        for first in range(0, len(images_NHW3), self._max_batch):
-            start, some = time.perf_counter(), images_NHW3[first : first + self._max_batch]
+        """In calls of as many as one takes: a job may have more images, and each takes the memory of a pass."""
+        parts, most = [], self._most(images_NHW3)
+        for first in range(0, len(images_NHW3), most):
+            start, some = time.perf_counter(), images_NHW3[first : first + most]
             parts.append(self._run(some, threshold))
             self._on_batch(len(some), time.perf_counter() - start)
         if len(parts) == 1:

@@ -27,6 +27,8 @@ class ServeConfig:
     """Longest that a body may take to arrive (408)."""
     decide_timeout_s: float = 60.0
     """Longest that a request may take from then on (503)."""
+    send_timeout_s: float = 30.0
+    """Longest that a client may take to read an answer; then the connection is cut."""
     reload_s: float = 2.0
     """Between looks whether a bundle has been replaced; 0 never looks."""
     threads: int | None = None

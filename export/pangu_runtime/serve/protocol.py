@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from pangu_runtime.bundle import CONTRACT, DTYPES, Bundle
 
 BINARY_HEADER = "inference-header-content-length"
+# What JSON takes once it is read, measured: a byte in general, each object and each list.
+_BYTES_PER_JSON_BYTE, _BYTES_PER_OBJECT, _BYTES_PER_LIST = 12, 192, 56
 DATATYPES = {"uint8": "UINT8", "float32": "FP32", "int64": "INT64", "bool": "BOOL"}
 
 
@@ -60,6 +62,20 @@ def model_metadata(bundle: Bundle, *, name: str, version: str, boxes: int = -1) 
         "outputs": outputs,
         "parameters": about,
     }
+
+
+def json_part(body: bytes, header_bytes: str | None) -> bytes:
+    """What of a body is JSON; all of it where ``header_bytes`` says nothing or nonsense, which parsing will refuse."""
+    try:
+        return _split(body, header_bytes)[0]
+    except RequestError:
+        return body
+
+
+def json_bytes(head: bytes) -> int:
+    """Memory that reading it may take: brackets that hold nothing are as short as they are expensive."""
+    objects, lists = head.count(b"{"), head.count(b"[")
+    return _BYTES_PER_JSON_BYTE * len(head) + _BYTES_PER_OBJECT * objects + _BYTES_PER_LIST * lists
 
 
 def parse_request(body: bytes, header_bytes: str | None, bundle: Bundle, *, max_pixels: int) -> InferRequest:
@@ -164,13 +180,14 @@ def _from_json(data: Any, dtype: np.dtype[Any], name: str, shape: tuple[int, ...
     """Flat or nested."""
     try:
         values = np.asarray(data, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise RequestError(400, f"{name}: data is no list of numbers, or its rows differ in length") from None
     if dtype == np.uint8 and not ((values >= 0) & (values <= 255) & (values == np.floor(values))).all():
         raise RequestError(400, f"{name}: UINT8 holds whole numbers from 0 to 255")
     if values.size != math.prod(shape):
         raise RequestError(400, f"{name}: {values.size} numbers found; shape {list(shape)} needs {math.prod(shape)}")
-    return values.astype(dtype).reshape(shape)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is refused by its name, not warned of
+        return values.astype(dtype).reshape(shape)
 
 
 def _images(image: NDArray[Any]) -> NDArray[np.uint8]:

@@ -35,7 +35,7 @@ def server_of(folders: Sequence[Path], config: ServeConfig) -> uvicorn.Server:
     shelf = Shelf(folders, config, on_batch=metrics.on_batch)
     settings = uvicorn.Config(
         App(shelf, config, metrics).starlette(),
-        http=_hasty(config.head_timeout_s),
+        http=_hasty(config.head_timeout_s, config.send_timeout_s),
         log_level="warning",
         access_log=False,
         server_header=False,
@@ -45,11 +45,13 @@ def server_of(folders: Sequence[Path], config: ServeConfig) -> uvicorn.Server:
     return uvicorn.Server(settings)
 
 
-def _hasty(head_timeout_s: float) -> type[asyncio.Protocol]:
-    """uvicorn's protocol, which closes connections whose next request has begun and does not arrive."""
+def _hasty(head_timeout_s: float, send_timeout_s: float) -> type[asyncio.Protocol]:
+    """uvicorn's protocol, which closes connections whose next request has begun and does not arrive, or whose answer
+    is not taken."""
 
     class Hasty(AutoHTTPProtocol):  # type: ignore[misc,valid-type]
         _closing: asyncio.TimerHandle | None = None
+        _giving_up: asyncio.TimerHandle | None = None
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -64,7 +66,17 @@ def _hasty(head_timeout_s: float) -> type[asyncio.Protocol]:
 
         def connection_lost(self, exc: Exception | None) -> None:
             self._head_is_there()
+            self._is_taken()
             super().connection_lost(exc)
+
+        def pause_writing(self) -> None:
+            super().pause_writing()
+            # To close would wait for the client.
+            self._giving_up = self._giving_up or self.loop.call_later(send_timeout_s, self.transport.abort)
+
+        def resume_writing(self) -> None:
+            super().resume_writing()
+            self._is_taken()
 
         def on_response_complete(self) -> None:
             super().on_response_complete()
@@ -75,6 +87,11 @@ def _hasty(head_timeout_s: float) -> type[asyncio.Protocol]:
 
         def _expect_head(self) -> None:
             self._closing = self.loop.call_later(head_timeout_s, self.transport.close)
+
+        def _is_taken(self) -> None:
+            if self._giving_up is not None:
+                self._giving_up.cancel()
+                self._giving_up = None
 
         def _head_is_there(self) -> None:
             if self._closing is not None:

@@ -1,6 +1,7 @@
 """The bundles a server answers for; one that is replaced on disk takes over once it has proved itself."""
 
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,11 +10,16 @@ from pathlib import Path
 from pangu_runtime.bundle import fingerprint
 from pangu_runtime.errors import BundleError, PanguError
 from pangu_runtime.golden import replay
-from pangu_runtime.predictor import Predictor
+from pangu_runtime.predictor import BATCH_PIXELS, Predictor
 from pangu_runtime.serve.batcher import Batcher
 from pangu_runtime.serve.config import ServeConfig
 
 log = logging.getLogger("pangu_runtime.serve")
+
+
+def name_of(folder: Path) -> str:
+    """What a bundle is served by: the name of its folder, or of the link to it, which stays where it points changes."""
+    return Path(os.path.normpath(folder.absolute())).name
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ class Shelf:
     ) -> None:
         """Raises PanguError for a bundle that cannot be used, or two of one name."""
         self._config, self._on_batch = config, on_batch
-        self._folders = {folder.resolve().name: folder for folder in folders}
+        self._folders = {name_of(folder): folder for folder in folders}
         if len(self._folders) < len(folders):
             raise BundleError("two bundles have the same folder name, which is the name they are served by; rename one")
         self._served = {name: self._load(name) for name in self._folders}
@@ -70,7 +76,10 @@ class Shelf:
         """Take over every bundle that was replaced and passes its golden replay."""
         for name, folder in self._folders.items():
             old, version = self._served[name], _version(folder)
-            if version in (None, old.version):  # None: it is being replaced at this moment
+            if version is None:  # it is being replaced at this moment
+                continue
+            if version == old.version:
+                self._refused.pop(name, None)  # what could not be used was taken back
                 continue
             state = (version, _newest_ns(folder))  # a copy that is still going on is looked at again
             if state == self._refused.get(name):
@@ -101,6 +110,7 @@ class Shelf:
             max_batch=1 if predictor.bundle.tiling is not None else config.max_batch,
             max_delay_s=config.max_delay_s,
             max_waiting=config.max_waiting,
+            max_pixels=BATCH_PIXELS,
             on_batch=lambda images, seconds: self._on_batch(name, images, seconds),
         )
         return Served(name, version or "", predictor, batcher)

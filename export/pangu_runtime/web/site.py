@@ -36,7 +36,7 @@ def write_site(bundle: Bundle, engine: Path, folder: Path) -> None:
     sums = hashlib.sha256()
     for name in files:
         sums.update((folder / name).read_bytes())
-    worker = _asset("offline.js").replace("@VERSION@", f"pangu-cv-{sums.hexdigest()[:16]}")
+    worker = _asset("offline.js").replace("@VERSION@", sums.hexdigest()[:16])
     listed = json.dumps(["./", *files])
     (folder / "offline.js").write_text(worker.replace("@FILES@", listed), encoding="utf-8")
 

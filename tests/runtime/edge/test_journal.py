@@ -171,3 +171,25 @@ def test_a_full_disk_at_the_turn_of_files_loses_nothing(tmp_path: Path, monkeypa
     assert [one["key"] for one in lines(tmp_path)] == ["a", "b" * 20]
     assert len(again) == 2
     again.close()
+
+
+def test_files_that_are_not_the_journals_are_passed_over(tmp_path: Path) -> None:
+    filled(tmp_path, "a").close()
+    others = [tmp_path / name for name in ("results-backup.jsonl", "results-.jsonl", "results-00001-old.jsonl")]
+    for other in others:
+        other.write_text('{"key": "x"}\n{"key": "to')
+    again = filled(tmp_path, "b")
+    assert ("a" in again, "x" in again) == (True, False)
+    again.close()
+    assert {other.read_text() for other in others} == {'{"key": "x"}\n{"key": "to'}
+    assert (tmp_path / "results-00001.jsonl").read_text().count("\n") == 2
+
+
+def test_whether_a_line_tells_an_error_is_known(tmp_path: Path) -> None:
+    journal = filled(tmp_path, "a")
+    journal.add([{"key": "b", "error": "truncated", "message": "cut off"}])
+    journal.close()
+    (tmp_path / "index.sqlite").unlink()
+    again = filled(tmp_path)
+    assert [again.has_error(key) for key in "abc"] == [False, True, False]
+    again.close()

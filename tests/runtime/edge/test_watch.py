@@ -236,12 +236,12 @@ def test_what_may_not_be_read_does_not_stop_the_line(
 ) -> None:
     inbox = inbox_of(tmp_path, 2)
     (inbox / "lost+found").mkdir()
-    read, scan = Path.read_bytes, os.scandir
+    opened, scan = Path.open, os.scandir
 
-    def reading(path: Path) -> bytes:
-        if path.name == "0.png":
+    def opening(path: Path, *arguments: Any, **options: Any) -> Any:
+        if path == inbox / "line0" / "0.png":
             raise PermissionError(13, "Permission denied")
-        return read(path)
+        return opened(path, *arguments, **options)
 
     def scanning(path: Any) -> Any:
         if Path(path).name == "lost+found":
@@ -250,7 +250,7 @@ def test_what_may_not_be_read_does_not_stop_the_line(
 
     monkeypatch.setattr(os, "scandir", scanning)
     with monkeypatch.context() as once:
-        once.setattr(Path, "read_bytes", reading)
+        once.setattr(Path, "open", opening)
         watcher = watch(classify, tmp_path)
         assert watcher.run(once=True) == 2
         watcher.close()

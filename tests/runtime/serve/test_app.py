@@ -98,7 +98,7 @@ def test_health_index_and_page(served: TestClient) -> None:
         (b"", 400, "truncated"),
         (b"no image at all", 400, "not_an_image"),
         (png(picture(COLOURS["red"], 0))[:-40], 400, "truncated"),
-        (png(np.zeros((200, 200, 3), np.uint8)), 413, None),
+        (png(np.zeros((200, 200, 3), np.uint8)), 413, "too_large"),
         (os.urandom(70_000), 413, None),
     ],
 )
@@ -126,12 +126,13 @@ def test_more_images_than_may_wait_are_refused(classify: Made) -> None:
 
 
 def test_an_answer_of_many_numbers_takes_memory_too(anomaly: Made) -> None:
-    """A map of 10,000 numbers, asked for as JSON and as bytes."""
+    """A map of 10,000 numbers, asked for as JSON, and as bytes with enough memory for those."""
     pixels = bytes(100 * 100 * 3)
     image = {"name": "image", "datatype": "UINT8", "shape": [1, 100, 100, 3]}
     asked = {"inputs": [image | {"parameters": {"binary_data_size": len(pixels)}}]}
-    with client(anomaly.bundle, max_in_flight_bytes=100_000) as server:
-        for parameters, status in (({}, 413), ({"parameters": {"binary_data_output": True}}, 200)):
+    binary = {"parameters": {"binary_data_output": True}}
+    for most, parameters, status in ((200_000, {}, 413), (100_000, binary, 413), (200_000, binary, 200)):
+        with client(anomaly.bundle, max_in_flight_bytes=most) as server:
             head = json.dumps(asked | parameters).encode()
             headers = {"Inference-Header-Content-Length": str(len(head))}
             told = server.post("/v2/models/bundle/infer", content=head + pixels, headers=headers)
@@ -228,6 +229,27 @@ def test_many_at_once_are_all_answered_or_told_to_wait(classify: Made) -> None:
         assert sum(int(float(count)) for _, count in counted) == 80
 
 
+def test_a_bundle_is_served_by_the_name_of_the_link_to_it(classify: Made, tmp_path: Path) -> None:
+    (tmp_path / "steel").symlink_to(classify.bundle, target_is_directory=True)
+    with client(tmp_path / "steel") as server:
+        assert server.get("/models").json()[0]["name"] == "steel"
+
+
+def test_json_hidden_as_a_binary_head_takes_the_memory_of_json(classify: Made) -> None:
+    body = b'{"inputs": [' + b",".join([b"{}"] * 5_000) + b"]}"
+    headers = {"Inference-Header-Content-Length": str(len(body))}
+    with client(classify.bundle, max_in_flight_bytes=100_000) as server:
+        assert server.post("/v2/models/bundle/infer", content=body, headers=headers).status_code == 413
+        assert server.post("/v2/models/bundle/infer", content=body[:500], headers=headers).status_code == 400
+
+
+def test_a_threshold_beyond_what_the_graph_takes_is_refused(served: TestClient) -> None:
+    image = png(picture(COLOURS["red"], 0))
+    for threshold in ("1e300", "nan", "-inf", "much"):
+        told = served.post(f"/models/stains/predict?threshold={threshold}", content=image)
+        assert (told.status_code, "a finite number is needed" in told.json()["error"]) == (400, True)
+
+
 def test_a_replaced_bundle_takes_over_and_a_broken_one_does_not(classify: Made, unknown: Made, tmp_path: Path) -> None:
     folder, image = copy_of(classify.bundle, tmp_path / "colours"), png(picture(COLOURS["red"], 0))
     config, metrics = ServeConfig(reload_s=0, threads=1), Metrics()
@@ -247,6 +269,10 @@ def test_a_replaced_bundle_takes_over_and_a_broken_one_does_not(classify: Made, 
         shelf.reload()
         assert server.post("/models/colours/predict", content=image).json() == after
         assert "pangu_refused_bundles 1.0" in server.get("/metrics").text
+        shutil.rmtree(folder)
+        copy_of(unknown.bundle, folder)  # taken back to what is served
+        shelf.reload()
+        assert "pangu_refused_bundles 0.0" in server.get("/metrics").text
 
 
 def test_two_of_one_name_are_refused(classify: Made, tmp_path: Path) -> None:

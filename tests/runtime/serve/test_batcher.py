@@ -29,7 +29,7 @@ def picture(value: int, *, side: int = 4, count: int = 1) -> np.ndarray:
 
 
 def batcher(run: Any, **changes: Any) -> Batcher:
-    return Batcher(run, **({"max_batch": 4, "max_delay_s": 0.05, "max_waiting": 8} | changes))
+    return Batcher(run, **({"max_batch": 4, "max_delay_s": 0.05, "max_waiting": 8, "max_pixels": 1000} | changes))
 
 
 def test_waiting_images_of_one_size_share_a_call_and_get_their_own_answers() -> None:
@@ -49,6 +49,16 @@ def test_a_full_batch_does_not_wait() -> None:
     assert [job.result(5)["value"].tolist() for job in jobs] == [[2, 2], [4, 4]]
     assert time.monotonic() - start < 5
     assert run.calls == [(4, 4, 4, 3)]
+    one.close()
+
+
+def test_a_call_takes_so_many_pixels_and_always_one_image() -> None:
+    run = Doubling()
+    one = batcher(run, max_delay_s=0.5, max_pixels=40)
+    jobs = [one.submit(picture(value, side=side)) for value, side in ((1, 4), (2, 4), (3, 4), (4, 9))]
+    assert [float(job.result(5)["value"][0]) for job in jobs] == [2, 4, 6, 8]
+    assert [one.submit(picture(1, count=3)).result(5)["value"].tolist()] == [[2, 2, 2]]
+    assert run.calls == [(2, 4, 4, 3), (1, 4, 4, 3), (1, 9, 9, 3), (2, 4, 4, 3), (1, 4, 4, 3)]
     one.close()
 
 

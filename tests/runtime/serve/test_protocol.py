@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from pangu_runtime.bundle import Bundle, Threshold
 from pangu_runtime.decode import DEFAULT_SPEC
-from pangu_runtime.serve.protocol import RequestError, answer, model_metadata, parse_request
+from pangu_runtime.serve.protocol import RequestError, answer, json_bytes, json_part, model_metadata, parse_request
 
 BUNDLE = Bundle(None, "classify", ("a", "b"), DEFAULT_SPEC, Threshold(0.0, None), None, {})  # type: ignore[arg-type]
 PIXELS = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
@@ -76,6 +77,29 @@ def test_more_pixels_than_allowed_are_refused_before_they_are_made() -> None:
 def test_other_bodies_are_refused(body: bytes) -> None:
     with pytest.raises(RequestError):
         parse_request(body, None, BUNDLE, max_pixels=10)
+
+
+def test_a_number_beyond_every_float_is_refused() -> None:
+    with pytest.raises(RequestError, match="no list of numbers"):
+        parse([image(shape=[1, 1, 1, 3], data=[10**400, 0, 0])])
+
+
+@pytest.mark.parametrize(
+    "part", [b"{}", b'{"":0}', b"[]", b"[0]", b"[7,7,7]", b'"ab"', b"1.5"], ids=lambda part: part.decode()
+)
+def test_what_json_takes_once_read_is_foreseen(part: bytes) -> None:
+    body = b"[" + b",".join([part] * 20_000) + b"]"
+    tracemalloc.start()
+    read = json.loads(body)
+    taken, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(read) == 20_000
+    assert taken <= json_bytes(body)
+
+
+def test_only_the_json_of_a_body_counts_as_json() -> None:
+    assert json_part(b'{"a":1}tensor', "7") == b'{"a":1}'
+    assert json_part(b'{"a":1}', None) == json_part(b'{"a":1}', "nonsense") == b'{"a":1}'
 
 
 @pytest.mark.parametrize("header", ["-1", "x", "1e3", "99999", "٣"])

@@ -1,9 +1,15 @@
 """The socket the server listens on."""
 
 import asyncio
+import json
+import re
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import pytest
@@ -36,28 +42,57 @@ def test_answers_leave_at_once_on_every_connection() -> None:
     assert found == [1]
 
 
-def test_a_head_that_never_ends_is_hung_up_on_and_others_are_answered(classify: Made) -> None:
+@contextmanager
+def serving(folder: Path, **changes: Any) -> Iterator[tuple[str, int]]:
     listening = listen("127.0.0.1", 0)
-    server = server_of([classify.bundle], ServeConfig(reload_s=0, threads=1, head_timeout_s=0.5))
+    server = server_of([folder], ServeConfig(reload_s=0, threads=1, **changes))
     thread = threading.Thread(target=lambda: server.run(sockets=[listening]), daemon=True)
     thread.start()
-    host, port = listening.getsockname()[:2]
-    health = f"http://{host}:{port}/v2/health/ready"
     while not server.started:
         time.sleep(0.05)
-    with socket.create_connection((host, port)) as slow, socket.create_connection((host, port)) as kept:
-        slow.sendall(b"POST /models/bundle/predict HTTP/1.1\r\nhost: x\r\nx-slow: ")
-        request = b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\n\r\n"
-        kept.sendall(request)
-        assert kept.recv(65536).startswith(b"HTTP/1.1 200")
-        slow.settimeout(5)
-        assert slow.recv(100) == b""  # hung up
-        kept.sendall(request)  # an idle connection is no late head
-        assert kept.recv(65536).startswith(b"HTTP/1.1 200")
-        kept.sendall(request[:20])
-        kept.settimeout(5)
-        assert kept.recv(100) == b""
-    with urlopen(health) as reply:
-        assert reply.status == 200
+    yield listening.getsockname()[:2]
     server.should_exit = True
     thread.join(10)
+
+
+def test_an_answer_that_nobody_reads_is_held_and_then_cut_off(anomaly: Made) -> None:
+    side, count = 600, 8
+    pixels = bytes(count * side * side * 3)
+    image = {"name": "image", "datatype": "UINT8", "shape": [count, side, side, 3]}
+    image |= {"parameters": {"binary_data_size": len(pixels)}}
+    head = json.dumps({"inputs": [image], "parameters": {"binary_data_output": True}}).encode()
+    lines = f"host: x\r\ncontent-length: {len(head + pixels)}\r\ninference-header-content-length: {len(head)}"
+    with serving(anomaly.bundle, send_timeout_s=2) as address, socket.socket() as idle:
+
+        def held() -> float:
+            with urlopen("http://{}:{}/metrics".format(*address)) as reply:
+                return float(re.search(r"(?m)^pangu_in_flight_bytes (\S+)", reply.read().decode())[1])
+
+        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        idle.connect(address)
+        idle.sendall(f"POST /v2/models/bundle/infer HTTP/1.1\r\n{lines}\r\n\r\n".encode() + head + pixels)
+        idle.settimeout(30)
+        assert idle.recv(100).startswith(b"HTTP/1.1 200")
+        assert held() >= count * side * side * 4
+        until = time.monotonic() + 10
+        while held() and time.monotonic() < until:
+            time.sleep(0.1)
+        assert held() == 0
+
+
+def test_a_head_that_never_ends_is_hung_up_on_and_others_are_answered(classify: Made) -> None:
+    request = b"GET /v2/health/ready HTTP/1.1\r\nhost: x\r\n\r\n"
+    with serving(classify.bundle, head_timeout_s=0.5) as address:
+        with socket.create_connection(address) as slow, socket.create_connection(address) as kept:
+            slow.sendall(b"POST /models/bundle/predict HTTP/1.1\r\nhost: x\r\nx-slow: ")
+            kept.sendall(request)
+            assert kept.recv(65536).startswith(b"HTTP/1.1 200")
+            slow.settimeout(5)
+            assert slow.recv(100) == b""  # hung up
+            kept.sendall(request)  # an idle connection is no late head
+            assert kept.recv(65536).startswith(b"HTTP/1.1 200")
+            kept.sendall(request[:20])
+            kept.settimeout(5)
+            assert kept.recv(100) == b""
+        with urlopen("http://{}:{}/v2/health/ready".format(*address)) as reply:
+            assert reply.status == 200

@@ -7,10 +7,11 @@ import re
 import shutil
 import subprocess
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -229,7 +230,9 @@ def site(classify: Made, engine: Path, tmp_path: Path) -> Iterator[tuple[str, ht
 
 
 @contextmanager
-def serving(bundle: Path, engine: Path, tmp_path: Path) -> Iterator[tuple[str, http.server.ThreadingHTTPServer]]:
+def serving(
+    bundle: Path, engine: Path, tmp_path: Path, *, max_age_s: int | None = None
+) -> Iterator[tuple[str, http.server.ThreadingHTTPServer]]:
     with pytest.raises(SystemExit) as done:
         cli.main(["page", str(bundle), "--out", str(tmp_path / "site"), "--engine", str(engine)])
     assert not done.value.code
@@ -239,6 +242,11 @@ def serving(bundle: Path, engine: Path, tmp_path: Path) -> Iterator[tuple[str, h
 
         def log_message(self, *_: object) -> None:
             pass
+
+        def end_headers(self) -> None:
+            if max_age_s is not None:
+                self.send_header("Cache-Control", f"max-age={max_age_s}")
+            super().end_headers()
 
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(Quiet, directory=str(tmp_path / "site"))
@@ -282,6 +290,47 @@ def test_the_page_decides_by_itself_and_without_a_network(
         sync_api.expect(page.locator("#verdict")).to_have_text(re.compile("^red"))
         chromium.close()
     assert errors == []
+
+
+def test_pages_of_one_origin_keep_their_own_files_and_take_new_ones(
+    classify: Made, engine: Path, tmp_path: Path
+) -> None:
+    """Two pages whose server lets a browser keep files for an hour; one of them is then updated."""
+    sync_api, browser = pytest.importorskip("playwright.sync_api"), shutil.which("chromium")
+    if browser is None:
+        pytest.skip("no chromium here")
+    kept = "caches.open(KEY).then((cache) => cache.match(new URL('style.css', location)).then((found) => found.text()))"
+    with serving(classify.bundle, engine, tmp_path, max_age_s=3600) as (url, _), sync_api.sync_playwright() as play:
+        for name in ("a", "a/b"):
+            (tmp_path / "site" / name).mkdir()
+            write_site(open_bundle(classify.bundle), engine, tmp_path / "site" / name)
+        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        page = chromium.new_page()
+        for count, name in enumerate(("a/", "a/b/"), 1):
+            page.goto(url + name)
+            first, *_ = caches_of(page, lambda names, count=count: len(names) == count)
+        assert [name.split()[1] for name in caches_of(page, bool)] == [f"{url}a/", f"{url}a/b/"]
+        (tmp_path / "site" / "a" / "style.css").write_text("/* new */")
+        worker = tmp_path / "site" / "a" / "offline.js"
+        worker.write_text(worker.read_text().replace(first.split()[-1], "2" * 16))
+        page.goto(url + "a/")
+        names = caches_of(page, lambda names: first not in names)
+        assert [name.split()[1] for name in names] == [f"{url}a/", f"{url}a/b/"]
+        assert page.evaluate(kept.replace("KEY", repr(names[0]))) == "/* new */"
+        chromium.close()
+
+
+def caches_of(page: Any, is_reached: Callable[[list[str]], bool]) -> list[str]:
+    """Names of the caches, the shortest first, once no worker is about to change them."""
+    settled = "(one) => one.active?.state == 'activated' && !one.installing && !one.waiting"
+    settled = f"navigator.serviceWorker.getRegistrations().then((all) => all.every({settled}))"
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        names: list[str] = sorted(page.evaluate("caches.keys()"), key=len)
+        if is_reached(names) and page.evaluate(settled):
+            return sorted(page.evaluate("caches.keys()"), key=len)
+        time.sleep(0.1)
+    raise AssertionError(f"caches after 30 s: {names}")
 
 
 @pytest.mark.parametrize("tiled", ["detect"], indirect=True)
