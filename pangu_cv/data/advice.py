@@ -15,12 +15,13 @@ FEW = 5
 
 
 def advise(check: DataCheck, samples: Sequence[Sample], facts: Sequence[ImageFacts]) -> tuple[str, ...]:
-    """Sentences on damage, leaks, contradictions, masks, bit depth, classes and shortcuts; none if all is well."""
+    """Sentences on damage, leaks, contradictions, masks, boxes, bit depth, classes, shortcuts; none if all is well."""
     return (
         *_damage(check),
         *_duplicates(check),
         *_look_alikes(check),
         *_masks(check),
+        *_boxes(check),
         *_bit_depth(check),
         *_classes(check),
         *_shortcuts(samples, facts),
@@ -74,6 +75,15 @@ def _masks(check: DataCheck) -> Iterator[str]:
         yield (
             f"{_count(len(check.mask_faults), 'mask')} unusable ({_reasons(check.mask_faults)}): draw again or remove; "
             f"first {first.path}: {first.message}"
+        )
+
+
+def _boxes(check: DataCheck) -> Iterator[str]:
+    if check.box_faults:
+        first = check.box_faults[0]
+        yield (
+            f"{_count(len(check.box_faults), 'image')} of another size than their boxes were drawn on, so unlabelled: "
+            f"give the images that were annotated, or scale the boxes; first {first.path}: {first.message}"
         )
 
 

@@ -91,6 +91,7 @@ def summarise(
         object_copies=object_copies,
         unreadable=_faulty(((s.path, f.fault) for s, f in zip(dataset, facts, strict=True)), base),
         mask_faults=_faulty(((s.mask, f.mask_fault) for s, f in zip(dataset, facts, strict=True)), base),
+        box_faults=tuple(Faulty(relative(path, base), "size", message) for path, message in dataset.box_faults),
         range_16bit=_range_16bit([f.range_16bit for f in facts if f.range_16bit is not None], spec),
         notes=dataset.notes,
         advice=(),

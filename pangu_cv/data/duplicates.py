@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from pangu_cv.data.inspection import ImageFacts
-from pangu_cv.data.near_duplicates import groups_of, near_duplicates
+from pangu_cv.data.near_duplicates import near_duplicates
 from pangu_cv.data.object_copies import object_copies
 from pangu_cv.data.sample import Sample, Split
 from pangu_runtime.decode import DecodeSpec
@@ -52,7 +52,7 @@ def find_look_alikes(samples: Sequence[Sample], facts: Sequence[ImageFacts], *, 
     """Groups of different pictures that look the same from afar; of equal ones the first stands for all."""
     firsts = {group[0] for group in _same_pictures(facts)}
     thumbnails = [fact.thumbnail if at in firsts else None for at, fact in enumerate(facts)]
-    return tuple(_told("look", group, samples, root) for group in groups_of(near_duplicates(thumbnails)))
+    return tuple(_told("look", group, samples, root) for group in near_duplicates(thumbnails))
 
 
 def find_object_copies(

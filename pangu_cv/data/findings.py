@@ -20,7 +20,8 @@ class Sizes:
 class Faulty:
     """A file that cannot be used.
 
-    ``reason`` is ImageError's; for a mask also ``size`` (other than its image's), ``values`` or ``empty``.
+    ``reason`` is ImageError's; for a mask also ``size`` (other than its image's), ``values`` or ``empty``; for boxes
+    ``size`` (drawn on a picture of another).
     """
 
     path: str
@@ -56,6 +57,7 @@ class DataCheck:
     object_copies: tuple[Duplicates, ...]
     unreadable: tuple[Faulty, ...]
     mask_faults: tuple[Faulty, ...]
+    box_faults: tuple[Faulty, ...]
     range_16bit: Range16Bit | None
     notes: tuple[str, ...]
     advice: tuple[str, ...]
@@ -64,7 +66,8 @@ class DataCheck:
     def ok(self) -> bool:
         """Whether nothing stops training or falsifies a test; notes and advice may remain."""
         wrong = any(d.leaks or d.contradicts for d in self.duplicates)
-        return not (self.unreadable or wrong or any(m.reason != "empty" for m in self.mask_faults))
+        masks = any(m.reason != "empty" for m in self.mask_faults)
+        return not (self.unreadable or self.box_faults or wrong or masks)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a JSON file, with ``ok``."""

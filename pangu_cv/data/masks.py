@@ -14,22 +14,32 @@ IGNORE = 255
 
 # Any non-zero value is a defect, so that class numbers in 8 or 16 bit and 0/255 read alike.
 _SPEC = DecodeSpec(range_16bit=(0, 1), background=0)
+_LOSSY = ("JPEG", "MPO")
 _NUMBERED = ("1", "L", "P", "I;16", "I")
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
-    """Mask [H, W], True where the file is not black; EXIF orientation applied. Raises ImageError."""
-    return np.asarray(decode(path, spec=_SPEC).any(axis=2))
+    """Mask [H, W], True where the file is not black; EXIF orientation applied. Raises ImageError.
+
+    A JPEG is rimmed with faint values that nobody drew: of one, what has at least half its brightest value is True.
+    """
+    brightest_HW = decode(path, spec=_SPEC).max(axis=2)
+    if peek(path, spec=_SPEC).format not in _LOSSY:
+        return np.asarray(brightest_HW > 0)
+    return np.asarray(brightest_HW >= max(1, (int(brightest_HW.max()) + 1) // 2))
 
 
 def read_class_mask(path: Path, *, classes: int) -> NDArray[np.uint8]:
     """Class numbers uint8[H, W], each below ``classes`` or ``IGNORE``. Raises ImageError, reason ``values`` for others.
 
-    Of two classes any non-zero value is the second, so that 0/1 and 0/255 read alike. Palettes give their numbers.
+    Two classes are read as ``read_mask`` does, so that 0/1 and 0/255 read alike. Palettes give their numbers. A JPEG of
+    more classes has ``values`` that are none: what it stores is near the number that was drawn, not equal.
     """
     if classes == 2:
         return read_mask(path).astype(np.uint8)
     header = peek(path, spec=DEFAULT_SPEC)
+    if header.format in _LOSSY:
+        raise ImageError(path, "values", "is a JPEG, which alters class numbers; save masks as PNG from their source")
     if header.mode not in _NUMBERED:
         raise ImageError(path, "values", f"is a {header.kind} picture; class numbers need grey or palette pixels")
     try:

@@ -4,7 +4,7 @@ A picture's thumbnail is its brightness on a coarse grid less its mean, of unit 
 their correlation. Shapes: N images, T numbers of a thumbnail.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,23 +25,31 @@ def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.float32] | None:
 
 def near_duplicates(
     thumbnails: Sequence[NDArray[np.float32] | None], *, correlation: float = 0.99
-) -> list[tuple[int, int]]:
-    """Pairs (i < j) that correlate at least so much; time grows with N², memory with N."""
+) -> list[tuple[int, ...]]:
+    """Places in groups, as ``groups_of`` gives them: each correlates at least so much with another of its group.
+
+    Time grows with N², memory with N, however many are alike.
+    """
     places = np.array([at for at, one in enumerate(thumbnails) if one is not None], np.int64)
     if not len(places):
         return []
     all_NT = np.stack([thumbnails[at] for at in places])
-    pairs: list[tuple[int, int]] = []
+    first_N = np.arange(len(places))  # the first picture of the group that each is in by now
     for start in range(0, len(all_NT), _BLOCK):
         alike = all_NT[start : start + _BLOCK] @ all_NT[start:].T >= correlation
-        pairs += [
-            (int(places[start + i]), int(places[start + j])) for i, j in zip(*np.nonzero(alike), strict=True) if i < j
-        ]
-    return pairs
+        for at, later in enumerate(np.triu(alike, 1), start=start):
+            if later.any():
+                joined = np.unique(np.append(first_N[start:][later], first_N[at]))
+                if len(joined) > 1:
+                    first_N[np.isin(first_N, joined)] = joined[0]
+    members: dict[int, list[int]] = {}
+    for first, place in zip(first_N.tolist(), places.tolist(), strict=True):
+        members.setdefault(first, []).append(place)
+    return [tuple(group) for group in members.values() if len(group) > 1]
 
 
-def groups_of(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
-    """Chains of pairs as groups, each sorted, the one with the first member first."""
+def groups_of(chains: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
+    """Chains (pairs, or longer) that share a member as one group, each sorted, the one with the first member first."""
     parent: dict[int, int] = {}
 
     def root(at: int) -> int:
@@ -50,9 +58,11 @@ def groups_of(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
             at = parent[at]
         return at
 
-    for i, j in pairs:
-        low, high = sorted((root(i), root(j)))
-        parent[high] = low
+    for first, *others in chains:
+        root(first)
+        for other in others:
+            low, high = sorted((root(first), root(other)))
+            parent[high] = low
     found: dict[int, list[int]] = {}
     for at in sorted(parent):
         found.setdefault(root(at), []).append(at)

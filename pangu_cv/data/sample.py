@@ -42,13 +42,17 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Samples in a stable order, with the layout they were read from; ``mask_classes`` names the values of masks."""
+    """Samples in a stable order, with the layout they were read from; ``mask_classes`` names the values of masks.
+
+    ``box_faults`` are the images whose boxes could not be believed, each with the reason; their samples have none.
+    """
 
     root: Path
     layout: str
     samples: tuple[Sample, ...]
     notes: tuple[str, ...] = field(default=())
     mask_classes: tuple[str, ...] = field(default=())
+    box_faults: tuple[tuple[Path, str], ...] = field(default=())
 
     def __len__(self) -> int:
         return len(self.samples)

@@ -9,6 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pangu_cv.data.check import DataCheck, check_dataset
 from pangu_cv.data.contact_sheet import class_rows
@@ -18,6 +19,7 @@ from pangu_cv.errors import DataError
 from pangu_cv.progress import bar
 from pangu_cv.report.page import Page, Tile
 from pangu_cv.report.picture import Picture
+from pangu_cv.report.text import readable
 from pangu_cv.staging import write_text
 
 
@@ -79,21 +81,24 @@ def _joined(found: DataCheck) -> list[list[str]]:
     groups = [d.paths for d in (*found.duplicates, *found.look_alikes, *found.object_copies)]
     names = sorted({path for paths in groups for path in paths})
     at = {name: number for number, name in enumerate(names)}
-    pairs = [(at[paths[0]], at[other]) for paths in groups for other in paths[1:]]
-    return [[names[number] for number in group] for group in groups_of(pairs)]
+    chains = [[at[path] for path in paths] for paths in groups]
+    return [[names[number] for number in group] for group in groups_of(chains)]
 
 
 def _print(found: DataCheck) -> None:
-    console = Console()
-    console.print(f"{found.images} images, layout [bold]{found.layout}[/bold], in {found.root}", highlight=False)
+    # Names of classes and files are anybody's: nothing in them is markup, an emoji's name or a control of the terminal.
+    console = Console(markup=False, emoji=False, highlight=False)
+    console.print(
+        Text.assemble(f"{found.images} images, layout ", (found.layout, "bold"), f", in {readable(found.root)}")
+    )
     table = Table("class", *found.counts, box=None, header_style="bold")
     for label in sorted({name for counts in found.counts.values() for name in counts}):
-        table.add_row(label or "(no label)", *(str(counts.get(label, 0)) for counts in found.counts.values()))
+        table.add_row(readable(label) or "(no label)", *(str(counts.get(label, 0)) for counts in found.counts.values()))
     console.print(table)
     for line in _facts(found):
-        console.print(f"  {line}", highlight=False, markup=False)
+        console.print(f"  {readable(line)}")
     for line in (*found.notes, *found.advice):
-        console.print(f"! {line}", highlight=False, markup=False)
+        console.print(f"! {readable(line)}")
     console.print("ok" if found.ok else "not ok: mend what is said above before training", style="bold")
 
 
@@ -109,7 +114,7 @@ def _facts(found: DataCheck) -> list[str]:
     lines.append(
         f"unreadable: {len(found.unreadable)}, duplicate groups: {len(found.duplicates)}, "
         f"look-alike groups: {len(found.look_alikes)}, groups of one object: {len(found.object_copies)}, "
-        f"mask faults: {len(found.mask_faults)}"
+        f"mask faults: {len(found.mask_faults)}, boxes of another size: {len(found.box_faults)}"
     )
     return lines
 
@@ -135,9 +140,9 @@ def _write_report(found: DataCheck, path: Path, root: Path | None, target: Path)
     page.table(["class", *found.counts], rows)
     for line in _facts(found):
         page.note(line)
-    if found.unreadable or found.mask_faults:
+    if faulty := (*found.unreadable, *found.mask_faults, *found.box_faults):
         page.section("Files that cannot be used")
-        page.table(["file", "why"], [(f.path, f.message) for f in (*found.unreadable, *found.mask_faults)])
+        page.table(["file", "why"], [(f.path, f.message) for f in faulty])
     for title, pictures in (
         ("Identical pictures", found.duplicates),
         ("Look-alikes", found.look_alikes),

@@ -20,7 +20,7 @@ from pangu_cv.data.sample import Dataset
 from pangu_cv.data.versions import Version, content_digest, newest, read_version, write_version
 from pangu_cv.errors import DataError, PanguError, SettingsError
 from pangu_cv.iterate.inspect.app import app
-from pangu_cv.iterate.inspect.back import Collected, uncollected
+from pangu_cv.iterate.inspect.back import Collected, mark_collected, uncollected
 from pangu_cv.iterate.inspect.back import collect as collect_changes
 from pangu_cv.iterate.inspect.database import open_fiftyone
 from pangu_cv.iterate.inspect.findings import Collector, Finding
@@ -247,11 +247,11 @@ def _collect(subject: _Subject, out: Path, note: str, data: Path, *, as_json: bo
         )
     if found.root != str(subject.dataset.root):
         raise DataError(f"FiftyOne's dataset '{subject.name}' is of other images: {found.root}; give their dataset")
+    target = fiftyone.load_dataset(subject.name)
     with tempfile.TemporaryDirectory() as scratch:
-        collected = collect_changes(
-            fiftyone.load_dataset(subject.name), subject.dataset, scratch=Path(scratch), by=versions.writer()
-        )
+        collected = collect_changes(target, subject.dataset, scratch=Path(scratch), by=versions.writer())
         version, is_new = _keep(collected, subject, out, note)
+    mark_collected(target, collected)
     told = {
         "version": None if version is None else str(version.folder),
         "is_new": is_new,

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pangu_cv.data.check import check_dataset
-from pangu_cv.data.masks import read_class_mask
+from pangu_cv.data.masks import read_class_mask, read_mask
 from pangu_cv.errors import ImageError
 
 NUMBERS = np.array([[0, 1, 2], [2, 255, 0]], np.uint8)
@@ -37,6 +37,45 @@ def test_values_that_are_no_class_are_told(tmp_path: Path, pixels: np.ndarray, t
     Image.fromarray(pixels).save(tmp_path / "a.png")
     with pytest.raises(ImageError, match=told) as caught:
         read_class_mask(tmp_path / "a.png", classes=3)
+    assert caught.value.reason == "values"
+
+
+def drawn(bright: int) -> np.ndarray:
+    mask = np.zeros((120, 160), np.uint8)
+    mask[33:60, 21:70] = bright
+    mask[:, 100:103] = bright
+    return mask
+
+
+@pytest.mark.parametrize("quality", [75, 90, 95])
+@pytest.mark.parametrize("bright", [255, 128])
+def test_the_rim_that_a_jpeg_adds_is_no_defect(tmp_path: Path, quality: int, bright: int) -> None:
+    mask = drawn(bright)
+    Image.fromarray(mask).save(tmp_path / "a.jpg", quality=quality)
+    with Image.open(tmp_path / "a.jpg") as stored:
+        assert (np.asarray(stored) > 0).sum() > 1.03 * (mask > 0).sum()
+    assert np.array_equal(read_mask(tmp_path / "a.jpg"), mask > 0)
+    assert np.array_equal(read_class_mask(tmp_path / "a.jpg", classes=2), mask > 0)
+
+
+@pytest.mark.parametrize("bright", [0, 1])
+def test_a_jpeg_of_nothing_or_of_ones_is_not_cut(tmp_path: Path, bright: int) -> None:
+    Image.fromarray(drawn(bright)).save(tmp_path / "a.jpg", quality=100, subsampling=0)
+    assert (read_mask(tmp_path / "a.jpg") != (drawn(bright) > 0)).mean() < 0.01
+
+
+def test_faint_values_of_other_formats_are_defects(tmp_path: Path) -> None:
+    mask = drawn(255)
+    mask[0, :5] = 1
+    for name in ("a.png", "a.bmp", "a.tif"):
+        Image.fromarray(mask).save(tmp_path / name)
+        assert np.array_equal(read_mask(tmp_path / name), mask > 0)
+
+
+def test_class_numbers_in_a_jpeg_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(drawn(2)).save(tmp_path / "a.jpg", quality=100)
+    with pytest.raises(ImageError, match="is a JPEG, which alters class numbers") as caught:
+        read_class_mask(tmp_path / "a.jpg", classes=3)
     assert caught.value.reason == "values"
 
 

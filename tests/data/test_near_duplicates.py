@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def test_saved_again_smaller_and_darker_is_found_and_others_are_not() -> None:
     darker = original.point(lambda value: int(0.7 * value) + 10)
     small = original.resize((40, 40))
     thumbnails = [thumb(one) for one in (original, picture(1), darker, picture(2), small)]
-    assert near_duplicates(thumbnails) == [(0, 2), (0, 4), (2, 4)]
+    assert near_duplicates(thumbnails) == [(0, 2, 4)]
 
 
 def test_pictures_of_nothing_are_alike_to_none() -> None:
@@ -39,11 +40,36 @@ def test_blocks_find_what_one_matrix_finds(monkeypatch: pytest.MonkeyPatch) -> N
     thumbnails = [thumb(picture(seed % 7)) for seed in range(20)]
     whole = near_duplicates(thumbnails)
     monkeypatch.setattr("pangu_cv.data.near_duplicates._BLOCK", 3)
-    assert sorted(near_duplicates(thumbnails)) == sorted(whole)
+    assert near_duplicates(thumbnails) == whole == [tuple(range(at, 20, 7)) for at in range(7)]
+
+
+@pytest.mark.parametrize("block", [3, 2048])
+def test_groups_are_the_chains_of_all_pairs(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr("pangu_cv.data.near_duplicates._BLOCK", block)
+    random = np.random.default_rng(0)
+    angles = np.cumsum(random.uniform(0, 0.08, 60))[random.permutation(60)]  # 0.99 is an angle of 0.14
+    on_circle = [np.array([np.cos(angle), np.sin(angle)], np.float32) for angle in angles]
+    thumbnails = [None if at % 13 == 5 else one for at, one in enumerate(on_circle)]
+    known = [at for at, one in enumerate(thumbnails) if one is not None]
+    pairs = [(i, j) for i in known for j in known if i < j and on_circle[i] @ on_circle[j] >= 0.999]
+    found = near_duplicates(thumbnails, correlation=0.999)
+    assert found == groups_of(pairs)
+    assert len(found) > 2
+
+
+def test_memory_does_not_grow_with_the_number_of_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pangu_cv.data.near_duplicates._BLOCK", 64)
+    one = thumb(picture(0))
+    tracemalloc.start()
+    assert near_duplicates([one] * 1000) == [tuple(range(1000))]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8e6  # half a million pairs need 32 MB and more
 
 
 def test_chains_become_groups() -> None:
     assert groups_of([(4, 9), (1, 2), (9, 5), (2, 7)]) == [(1, 2, 7), (4, 5, 9)]
+    assert groups_of([(4, 9, 6), (1, 2), (5, 9), (3,)]) == [(1, 2), (3,), (4, 5, 6, 9)]
 
 
 def folders(root: Path) -> Path:

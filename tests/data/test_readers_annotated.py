@@ -105,14 +105,14 @@ def test_crowds_are_left_out(tmp_path: Path) -> None:
         ),
         ({"annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 1, 5]}]}, "4 numbers are needed"),
         ({"annotations": [{"id": 1, "image_id": 7, "category_id": 3, "bbox": "abcd"}]}, "4 numbers are needed"),
-        ({"images": [{"id": 1, "file_name": "../../etc/passwd"}]}, "leaves the folder"),
-        ({"images": [{"id": 1, "file_name": "/etc/passwd"}]}, "leaves the folder"),
+        ({"images": [{"id": 7, "file_name": "../../etc/passwd"}]}, "leaves the folder"),
+        ({"images": [{"id": 7, "file_name": "/etc/passwd"}]}, "leaves the folder"),
         ({"images": {"id": 1}}, "must be a list"),
         ({"images": [{"id": [1], "file_name": "a.jpg"}]}, "id must be a number or a name"),
         ({"images": [{"id": 7, "file_name": "a.jpg", "width": "48px"}]}, "width and height of a.jpg"),
         ({"categories": [{"id": {}, "name": "x"}]}, "id must be a number or a name"),
-        ({"images": [{"id": 1}]}, "has no file_name"),
-        ({"images": [{"id": 1, "file_name": "gone.jpg"}]}, "none of the images it names"),
+        ({"images": [{"id": 7}]}, "has no file_name"),
+        ({"images": [{"id": 7, "file_name": "gone.jpg"}]}, "none of the images it names"),
     ],
 )
 def test_coco_that_cannot_be_read_says_where(tmp_path: Path, changes: dict[str, Any], told: str) -> None:
@@ -214,11 +214,25 @@ def test_yolo_without_a_table_has_classes_by_number(tmp_path: Path) -> None:
         ("0 a b c d", "train: images/train\nnames: [pin, hole]\n", "4 numbers are needed"),
         ("", "train: images/other\nnames: [pin]\n", "'images/other' is no folder below"),
         ("", "train: images/train\nnames: 7\n", "'names' must be a list"),
+        ("", "train: images/train\nnames: [[pin, hole]]\n", r"'names' must be a list .* found \{0: \['pin'"),
+        ("", "train: images/train\nnames: {.inf: pin}\n", "'names' must be a list"),
+        ("", "train: images/train\nnames: [2024-13-45]\n", "cannot be read as YAML"),
+        ("", "pin: &a pin\ntrain: images/train\nnames: [*a]\n", r"data\.yaml: has YAML aliases"),
     ],
 )
 def test_yolo_that_cannot_be_read_says_where(tmp_path: Path, rows: str, table: str, told: str) -> None:
     with pytest.raises(DataError, match=told):
         read_dataset(yolo(tmp_path, rows, table=table))
+
+
+@pytest.mark.parametrize("key", ["names", "path", "train"])
+def test_yolo_aliases_of_aliases_are_not_unfolded(tmp_path: Path, key: str) -> None:
+    lines = [f"a{depth}: &a{depth} [{', '.join([f'*a{depth - 1}'] * 9)}]" for depth in range(1, 40)]
+    table = {"train": "images/train", "names": "[pin]"} | {key: "*a39"}
+    text = "\n".join(["a0: &a0 [pin]", *lines, *(f"{name}: {value}" for name, value in table.items())])
+    with pytest.raises(DataError, match="aliases") as caught:
+        read_dataset(yolo(tmp_path, "0 0.5 0.5 0.5 0.5", table=text))
+    assert len(str(caught.value)) < 500
 
 
 def test_yolo_table_runs_no_code(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 """What the layouts with boxes share: fitting boxes to their image, and counting what was found to be wrong."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pangu_cv.data.sample import Box, Split
-from pangu_cv.errors import DataError
+from pangu_cv.errors import DataError, ImageError
+from pangu_runtime.decode import peek
 
 _SPLIT_WORDS: tuple[tuple[str, Split], ...] = (("train", "train"), ("val", "val"), ("test", "test"))
 
@@ -19,10 +20,14 @@ def read_utf8(file: Path) -> str:
 
 
 class Notes:
-    """Findings that do not stop the reading, each kind counted, with the first place it was met."""
+    """Findings that do not stop the reading, each kind counted, with the first place it was met.
+
+    ``box_faults`` are the images whose boxes are not believed, and why.
+    """
 
     def __init__(self) -> None:
         self._found: dict[str, list[Any]] = {}
+        self.box_faults: dict[Path, str] = {}
 
     def add(self, kind: str, place: str) -> None:
         """One more of ``kind``, a phrase that goes on from a number."""
@@ -51,6 +56,42 @@ def fitted(
             notes.add("boxes reached outside their image and were cut", place)
         boxes.append(Box(label, inside))
     return tuple(boxes)
+
+
+def fitted_to(
+    image: Path,
+    found: Sequence[tuple[str, tuple[float, ...]]],
+    *,
+    stated_px: tuple[float, float],
+    place: str,
+    notes: Notes,
+) -> tuple[Box, ...] | None:
+    """``fitted`` to the upright image's own width and height; to those stated where its header cannot be read.
+
+    None, and a fault in the notes, where more than a pixel lies between the two: the boxes were drawn before the image
+    was resized or turned, and where they belong now nobody knows. A side that is not stated is infinite.
+    """
+    if not found:
+        return ()
+    size_px = _size(image) or stated_px
+    if all(stated == float("inf") or abs(stated - own) <= 1 for stated, own in zip(stated_px, size_px, strict=True)):
+        return fitted(found, width_px=size_px[0], height_px=size_px[1], place=place, notes=notes)
+    if image not in notes.box_faults:
+        kind = "images are not of the size their annotations were drawn on and were taken as unlabelled"
+        notes.add(kind, image.name)
+        (width, height), (own_width, own_height) = stated_px, size_px
+        notes.box_faults[image] = (
+            f"annotated at {width:g} x {height:g}, upright it has {own_width} x {own_height} pixels"
+        )
+    return None
+
+
+def _size(image: Path) -> tuple[int, int] | None:
+    try:
+        header = peek(image)
+    except ImageError:  # reported where images are read
+        return None
+    return header.width_px, header.height_px
 
 
 def numbers(values: Iterable[Any], *, count: int, place: str) -> tuple[float, ...]:

@@ -1,16 +1,18 @@
 """COCO's layout: ``annotations/instances_<split>.json`` beside the images, or ``<split>/_annotations.coco.json``."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pangu_cv.data.readers.annotation import Notes, fitted, inside, numbers, split_of
+from pangu_cv.data.readers.annotation import Notes, fitted_to, inside, numbers, split_of
 from pangu_cv.data.readers.folders import describe
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 
 _ROBOFLOW = "_annotations.coco.json"
+_Boxes = dict[str | None, list[tuple[str, tuple[float, ...]]]]  # by the image's id
 
 
 def recognises(path: Path) -> bool:
@@ -21,17 +23,19 @@ def recognises(path: Path) -> bool:
 def read(path: Path, *, root: Path | None = None) -> Dataset:
     """Samples with their boxes; an image without annotations counts as one without objects.
 
-    Crowds are left out. Raises DataError on a file that is not of this form, or when no image it names is there.
+    Headers of images with boxes are read: boxes drawn on another size are not believed, and those images unlabelled.
+    Crowds are left out; of an image in several files the boxes are joined. Raises DataError on a file that is not of
+    this form, when no image it names is there, and for an image in two splits.
     """
     files = [path] if path.is_file() else _files(path)
     if not files:
         raise DataError(f"{path}: no annotations/*.json and no <split>/{_ROBOFLOW}; found {describe(path)}")
     base = root or _root_of(path)
     notes = Notes()
-    samples = tuple(sample for file in files for sample in _samples(file, base, notes))
+    samples = _joined((file, sample) for file in files for sample in _samples(file, base, notes))
     if not samples:
         raise DataError(f"{files[0]}: none of the images it names is below '{base}'; give their folder as root")
-    return Dataset(base, "coco", samples, notes.lines)
+    return Dataset(base, "coco", samples, notes.lines, box_faults=tuple(notes.box_faults.items()))
 
 
 def _files(path: Path) -> list[Path]:
@@ -51,6 +55,7 @@ def _samples(file: Path, root: Path, notes: Notes) -> Iterator[Sample]:
     names = _categories(tree, file)
     entries = _entries(tree, "images", file)
     boxes = _boxes(tree, names, file, notes)
+    _tell_strays(boxes, [_id(entry, "id", file) for entry in entries], file, notes)
     split = split_of(file.parent.name if file.name == _ROBOFLOW else file.stem)
     places = _places(file, root)
     for entry in entries:
@@ -63,14 +68,33 @@ def _samples(file: Path, root: Path, notes: Notes) -> Iterator[Sample]:
             continue
         sides = [entry.get(side) or float("inf") for side in ("width", "height")]
         width, height = numbers(sides, count=2, place=f"{file}: width and height of {name}")
-        own = fitted(boxes.get(_id(entry, "id", file), ()), width_px=width, height_px=height, place=name, notes=notes)
-        yield Sample(found, split=split, boxes=own)
+        own = boxes.get(_id(entry, "id", file), [])
+        yield Sample(
+            found, split=split, boxes=fitted_to(found, own, stated_px=(width, height), place=name, notes=notes)
+        )
 
 
-def _boxes(
-    tree: dict[str, Any], names: dict[Any, str], file: Path, notes: Notes
-) -> dict[Any, list[tuple[str, tuple[float, ...]]]]:
-    found: dict[Any, list[tuple[str, tuple[float, ...]]]] = {}
+def _joined(found: Iterable[tuple[Path, Sample]]) -> tuple[Sample, ...]:
+    """Each image once: some tools write a file per class. A file that is named for no split leaves it to the others."""
+    kept: dict[Path, Sample] = {}
+    for file, sample in found:
+        place = sample.path.resolve()
+        first = kept.setdefault(place, sample)
+        if first is sample:
+            continue
+        if first.split and sample.split and first.split != sample.split:
+            raise DataError(
+                f"{file}: '{sample.path.name}' is in {sample.split}, but in {first.split} by another file of "
+                "annotations; keep it in one of them, or what is tested was trained on"
+            )
+        known = None if first.boxes is None or sample.boxes is None else (*first.boxes, *sample.boxes)
+        boxes = None if known is None else tuple(dict.fromkeys(known))  # two files may hold the same annotation
+        kept[place] = replace(first, split=first.split or sample.split, boxes=boxes)
+    return tuple(kept.values())
+
+
+def _boxes(tree: dict[str, Any], names: dict[str | None, str], file: Path, notes: Notes) -> _Boxes:
+    found: _Boxes = {}
     for entry in _entries(tree, "annotations", file):
         place = f"{file}: annotation {entry.get('id')}"
         if entry.get("iscrowd"):
@@ -84,12 +108,29 @@ def _boxes(
     return found
 
 
-def _id(entry: dict[str, Any], name: str, file: Path) -> Any:
-    """A number or a name; raises DataError for what is neither."""
+def _tell_strays(boxes: _Boxes, listed: Sequence[str | None], file: Path, notes: Notes) -> None:
+    """Leaves out boxes of images that are not listed. Raises DataError where all are such: the ids went wrong."""
+    known = set(listed) - {None}
+    strays = [image for image in boxes if image not in known]
+    if strays and len(strays) == len(boxes):
+        raise DataError(
+            f"{file}: none of its annotations is of an image it lists: the first has the image_id {strays[0]!r}, "
+            f"the images have the ids {', '.join(map(str, listed[:8])) or '(none)'}; write the same ids in both"
+        )
+    for image in strays:
+        for _ in boxes.pop(image):
+            kind = f"annotations are of images that {file.name} does not list and were left out"
+            notes.add(kind, f"image_id {image}")
+
+
+def _id(entry: dict[str, Any], name: str, file: Path) -> str | None:
+    """As text, since some tools write 7 here and "7" there; raises DataError for what is neither number nor name."""
     found = entry.get(name)
-    if found is not None and not isinstance(found, int | float | str):
-        raise DataError(f"{file}: {name} must be a number or a name; found {found!r}")
-    return found
+    if found is None:
+        return None
+    if not isinstance(found, int | float | str):
+        raise DataError(f"{file}: {name} must be a number or a name; found {str(found)[:80]}")
+    return str(int(found)) if isinstance(found, float) and found.is_integer() else str(found)
 
 
 def _places(file: Path, root: Path) -> list[Path]:
@@ -118,5 +159,5 @@ def _entries(tree: dict[str, Any], name: str, file: Path) -> list[dict[str, Any]
     return entries
 
 
-def _categories(tree: dict[str, Any], file: Path) -> dict[Any, str]:
+def _categories(tree: dict[str, Any], file: Path) -> dict[str | None, str]:
     return {_id(entry, "id", file): str(entry.get("name")) for entry in _entries(tree, "categories", file)}

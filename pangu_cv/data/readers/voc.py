@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pangu_cv.data.readers.annotation import Notes, fitted, numbers
+from pangu_cv.data.readers.annotation import Notes, fitted_to, numbers
 from pangu_cv.data.readers.folders import describe
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
-from pangu_cv.errors import DataError, ImageError
-from pangu_runtime.decode import peek
+from pangu_cv.errors import DataError
 from pangu_runtime.images import find_images
 
 _SPLITS: tuple[Split, ...] = ("train", "val", "test")
@@ -24,6 +23,7 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Dataset:
     """Samples with their boxes; an image without a file of annotations is unlabelled. Corners are taken as they stand.
 
+    Headers of images with boxes are read: boxes drawn on another size are not believed, and those images unlabelled.
     Raises DataError on a malformed file, naming it.
     """
     notes = Notes()
@@ -33,8 +33,9 @@ def read(path: Path) -> Dataset:
     for image in images:
         stem = image.relative_to(path / "JPEGImages").with_suffix("").as_posix()
         file = path / "Annotations" / f"{stem}.xml"
-        boxes = _boxes(file, image, notes) if file.is_file() else None
-        if boxes is None:
+        is_annotated = file.is_file()
+        boxes = _boxes(file, image, notes) if is_annotated else None
+        if not is_annotated:
             notes.add("images have no file of annotations and are taken as unlabelled", image.name)
         if splits and stem not in splits:
             notes.add("images are in no list of ImageSets/Main", image.name)
@@ -45,7 +46,7 @@ def read(path: Path) -> Dataset:
         set(splits) - {s.path.relative_to(path / "JPEGImages").with_suffix("").as_posix() for s in samples}
     ):
         notes.add("images listed in ImageSets/Main do not exist", stem)
-    return Dataset(path, "voc", tuple(samples), notes.lines)
+    return Dataset(path, "voc", tuple(samples), notes.lines, box_faults=tuple(notes.box_faults.items()))
 
 
 def _splits(path: Path) -> Iterator[tuple[str, Split]]:
@@ -57,7 +58,7 @@ def _splits(path: Path) -> Iterator[tuple[str, Split]]:
                     yield line.split()[0], split
 
 
-def _boxes(file: Path, image: Path, notes: Notes) -> tuple[Box, ...]:
+def _boxes(file: Path, image: Path, notes: Notes) -> tuple[Box, ...] | None:
     try:
         text = _text(file.read_bytes())
     except (LookupError, ValueError) as error:
@@ -69,8 +70,7 @@ def _boxes(file: Path, image: Path, notes: Notes) -> tuple[Box, ...]:
     except ElementTree.ParseError as error:
         raise DataError(f"{file}: is no XML ({error})") from None
     found = [_box(element, file) for element in tree.iter("object")]
-    width, height = _size(tree, image)
-    return fitted(found, width_px=width, height_px=height, place=file.name, notes=notes)
+    return fitted_to(image, found, stated_px=_stated_px(tree), place=file.name, notes=notes)
 
 
 def _text(content: bytes) -> str:
@@ -80,19 +80,13 @@ def _text(content: bytes) -> str:
     return re.sub(r"^\s*<\?xml.*?\?>", "", text, count=1, flags=re.DOTALL).strip()
 
 
-def _size(tree: ElementTree.Element, image: Path) -> tuple[float, float]:
-    """As the annotation says, else as the image does; without bounds where it cannot be read, as is told later."""
+def _stated_px(tree: ElementTree.Element) -> tuple[float, float]:
+    """Width and height as the annotation says, infinite where it does not."""
     try:
         width, height = (float(tree.findtext(f"size/{side}") or 0) for side in ("width", "height"))
     except ValueError:
         width = height = 0.0
-    if width > 0 and height > 0:
-        return width, height
-    try:
-        header = peek(image)
-    except ImageError:
-        return float("inf"), float("inf")
-    return header.width_px, header.height_px
+    return (width, height) if width > 0 and height > 0 else (float("inf"), float("inf"))
 
 
 def _box(element: ElementTree.Element, file: Path) -> tuple[str, tuple[float, ...]]:

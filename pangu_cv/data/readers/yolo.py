@@ -31,6 +31,8 @@ def read(path: Path) -> Dataset:
     """
     table = path if path.is_file() else next(iter(_tables(path)), None)
     root = table.parent if table else path
+    if table is None and (root / "data.yaml").is_file():
+        _tree(root / "data.yaml")  # tells why it is none: passed over, the classes would lose their names
     tree = _tree(table) if table else {}
     names = _names(tree, root)
     notes = Notes()
@@ -60,9 +62,13 @@ def _looks_right(table: Path) -> bool:
 
 def _tree(table: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(table.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
+        text = table.read_text(encoding="utf-8")
+        aliased = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
+        tree = {} if aliased else yaml.safe_load(text)
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{table}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
+    if aliased:  # aliases of aliases grow without bound, and no table needs them
+        raise DataError(f"{table}: has YAML aliases (*name), which are not read; write out what they stand for")
     if not isinstance(tree, dict):
         raise DataError(f"{table}: names, train and val are needed; found {type(tree).__name__}")
     return tree
@@ -75,13 +81,21 @@ def _names(tree: dict[str, Any], root: Path) -> dict[int, str] | None:
     if names is None and listed.is_file():
         names = read_utf8(listed).split("\n")
     if isinstance(names, list):
-        names = {number: name for number, name in enumerate(names) if name is not None and str(name).strip()}
+        names = dict(enumerate(names))
     if names is None:
         return None
     try:
-        return {int(number): str(name).strip() for number, name in names.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise DataError(f"{root}: 'names' must be a list of names, or names by number; found {names!r}") from None
+        named = {int(number): _name(name) for number, name in names.items() if name is not None}
+    except (AttributeError, TypeError, ValueError, OverflowError):
+        found = str(names)[:80]
+        raise DataError(f"{root}: 'names' must be a list of names, or names by number; found {found}") from None
+    return {number: name for number, name in named.items() if name}
+
+
+def _name(found: Any) -> str:
+    if not isinstance(found, str | int | float):
+        raise TypeError(type(found).__name__)
+    return str(found).strip()
 
 
 def _folders(tree: dict[str, Any], root: Path, table: Path) -> Iterator[tuple[Path, Split]]:

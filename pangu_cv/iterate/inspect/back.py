@@ -4,6 +4,8 @@ Three states meet: what was sent, what FiftyOne says now, what the dataset on di
 changed is as that side says; where both did, differently, the dataset's word stands and the conflict is told.
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from pangu_cv.data.duplicates import relative
 from pangu_cv.data.readers.csv_table import SPLITS
 from pangu_cv.data.sample import Box, Dataset, Sample
 from pangu_cv.iterate.inspect.edits import Edited, edited
-from pangu_cv.iterate.inspect.sent import FIELD, Sent, mask_digest
+from pangu_cv.iterate.inspect.sent import BACK, FIELD, Sent, mask_digest
 from pangu_cv.iterate.inspect.shown import (
     BOXES,
     LABEL,
@@ -31,19 +33,23 @@ from pangu_cv.iterate.inspect.shown import (
 )
 
 _T = TypeVar("_T")
-_READ = (LABEL, LABELS, BOXES, MASK, PREDICTED, PREDICTED_LABELS, PREDICTED_BOXES, PREDICTED_MASK, FIELD)
+_READ = (LABEL, LABELS, BOXES, MASK, PREDICTED, PREDICTED_LABELS, PREDICTED_BOXES, PREDICTED_MASK, FIELD, BACK)
 _TEXTS = ("split", "group", "caption")
 
 
 @dataclass
 class Collected:
-    """The dataset with the changes in it, images that are gone apart, what changed, and what could not be followed."""
+    """The dataset with the changes in it, images that are gone apart, what changed, and what could not be followed.
+
+    ``states`` are digests of what people left on samples, by their id in FiftyOne, conflicts aside.
+    """
 
     dataset: Dataset
     missing: tuple[Sample, ...] = ()
     changes: tuple[Change, ...] = ()
     conflicts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    states: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass
@@ -58,6 +64,7 @@ class _Work:
     removed: set[str] = field(default_factory=set)
     gone: dict[str, Sample] = field(default_factory=dict)
     strangers: list[str] = field(default_factory=list)
+    states: dict[str, str] = field(default_factory=dict)
     masks: int = 0
 
 
@@ -79,11 +86,17 @@ def collect(target: Any, dataset: Dataset, *, scratch: Path, by: str = "") -> Co
     back = tuple(one for one in there.values() if one.path.is_file())
     result = replace(dataset, samples=(*kept, *back))
     notes = [*_notes(work, set(now) - seen, back, missing), *renamed(work.changes, result.classes)]
-    return Collected(result, missing, tuple(work.changes), tuple(work.conflicts), tuple(notes))
+    return Collected(result, missing, tuple(work.changes), tuple(work.conflicts), tuple(notes), work.states)
+
+
+def mark_collected(target: Any, collected: Collected) -> None:
+    """Note on the samples what was brought back of them, once it is kept: only what changes after that is open."""
+    if collected.states:
+        target.set_values(BACK, collected.states, key_field="id", progress=False)
 
 
 def uncollected(target: Any, *, most: int = 20) -> int:
-    """How many samples people have touched since they were sent; counting ends at ``most``."""
+    """How many samples people have touched since they were sent or brought back last; counting ends at ``most``."""
     return sum(1 for _, _ in zip(_touched(target.select_fields(_fields(target))), range(most), strict=False))
 
 
@@ -92,13 +105,27 @@ def _touched(view: Any) -> Iterator[str]:
         sent = sent_on(sample)
         if sent is None:
             continue
-        found = edited(sample, sent)
-        before = (sent.label, sent.true_boxes())
-        same = (found.label, _unless_unreadable(found, sent)) == before and found.mask_HW is None
-        texts = all(_text(sample, name) == getattr(sent, name) for name in _TEXTS)
-        asked = found.is_mask_gone or found.is_removed or found.rejected or found.tags or found.problems
-        if not same or not texts or asked:
+        found, back = edited(sample, sent), _text(sample, BACK)
+        is_open = _is_touched(sample, sent, found) if back is None else _state(sample, sent, found) != back
+        if is_open:
             yield sent.name
+
+
+def _is_touched(sample: Any, sent: Sent, found: Edited) -> bool:
+    before = (sent.label, sent.true_boxes())
+    same = (found.label, _unless_unreadable(found, sent)) == before and found.mask_HW is None
+    texts = all(_text(sample, name) == getattr(sent, name) for name in _TEXTS)
+    asked = found.is_mask_gone or found.is_removed or found.rejected or found.tags or found.problems
+    return bool(not same or not texts or asked)
+
+
+def _state(sample: Any, sent: Sent, found: Edited) -> str:
+    """Digest of all that people say of an image."""
+    mask = None if found.mask_HW is None else mask_digest(found.mask_HW)
+    boxes = [(box.label, box.xyxy) for box in _unless_unreadable(found, sent) or ()]
+    asked = [found.is_mask_gone, found.is_removed, found.rejected, found.tags, found.problems]
+    texts = [_text(sample, name) for name in _TEXTS]
+    return hashlib.sha256(json.dumps([found.label, boxes, mask, asked, texts]).encode()).hexdigest()
 
 
 def _fields(target: Any) -> list[str]:
@@ -114,7 +141,7 @@ def _merge(sample: Any, sent: Sent, work: _Work) -> None:
     if now is None:
         mask = Path(sent.mask_path) if sent.mask_path else None
         now = Sample(Path(sent.path), sent.label, sent.split, mask, sent.caption, sent.group, sent.true_boxes())
-    wanted = edited(sample, sent)
+    wanted, conflicts = edited(sample, sent), len(work.conflicts)
     work.conflicts += [f"{name}: {problem}" for problem in wanted.problems]
     new = _with_texts(sample, sent, now, work)
     label = _choice(name, "label", sent.label, wanted.label, now.label, work)
@@ -133,6 +160,8 @@ def _merge(sample: Any, sent: Sent, work: _Work) -> None:
         work.now[name] = new
     else:
         work.gone[name] = new
+    if len(work.conflicts) == conflicts and (_is_touched(sample, sent, wanted) or _text(sample, BACK)):
+        work.states[str(sample.id)] = _state(sample, sent, wanted)
 
 
 def _unless_unreadable(wanted: Edited, sent: Sent) -> tuple[Box, ...] | None:

@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from pangu_cv.data.near_duplicates import groups_of, near_duplicates
+from pangu_cv.data.near_duplicates import near_duplicates
 from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.data.shown import SEPARATOR, classes_shown
@@ -136,7 +136,7 @@ class Collector:
         equal = [tuple(group) for group in same.values() if len(group) > 1]
         firsts = [None if (one.sha256 and same[one.sha256][0] != at) else self._thumbnails[at]
                   for at, one in enumerate(self._found)]  # fmt: skip
-        self._name_groups(groups_of(near_duplicates(firsts)), "alike")
+        self._name_groups(near_duplicates(firsts), "alike")
         self._name_groups(equal, "duplicate")
         if len(self._found) > _MOST_COMPARED:
             self.notes.append(f"near duplicates were looked for among the first {_MOST_COMPARED} images")

@@ -10,7 +10,7 @@ from pangu_cv.data.sample import Dataset
 from pangu_cv.errors import DataError
 from pangu_cv.iterate.inspect.findings import Finding, is_multilabel
 from pangu_cv.iterate.inspect.look import Look
-from pangu_cv.iterate.inspect.sent import FIELD
+from pangu_cv.iterate.inspect.sent import BACK, FIELD
 from pangu_cv.iterate.inspect.shown import BOXES, LABEL, LABELS, MASK, PREDICTED_BOXES, as_sample
 
 INFO = "pangu_cv"
@@ -61,7 +61,7 @@ class Sender:
         for field in (BOXES, PREDICTED_BOXES):
             target.add_sample_field(field, fo.EmbeddedDocumentField, embedded_doc_type=fo.Detections)
         target.add_sample_field(MASK, fo.EmbeddedDocumentField, embedded_doc_type=fo.Segmentation)
-        for field in ("split", "group", "caption", "why", "likely", "alike", "sha256", FIELD):
+        for field in ("split", "group", "caption", "why", "likely", "alike", "sha256", FIELD, BACK):
             target.add_sample_field(field, fo.StringField)
         target.default_mask_targets = dict(enumerate(dataset.mask_classes or ("background", "defect")))
         target.default_classes = list(dataset.classes)

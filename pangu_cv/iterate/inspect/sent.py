@@ -16,6 +16,7 @@ from pangu_cv.data.sample import Box, Sample, Split
 from pangu_cv.iterate.inspect.look import Look
 
 FIELD = "pangu_sent"
+BACK = "pangu_back"  # digest of what was brought back of an image last
 
 
 @dataclass(frozen=True)

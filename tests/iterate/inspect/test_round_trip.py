@@ -250,6 +250,16 @@ def test_the_verb_sends_opens_guards_and_collects(
     assert run(*base, *versions)[1]["is_new"] is False
     assert [entry.name for entry in (tmp_path / "versions").iterdir()] == ["v0001"]
     assert DataConfig(path=tmp_path / "versions").read().samples[0].label == "white"
+    code, _, _ = run(*base, "--no-serve")
+    assert (code, fiftyone.load_dataset(name).first().tags) == (0, []), "what was brought back is not asked for again"
+    for tags in (["relabel:white"], ["remove"], []):  # brought back, then changed once more, then taken back
+        sample = fiftyone.load_dataset(name).first()
+        sample.tags = tags
+        sample.save()
+        code, _, err = run(*sent)
+        assert (code, "changes of people on 1 images" in err) == (2, True)
+        assert run(*base, *versions)[0] == 0
+        assert uncollected(fiftyone.load_dataset(name)) == 0
     code, _, _ = run(*base, "--no-serve", "--renew")
     assert (code, fiftyone.load_dataset(name).first().tags) == (0, [])
     code, _, err = run("inspect", str(tiny.class_folders(tmp_path / "other", test=0)), "--name", name, "--no-serve")

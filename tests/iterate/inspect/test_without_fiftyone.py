@@ -60,10 +60,7 @@ def test_flags_that_do_not_go_together(
 
 def test_an_image_named_twice_is_refused(bare: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tiny.save(bare / "data" / "images" / "a.png", tiny.picture(tiny.COLOURS["red"], 1))
-    (bare / "data" / "annotations").mkdir()
-    entry = '{"id": %d, "file_name": "a.png", "width": 48, "height": 40}'
-    tree = f'{{"images": [{entry % 1}, {entry % 2}], "annotations": [], "categories": []}}'
-    (bare / "data" / "annotations" / "instances_train.json").write_text(tree)
+    (bare / "data" / "data.yaml").write_text("train: images\nval: images\nnames: [red]")
     with pytest.raises(SystemExit):
         cli.main(["inspect", str(bare / "data")])
     assert "1 images are in the dataset more than once" in capsys.readouterr().err
