@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,26 +78,38 @@ def cache_folder() -> Path:
 
 
 class FeatureStore:
-    """A folder of shards of one fingerprint; ``folder=None`` keeps vectors in memory only."""
+    """A folder of shards of one fingerprint; ``folder=None`` keeps vectors in memory only.
+
+    Opening it reads keys alone; a shard's vectors are read when one of its keys is asked for, from any thread.
+    """
 
     def __init__(self, folder: Path | None, fingerprint: str) -> None:
         self.folder = folder / fingerprint if folder else None
         self._vectors: dict[str, NDArray[np.float32]] = {}
         self._unsaved: list[str] = []
+        self._shard_of: dict[str, Path] = {}
+        self._read: set[Path] = set()
+        self._reading = Lock()
         for shard in sorted(self.folder.glob("*.npz")) if self.folder else []:
-            self._read(shard)
+            self._shard_of |= {str(key): shard for (key,) in _rows(shard, "keys")}
 
-    def _read(self, shard: Path) -> None:
-        try:
-            with shard.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-                self._vectors.update(zip(arrays["keys"].tolist(), arrays["vectors"], strict=True))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-            shard.unlink(missing_ok=True)  # a damaged cache is a smaller cache
+    def _fetch(self, key: str) -> None:
+        if key in self._vectors:
+            return
+        with self._reading:
+            shard = self._shard_of.get(key)
+            if shard is None or shard in self._read:
+                return
+            self._read.add(shard)
+            for name, vector in _rows(shard, "keys", "vectors"):
+                self._vectors.setdefault(str(name), vector)
 
     def __contains__(self, key: str) -> bool:
+        self._fetch(key)
         return key in self._vectors
 
     def __getitem__(self, key: str) -> NDArray[np.float32]:
+        self._fetch(key)
         return self._vectors[key]
 
     def put(self, key: str, vector: NDArray[np.float32]) -> None:
@@ -116,6 +129,18 @@ class FeatureStore:
                 np.savez(stream, keys=np.array(self._unsaved), vectors=np.stack([self[k] for k in self._unsaved]))
             temporary.replace(self.folder / f"{name}.npz")
         self._unsaved.clear()
+
+
+def _rows(shard: Path, *names: str) -> list[tuple[Any, ...]]:
+    """The shard's arrays row by row, none where it cannot be read; a damaged one is deleted, a smaller cache."""
+    try:
+        with shard.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return list(zip(*(arrays[name] for name in names), strict=True))
+    except OSError:  # such as too many open files, which says nothing of the shard
+        return []
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        shard.unlink(missing_ok=True)
+        return []
 
 
 def read_ahead(paths: Sequence[Path], read: Callable[[Path], Any], *, workers: int | None = None) -> Iterator[Any]:

@@ -1,4 +1,5 @@
 import os
+import tracemalloc
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -116,6 +117,48 @@ def test_damaged_shard_is_a_smaller_cache(paths: list[Path], tmp_path: Path, dam
     found = run(paths, FeatureStore(tmp_path / "cache", "f"), embedder, views="identity")
     assert embedder.calls == {"identity": 10}
     assert len(found.index) == 10
+
+
+def test_shard_that_cannot_be_opened_now_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FeatureStore(tmp_path, "f")
+    store.put("a", np.ones(2, np.float32))
+    store.flush()
+
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    opened = FeatureStore(tmp_path, "f")
+    monkeypatch.setattr(Path, "open", refuse)
+    assert "a" not in opened
+    assert "a" not in FeatureStore(tmp_path, "f")
+    monkeypatch.undo()
+    assert FeatureStore(tmp_path, "f")["a"].tolist() == [1, 1]
+
+
+def test_opening_reads_keys_and_asking_reads_the_shard_of_a_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pangu_cv.features.SHARD_IMAGES", 4)
+    store = FeatureStore(tmp_path, "f")
+    for number in range(12):
+        store.put(str(number), np.full(100_000, number, np.float32))
+    tracemalloc.start()
+    opened = FeatureStore(tmp_path, "f")
+    assert tracemalloc.get_traced_memory()[1] < 400_000  # of a vector
+    assert opened["5"][0] == 5
+    assert "6" in opened
+    assert tracemalloc.get_traced_memory()[0] < 2 * 1_600_000  # of a shard
+    tracemalloc.stop()
+    assert "12" not in opened
+    with pytest.raises(KeyError):
+        opened["12"]
+
+
+def test_shard_whose_vectors_are_damaged_is_found_out_when_asked(tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    np.savez(tmp_path / "f" / "x.npz", keys=np.array(["a", "b"]), vectors=np.zeros((1, 3), np.float32))
+    assert "a" not in FeatureStore(tmp_path, "f")
+    assert not list((tmp_path / "f").iterdir())
 
 
 def test_shard_with_a_pickle_is_never_unpickled(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from pangu_cv.evaluate.decider import (
 from pangu_cv.evaluate.detect import evaluate_detect, found_boxes, true_boxes
 from pangu_cv.evaluate.inspection import as_inspection, good_class
 from pangu_cv.evaluate.multilabel import evaluate_multilabel, require_known, truth_of
-from pangu_cv.evaluate.segment import evaluate_segment
+from pangu_cv.evaluate.segment import evaluate_segment, require_same_masks
 
 __all__ = [
     "Decider",
@@ -37,6 +37,7 @@ __all__ = [
     "matching_mask",
     "require_comparable",
     "require_known",
+    "require_same_masks",
     "test_samples",
     "true_boxes",
     "truth_of",

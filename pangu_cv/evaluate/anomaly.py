@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from pangu_cv.data.sample import Sample
+from pangu_cv.errors import ImageError
 from pangu_cv.evaluate.decider import Decider, Evaluated, Outputs, decide_all, is_masked, matching_mask
 from pangu_cv.features import Progress
 from pangu_cv.metrics import AnomalyOutcome, PixelAuroc
@@ -21,14 +22,20 @@ def evaluate_anomaly(
     decode_spec: DecodeSpec,
     progress: Progress | None = None,
 ) -> Evaluated[AnomalyOutcome]:
-    """Decide every image; label ``good`` is normal, any other a defect; masks give the pixel AUROC, one at a time."""
+    """Decide every image; label ``good`` is normal, any other a defect; masks give the pixel AUROC, one at a time.
+
+    An image whose mask cannot be used is left out of the figures over pixels alone, which ``notes`` tell.
+    """
     samples = [sample for sample in samples if sample.label is not None]
-    pixels = PixelAuroc()
+    pixels, unfit = PixelAuroc(), list[ImageError]()
     has_masks = any(s.mask is not None for s in samples)
 
     def keep(sample: Sample, _: Any, out: Outputs) -> tuple[float, bool, float]:
         if has_masks and is_masked(sample):
-            pixels.update(out["map"][0], matching_mask(sample, out["map"][0].shape))
+            try:
+                pixels.update(out["map"][0], matching_mask(sample, out["map"][0].shape))
+            except ImageError as error:
+                unfit.append(error)
         return float(out["score"][0]), bool(out["is_anomalous"][0]), float(out["threshold_applied"][0])
 
     decided = decide_all(decider, samples, keep, spec=decode_spec, progress=progress)
@@ -43,4 +50,13 @@ def evaluate_anomaly(
         asked_false_alarm_rate=asked_rate,
         pixels=pixels.scores() if has_masks else None,
     )
-    return Evaluated(outcome, decided.skipped)
+    return Evaluated(outcome, decided.skipped, _told(unfit))
+
+
+def _told(unfit: Sequence[ImageError]) -> tuple[str, ...]:
+    if not unfit:
+        return ()
+    return (
+        f"{len(unfit)} mask(s) cannot be used, so their images count in no figure over pixels; the first is "
+        f"{unfit[0]}; 'pangu-cv data check' lists all such masks",
+    )

@@ -52,10 +52,11 @@ class TorchDecider:
 
 @dataclass(frozen=True)
 class Evaluated(Generic[Outcome]):
-    """An outcome, and the images that could not be read."""
+    """An outcome, the images that could not be read, and what the reader of its figures must know."""
 
     outcome: Outcome
     skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...] = ()
 
 
 def test_samples(dataset: Dataset) -> tuple[Sample, ...]:
@@ -64,15 +65,14 @@ def test_samples(dataset: Dataset) -> tuple[Sample, ...]:
 
 
 def matching_mask(sample: Sample, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
-    """The sample's mask bool[H,W], None where it is normal; raises DataError for another size than its image's."""
+    """The sample's mask bool[H,W], None where it is normal.
+
+    Raises ImageError, reason ``size`` where it is not its image's.
+    """
     if sample.mask is None:
         return None
     mask = read_mask(sample.mask)
-    if mask.shape != shape:
-        raise DataError(
-            f"{sample.mask}: {mask.shape[1]} x {mask.shape[0]} pixels, its image is {shape[1]} x {shape[0]}; "
-            "'pangu-cv data check' lists all such masks"
-        )
+    _require_size(sample.mask, mask.shape, shape)
     return mask
 
 
@@ -90,12 +90,14 @@ def class_mask(sample: Sample, shape: tuple[int, ...], *, classes: int) -> NDArr
         assert sample.label == NORMAL, "only normal images need no mask"
         return np.zeros(shape, np.uint8)
     mask = read_class_mask(sample.mask, classes=classes)
-    if mask.shape != shape:
-        (height, width), (image_height, image_width) = mask.shape, shape
-        raise ImageError(
-            sample.mask, "size", f"has {width} x {height} pixels, its image {image_width} x {image_height}"
-        )
+    _require_size(sample.mask, mask.shape, shape)
     return mask
+
+
+def _require_size(path: Path, found: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    if found != wanted:
+        (height, width), (image_height, image_width) = found, wanted
+        raise ImageError(path, "size", f"has {width} x {height} pixels, its image {image_width} x {image_height}")
 
 
 @dataclass(frozen=True)
@@ -159,8 +161,11 @@ class Loaders:
         return np.asarray(self._decider.run(self.image(path)[None])["map"][0], np.float64)
 
     def mask(self, path: str) -> NDArray[np.bool_] | None:
-        """The true mask bool[H,W], None where the sample has none."""
-        return matching_mask(self._samples[path], self.image(path).shape[:2])
+        """The true mask bool[H,W], None where the sample has none that can be used."""
+        try:
+            return matching_mask(self._samples[path], self.image(path).shape[:2])
+        except ImageError:
+            return None
 
     def masks(self, path: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
         """Image uint8[H,W,3], true and found class numbers uint8[H,W]."""

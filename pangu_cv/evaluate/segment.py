@@ -5,11 +5,35 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.data.sample import Sample
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.errors import DataError
 from pangu_cv.evaluate.decider import Decider, Evaluated, Outputs, class_mask, decide_all, is_masked
 from pangu_cv.features import Progress
 from pangu_cv.metrics.segmentation import SegmentationOutcome, confusion
 from pangu_runtime.decode import DecodeSpec
+
+_DEFECTS = ("background", "defect")  # what masks that no list of classes goes with are taken to show
+
+
+def require_same_masks(dataset: Dataset, classes: Sequence[str]) -> None:
+    """Raise DataError where the numbers in the dataset's masks mean other classes than the model's.
+
+    Of two classes any value but 0 is the second, so ``defect`` stands for whatever the other side calls it.
+    """
+    named, known = dataset.mask_classes or _DEFECTS, tuple(classes)
+    if named == known or (len(named) == len(known) == 2 and _DEFECTS in (named, known)):
+        return
+    advice = "measure on masks of the model's classes, or finetune on masks of these"
+    if sorted(named) == sorted(known):
+        advice = "number the masks, and their list of classes, in the model's order"
+    raise DataError(
+        f"{dataset.root}: the numbers in masks mean {_numbered(named)}; to the model they mean {_numbered(known)}. "
+        f"The figures would be wrong: {advice}"
+    )
+
+
+def _numbered(classes: Sequence[str]) -> str:
+    return ", ".join(f"{number} {name}" for number, name in enumerate(classes))
 
 
 def evaluate_segment(

@@ -10,6 +10,7 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import Evaluated, Loaders, TorchDecider, evaluate_anomaly
 from pangu_cv.features import digest
+from pangu_cv.finetune.draws import to_learn_from
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
 from pangu_cv.metrics import AnomalyOutcome
 from pangu_cv.models.checkpoint_folder import folder_of
@@ -49,26 +50,30 @@ def finetune_anomaly(recipe: FinetuneRecipe, task: AnomalyConfig) -> FinetuneRes
     provenance = _grown(provenance_of(recipe, split.normals, dataset.root), start.provenance)
     save_model(SavedModel(learned.model, provenance, start.parent, learned.normality), run.model)
     evaluated = _measure(learned.model, split.test, spec) if split.test else None
-    metrics = _metrics(learned, evaluated) | remarks(learned.model.backbone.source, recipe.data, dataset.notes)
+    notes = (*dataset.notes, *(evaluated.notes if evaluated else ()))
+    metrics = _metrics(learned, evaluated) | remarks(learned.model.backbone.source, recipe.data, notes)
     run.write_metrics(metrics)
     _report(run, recipe, learned, evaluated, split)
     return FinetuneResult(run.folder, run.model, run.report, metrics)
 
 
 def split_of(dataset: Dataset, *, shots: int | None, seed: int) -> NormalSplit:
-    """Normals to learn from: ``good`` of the training split, else four fifths of all ``good`` images."""
+    """Normals to learn from: ``good`` of the training split, else of no split where others are measured on, else four
+    fifths of all ``good`` images.
+    """
     good = tuple(s for s in dataset if s.label == NORMAL)
-    train = tuple(s for s in good if s.split == "train")
     test = tuple(s for s in dataset if s.split in ("test", "val") and s.label is not None)
+    normals = to_learn_from(good, but=test)
     if not good:
         raise DataError(
             f"{dataset.root}: no normal images; anomaly learns from a folder named '{NORMAL}' "
             f"(found: {', '.join(dataset.classes) or 'no classes'})"
         )
-    if not train:
+    is_told = any(s.split == "train" for s in normals) or any(s.label == NORMAL for s in test)
+    if not normals or not is_told:
         parts = holdout(good, fraction=0.2, seed=seed)
-        train, test = parts.kept, parts.held_out + tuple(s for s in dataset if s.label not in (NORMAL, None))
-    return NormalSplit(draw_split(train, shots=shots, seed=seed).support, test)
+        normals, test = parts.kept, parts.held_out + tuple(s for s in dataset if s.label not in (NORMAL, None))
+    return NormalSplit(draw_split(normals, shots=shots, seed=seed).support, test)
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,8 @@ def _report(
     page = Page(f"Anomalies of {dataset_title(recipe.data.path)}", f"learned from {len(split.normals)} normal images")
     page.note(f"Threshold {calibration.value:.3f}: {calibration.explain()}.")
     if evaluated is not None:
+        for note in evaluated.notes:
+            page.note(note)
         loaders = Loaders(TorchDecider(learned.model), recipe.data.decode_spec, split.test)
         anomaly_report(page, evaluated.outcome, load_image=loaders.image, load_map=loaders.map, load_mask=loaders.mask)
     add_skipped(page, (*learned.skipped, *(evaluated.skipped if evaluated else ())))

@@ -15,6 +15,7 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import classification_outcome
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
+from pangu_cv.finetune.draws import parts_of
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
 from pangu_cv.metrics import ClassificationOutcome
 from pangu_cv.metrics.interval import mean_interval
@@ -93,32 +94,22 @@ def stated(model: ClassifyModel) -> dict[str, Any]:
 
 
 def draws_of(dataset: Dataset, *, shots: int | None, seeds: Sequence[int], may_be_unknown: bool = False) -> list[Draw]:
-    """Draws from the training split, measured on the test split (else val; else what was not drawn).
+    """Draws from what may be learnt, measured on the test split (else val; else what was not drawn).
 
     Raises DataError where nothing is left to measure on, or a test class (unless it may be unknown) has no training
     image.
     """
-    labelled = tuple(s for s in dataset if s.label is not None)
-    test = tuple(s for s in dataset.split("test") or dataset.split("val") if s.label is not None)
-    train = tuple(s for s in dataset.split("train") if s.label is not None)
-    if test and train:
+    pool, test = parts_of(dataset, lambda s: s.label is not None, needs="a label")
+    if test:
         if not may_be_unknown:
-            require_same_classes(train, test)
-        return [Draw(seed, draw_split(train, shots=shots, seed=seed).support, test) for seed in seeds]
-    pool = train or labelled
-    if not pool:
-        raise DataError(
-            f"{dataset.root}: no labelled training images; found splits {sorted({str(s.split) for s in dataset})}"
-        )
+            require_same_classes(pool, test)
+        return [Draw(seed, draw_split(pool, shots=shots, seed=seed).support, test) for seed in seeds]
     if shots is None:
         parts = [holdout(pool, fraction=0.2, seed=seed) for seed in seeds]
         draws = [Draw(seed, part.kept, part.held_out) for seed, part in zip(seeds, parts, strict=True)]
     else:
         splits = [draw_split(pool, shots=shots, seed=seed) for seed in seeds]
-        draws = [
-            Draw(seed, split.support, tuple(s for s in split.rest if s.label is not None))
-            for seed, split in zip(seeds, splits, strict=True)
-        ]
+        draws = [Draw(seed, split.support, split.rest) for seed, split in zip(seeds, splits, strict=True)]
     if not all(draw.test for draw in draws):
         raise DataError(f"{dataset.root}: no image is left to measure on; lower few_shot.shots or add a test split")
     return draws

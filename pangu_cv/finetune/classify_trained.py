@@ -129,7 +129,7 @@ def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> F
     for draw in draws:
         adapted.append(adapt_draw(task, recipe, classes, draw, start))
         if len(adapted) == 1:
-            provenance = provenance_of(recipe, draw.support, dataset.root)
+            provenance = provenance_of(recipe, draw.support, dataset.root, pool=draw.pool)
             memory = adapted[0].remember() if adapted[0].remember else None
             save_model(SavedModel(adapted[0].model, provenance, parent_of(adapted[0].model), memory=memory), run.model)
             adapted[0] = replace(adapted[0], remember=None)  # it holds every feature row

@@ -1,7 +1,7 @@
 """Which annotated images a trained task may see and which it is measured on; keeping them in memory within bounds."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from pangu_cv.data.few_shot import holdout
 from pangu_cv.data.few_shot_contents import draw_containing
-from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.data.sample import Dataset, Sample, Split
 from pangu_cv.errors import DataError, ImageError
 from pangu_runtime.decode import DecodeSpec, decode
 
@@ -20,17 +20,31 @@ Parts = tuple[tuple[Sample, ...], tuple[Sample, ...]]
 def parts_of(dataset: Dataset, is_annotated: Callable[[Sample], bool], *, needs: str) -> Parts:
     """Images to draw from, and those to measure on: the test split, else val, else none of its own.
 
-    Images without annotation are passed over. Raises DataError where all are.
+    Where the part to measure on is all there is, it is drawn from. Images without annotation are passed over; raises
+    DataError where all are.
     """
     annotated = [sample for sample in dataset if is_annotated(sample)]
     if not annotated:
         raise DataError(f"{dataset.root}: no image has {needs} (layout {dataset.layout})")
-    splits = {sample.split for sample in annotated}
-    test = next((name for name in ("test", "val") if name in splits), None)
-    if test is None or splits == {test}:
-        return tuple(annotated), ()
-    rest = tuple(s for s in annotated if s.split != test)
-    return tuple(s for s in rest if s.split == "train") or rest, tuple(s for s in annotated if s.split == test)
+    test = to_measure(annotated)
+    pool = to_learn_from(annotated, but=test)
+    return (pool, test) if pool else (test, ())
+
+
+def to_measure(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """The test part, else val, else none."""
+    return _first_part(samples, "test", "val")
+
+
+def to_learn_from(samples: Sequence[Sample], *, but: Iterable[Sample]) -> tuple[Sample, ...]:
+    """The training part, else what is in no part, else val; never the test part, nor any image of ``but``."""
+    measured = set(but)
+    return _first_part([s for s in samples if s not in measured], "train", None, "val")
+
+
+def _first_part(samples: Sequence[Sample], *names: Split | None) -> tuple[Sample, ...]:
+    parts = (tuple(s for s in samples if s.split == name) for name in names)
+    return next((part for part in parts if part), ())
 
 
 def draw_support(
@@ -47,7 +61,7 @@ def draw_support(
     """
     kept = list(pool)
     if not test and shots is None:
-        kept = list(holdout(kept, fraction=0.2, seed=seed).kept)
+        kept = _all_but_a_fifth(kept, contents, seed=seed)
     drawn = draw_containing(kept, contents, shots=shots, seed=seed)
     support = drawn.support
     if shots is None:  # images that show nothing teach what is not there
@@ -57,6 +71,21 @@ def draw_support(
     if not measured:
         raise DataError("no image is left to measure on; lower few_shot.shots or add a test split")
     return support, measured
+
+
+def _all_but_a_fifth(pool: Sequence[Sample], contents: Mapping[Sample, frozenset[str]], *, seed: int) -> list[Sample]:
+    """What is learnt of a pool without a test part: every class it shows.
+
+    Boxes and masks are no label to hold out by. Where all images of a class were held out, one of each class stays and
+    a fifth of the others is held out.
+    """
+    parts = holdout(pool, fraction=0.2, seed=seed)
+    learnt, shown = (frozenset[str]().union(*(contents[s] for s in samples)) for samples in (parts.kept, pool))
+    if learnt == shown:
+        return list(parts.kept)
+    one_each = draw_containing(pool, contents, shots=1, seed=seed)
+    held = set(holdout(one_each.rest, fraction=0.2, seed=seed).held_out)
+    return [s for s in pool if s not in held]
 
 
 def donor(

@@ -18,7 +18,7 @@ from pangu_cv.models.training import TrainConfig
 from pangu_cv.models.weights import WeightsFile
 from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks import TaskConfig
-from pangu_cv.tasks.saved import Provenance, data_hash
+from pangu_cv.tasks.saved import Provenance, data_hash, marks_of
 
 AdaptOrAuto = Annotated[Frozen | Linear | Partial | Full | Lora | Prompt | Auto, Field(discriminator="kind")]
 
@@ -90,8 +90,13 @@ class FinetuneResult:
     metrics: dict[str, Any]
 
 
-def provenance_of(recipe: FinetuneRecipe, labelled: Sequence[Sample], root: Path) -> Provenance:
-    """What a model made by the recipe from these images of the dataset at ``root`` says of where it comes from."""
+def provenance_of(
+    recipe: FinetuneRecipe, labelled: Sequence[Sample], root: Path, *, pool: Sequence[Path] = ()
+) -> Provenance:
+    """What a model made by the recipe from these images of the dataset at ``root`` says of where it comes from.
+
+    ``pool`` are images that may have taught it without a label.
+    """
     licence, others = recipe.data.licence, recipe.unlabelled
     if others is not None and others.path is not None:
         licence += f"; images without labels: {others.licence}"
@@ -100,6 +105,7 @@ def provenance_of(recipe: FinetuneRecipe, labelled: Sequence[Sample], root: Path
         recipe_hash=digest(recipe.model_dump(mode="json")),
         data_hash=data_hash([s.path for s in labelled], root),
         data_licence=licence,
+        learnt=marks_of([*(s.path for s in labelled), *pool]),
     )
 
 

@@ -17,10 +17,10 @@ from pangu_cv.data.masks import IGNORE
 from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
-from pangu_cv.evaluate import Loaders, TorchDecider, class_mask, evaluate_segment
+from pangu_cv.evaluate import Loaders, TorchDecider, class_mask, evaluate_segment, is_masked
 from pangu_cv.features import Skipped, read_ahead
 from pangu_cv.finetune.auto import Trial, tried_ways
-from pangu_cv.finetune.draws import Kept, Parts, donor, draw_support, parts_of
+from pangu_cv.finetune.draws import Kept, Parts, donor, draw_support, parts_of, to_learn_from, to_measure
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.fitting import Example, chosen_way, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks
@@ -69,10 +69,11 @@ def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneRes
 def normals(dataset: Dataset) -> Parts:
     """Normal images without a mask (the MVTec AD layout has them), which show nothing: to learn from and to measure on.
 
-    Where the layout keeps no part of them for measuring none is measured on.
+    Those of the part that is measured are never learnt from; without such a part none is measured on.
     """
     found = [s for s in dataset if s.label == NORMAL and s.mask is None]
-    return tuple(s for s in found if s.split != "test"), tuple(s for s in found if s.split == "test")
+    measured = set(to_measure([s for s in dataset if is_masked(s)]))
+    return to_learn_from(found, but=measured), tuple(s for s in found if s in measured)
 
 
 def _some(normal: Sequence[Sample], *, shots: int | None, seed: int) -> tuple[Sample, ...]:

@@ -1,5 +1,6 @@
 """Models to checkpoints and back."""
 
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,8 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pangu_cv import __version__
-from pangu_cv.errors import CheckpointError, DataError
-from pangu_cv.features import digest
+from pangu_cv.errors import CheckpointError, DataError, ImageError
+from pangu_cv.features import content_digest, digest, read_ahead
 from pangu_cv.models import checkpoint
 from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.tasks import TaskConfig, TaskModel
@@ -22,12 +23,16 @@ from pangu_runtime.decode import DecodeSpec
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model comes from: how its images are decoded, the recipe, the data, and whose terms apply."""
+    """Where a model comes from: how its images are decoded, the recipe, the data, and whose terms apply.
+
+    ``learnt`` are marks (see ``marks_of``) of the images learnt from, none where a memory holds their digests.
+    """
 
     decode: DecodeSpec
     recipe_hash: str
     data_hash: str
     data_licence: str = "not stated"
+    learnt: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,6 +48,15 @@ class SavedModel:
     parent: dict[str, Any]
     normality: Normality | None = None
     memory: ClassMemory | None = None
+
+    @property
+    def learnt(self) -> frozenset[str]:
+        """Marks of the images it is known to have learnt from; none at all where that is not known."""
+        if self.normality is not None:
+            return frozenset(mark_of(one) for one in self.normality.digests.values() if one)
+        if self.memory is not None:
+            return frozenset(mark_of(one) for one in self.memory.known)
+        return frozenset(self.provenance.learnt)
 
 
 def parent_of(model: TaskModel) -> dict[str, Any]:
@@ -62,6 +76,8 @@ def save_model(saved: SavedModel, folder: Path) -> None:
         "decode": saved.provenance.decode.to_json(),
         "recipe_hash": saved.provenance.recipe_hash,
         "data_hash": saved.provenance.data_hash,
+        # A memory forgets images and learns others, so it alone knows.
+        "learnt": list(saved.provenance.learnt) if saved.normality is None and saved.memory is None else [],
         "licences": {"code": "Apache-2.0", "weights": saved.parent["licence"], "data": saved.provenance.data_licence},
         "pangu_cv": __version__,
     }
@@ -104,6 +120,7 @@ def load_model(folder: Path) -> SavedModel:
             recipe_hash=str(manifest["recipe_hash"]),
             data_hash=str(manifest["data_hash"]),
             data_licence=str(manifest["licences"]["data"]),
+            learnt=tuple(str(one) for one in manifest.get("learnt", ())),
         )
         return SavedModel(model.eval(), provenance, dict(manifest["parent"]), normality, memory)
     except (KeyError, TypeError, ValidationError, RuntimeError, ValueError, DataError) as error:
@@ -115,6 +132,17 @@ def _restore(model: AnomalyModel, stored: Checkpoint) -> Normality:
     if stored.manifest["calibration"] is not None:
         normality.install(model, ConformalThreshold(**stored.manifest["calibration"]))
     return normality
+
+
+def mark_of(sha256: str) -> str:
+    """The beginning of a digest, as the memory of normal images keeps it: enough to know an image again."""
+    return sha256[:16]
+
+
+def marks_of(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Sorted marks of files by their content; those that cannot be read are passed over."""
+    digests = read_ahead(list(paths), content_digest)
+    return tuple(sorted({mark_of(one) for one in digests if not isinstance(one, ImageError)}))
 
 
 def data_hash(paths: list[Path], root: Path) -> str:

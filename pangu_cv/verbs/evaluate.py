@@ -25,6 +25,7 @@ from pangu_cv.evaluate import (
     evaluate_segment,
     good_class,
     require_comparable,
+    require_same_masks,
     test_samples,
 )
 from pangu_cv.features import Skipped, content_digest
@@ -47,7 +48,7 @@ from pangu_cv.report.text import percent, percent_range
 from pangu_cv.runs import Run
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.classify import ClassifyModel
-from pangu_cv.tasks.saved import load_model
+from pangu_cv.tasks.saved import load_model, mark_of
 from pangu_cv.verbs.unknown import unknown_lines
 from pangu_runtime.bundle import Precision
 from pangu_runtime.decode import DecodeSpec
@@ -72,7 +73,6 @@ _SHOWN = (
     "recall",
     "precision",
 )
-_BEGINNING = 16  # digits of a SHA-256, as the memory of normal images keeps them
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,20 @@ class _Opened:
     false_alarm_rate: float | None
     precision: Precision | None = None
     learnt: frozenset[str] = frozenset()
-    """Beginnings of the SHA-256 of images it is known to have learnt from."""
+    """Marks of the images it is known to have learnt from; none where that is not known."""
 
 
 @dataclass(frozen=True)
 class _Measured:
-    """A model on a dataset: its name, its outcome, the images it could not read, and what it shows of the others."""
+    """A model on a dataset: its name, its outcome, the images it could not read, what the reader of its figures must
+    know, and what it shows of the images."""
 
     name: str
     task: str
     classes: tuple[str, ...]
     outcome: Any
     skipped: tuple[Skipped, ...]
+    notes: tuple[str, ...]
     loaders: Loaders
 
 
@@ -167,7 +169,7 @@ def evaluate(
     inspection = as_inspection(measured.outcome, good=good)
     passed = None if inspection is None else gate(inspection, recall=recall, costs=costs)
     metrics = {"model": str(model), "precision": opened.precision, "data": str(data), **measured.outcome.summary()}
-    notes = _seen_before(opened, dataset, measured.outcome.paths)
+    notes = [*_seen_before(opened, dataset, measured.outcome.paths), *measured.notes]
     metrics |= {
         "notes": notes,
         "gate": passed.summary() if passed else None,
@@ -222,24 +224,31 @@ def _measure(opened: _Opened, dataset: Dataset, name: str) -> _Measured:
                 part = {s: shown[s] for s in samples}
                 result = evaluate_multilabel(decider, part, classes=classes, decode_spec=spec, progress=progress)
             case "segment":
+                require_same_masks(dataset, classes)
                 result = evaluate_segment(decider, samples, classes=classes, decode_spec=spec, progress=progress)
             case "detect":
                 result = evaluate_detect(decider, samples, classes=classes, decode_spec=spec, progress=progress)
             case _:
                 rate = opened.false_alarm_rate or 0.0
                 result = evaluate_anomaly(decider, samples, asked_rate=rate, decode_spec=spec, progress=progress)
-    return _Measured(name, opened.task, classes, result.outcome, result.skipped, Loaders(decider, spec, samples))
+    loaders = Loaders(decider, spec, samples)
+    return _Measured(name, opened.task, classes, result.outcome, result.skipped, result.notes, loaders)
 
 
 def _seen_before(opened: _Opened, dataset: Dataset, paths: Sequence[str]) -> list[str]:
     """What makes figures too good: images measured on that were learnt from, for certain or perhaps."""
-    if opened.learnt:
-        both = sum(content_digest(Path(path))[:_BEGINNING] in opened.learnt for path in paths)
-        if both:
-            return [f"{both} of the {len(paths)} images are ones the model has learnt from: the figures are too good"]
-    elif not dataset.split("test") and not dataset.split("val"):
-        return ["the dataset names no test part, so all labelled images are measured: were any learnt from?"]
-    return []
+    if not opened.learnt:
+        told = (
+            "which images the model has learnt from is not known (a run folder of 'pangu-cv finetune' says so): the "
+            "figures may be too good"
+        )
+        if not dataset.split("test") and not dataset.split("val"):
+            told = f"the dataset names no test part, so all labelled images are measured; {told}"
+        return [told]
+    both = sum(mark_of(content_digest(Path(path))) in opened.learnt for path in paths)
+    if not both:
+        return []
+    return [f"{both} of the {len(paths)} images are ones the model has learnt from: the figures are too good"]
 
 
 def _fill(page: Page, measured: _Measured, passed: Gate | None, rival: _Rival | None) -> None:
@@ -307,6 +316,5 @@ def _open(model: Path, precision: Precision | None = None) -> _Opened:
     if isinstance(saved.model, ClassifyModel):
         rate = saved.model.certified_rate
     classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
-    learnt = saved.normality.digests.values() if saved.normality else saved.memory.known if saved.memory else ()
-    known = frozenset(digest[:_BEGINNING] for digest in learnt if digest)
-    return _Opened(TorchDecider(saved.model), saved.provenance.decode, config.kind, classes, rate, learnt=known)
+    spec = saved.provenance.decode
+    return _Opened(TorchDecider(saved.model), spec, config.kind, classes, rate, learnt=saved.learnt)

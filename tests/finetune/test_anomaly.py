@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from pangu_cv import cli
+from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.finetune import FinetuneResult, finetune
+from pangu_cv.finetune.anomaly import split_of
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.saved import load_model
 from tests.finetune.test_classify import self_contained, strict
@@ -108,11 +110,27 @@ def test_normals_alone_give_a_model_and_name_what_was_left_out(tmp_path: Path) -
     assert "zz.png" in result.report.read_text()
 
 
-def test_mask_of_another_size_is_told(tmp_path: Path) -> None:
-    data = mvtec(tmp_path / "data")
+def test_masks_that_cannot_be_used_are_told_and_their_images_count(tmp_path: Path) -> None:
+    data = mvtec(tmp_path / "data", defects=4)
     save(data / "ground_truth" / "stain" / "0_mask.png", picture(COLOURS["red"], 0, height=9)[..., 0])
-    with pytest.raises(DataError, match="its image is 48 x 40"):
-        run(tmp_path, data)
+    (data / "ground_truth" / "stain" / "1_mask.png").write_bytes(b"no image")
+    result = run(tmp_path, data)
+    test, [note] = result.metrics["test"], result.metrics["notes"]
+    assert (test["defective_images"], test["recall"]) == (4, 1.0)
+    assert test["pixel_auroc"] > 0.8
+    assert "2 mask(s) cannot be used" in note
+    assert "0_mask.png: has 48 x 9 pixels, its image 48 x 40" in note
+    assert "2 mask(s) cannot be used" in result.report.read_text()
+
+
+@pytest.mark.parametrize(("tested", "learnt"), [("good", 6), ("stain", 4)])
+def test_normals_of_a_table_that_are_marked_test_are_never_learnt(tested: str, learnt: int) -> None:
+    marked = [Sample(Path(f"/d/t{n}.png"), label=tested, split="test") for n in range(3)]
+    blank = [Sample(Path(f"/d/{n}.png"), label="good") for n in range(6 if tested == "good" else 5)]
+    split = split_of(Dataset(Path("/d"), "csv", (*marked, *blank)), shots=None, seed=0)
+    assert len(split.normals) == learnt
+    assert not set(split.normals) & {*marked, *split.test}
+    assert set(marked) <= set(split.test)
 
 
 def test_second_seed_is_refused(tmp_path: Path) -> None:

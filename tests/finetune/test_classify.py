@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pangu_cv import cli
+from pangu_cv.data.sample import Dataset, Sample, Split
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.finetune import FinetuneResult, finetune
@@ -66,6 +67,16 @@ def test_draw_sees_only_its_shots(tmp_path: Path) -> None:
     assert draws[0].support != draws[1].support
     assert all(s.split == "train" for d in draws for s in d.support)
     assert all(s.split == "test" for d in draws for s in d.test)
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+@pytest.mark.parametrize("shots", [None, 2])
+def test_rows_marked_test_beside_blank_ones_are_measured_and_never_learnt(part: Split, shots: int | None) -> None:
+    marked = [Sample(Path(f"/d/{part}_{n}.png"), label="ab"[n % 2], split=part) for n in range(6)]
+    blank = [Sample(Path(f"/d/{n}.png"), label="ab"[n % 2]) for n in range(8)]
+    (draw,) = draws_of(Dataset(Path("/d"), "csv", (*marked, *blank)), shots=shots, seeds=[0])
+    assert set(draw.support) <= set(blank)
+    assert set(draw.test) == set(marked)
 
 
 def test_folder_without_splits_is_measured_on_what_was_not_drawn(tmp_path: Path) -> None:

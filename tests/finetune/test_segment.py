@@ -6,10 +6,11 @@ import pytest
 import torch
 
 from pangu_cv.data.masks import IGNORE, read_class_mask
+from pangu_cv.data.sample import Dataset, Sample, Split
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.finetune import finetune
-from pangu_cv.finetune.segment import example
+from pangu_cv.finetune.segment import example, normals
 from pangu_cv.models.labelled import Labelled
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.tasks.saved import load_model
@@ -99,6 +100,14 @@ def test_masks_of_the_anomaly_layout_serve_too(tmp_path: Path) -> None:
     assert result.metrics["draws"][0]["classes"] == ["background", "defect"]
     assert result.metrics["draws"][0]["labelled"] == 4  # two masks and two normal images
     assert result.metrics["draws"][0]["images"] == 2 + 4  # the other masks, and the normal images kept for measuring
+
+
+@pytest.mark.parametrize("part", ["test", "val"])
+def test_normal_images_of_the_part_that_is_measured_are_never_learnt(part: Split) -> None:
+    good = {split: Sample(Path(f"/d/{split}.png"), label="good", split=split) for split in ("train", part)}
+    stain = Sample(Path("/d/stain.png"), label="stain", split=part, mask=Path("/d/mask.png"))
+    learnt, measured = normals(Dataset(Path("/d"), "csv", (*good.values(), stain)))
+    assert (learnt, measured) == ((good["train"],), (good[part],))
 
 
 def test_a_time_limit_ends_training(tmp_path: Path) -> None:

@@ -142,6 +142,19 @@ def test_a_wrong_label_is_corrected_without_the_others(blank: ClassifyModel) -> 
     assert memory.counts == right.counts
 
 
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_a_wrong_label_is_corrected_in_every_copy(blank: ClassifyModel, is_folded: bool) -> None:
+    first = lessons(blank, "ab")
+    wrong = replace(first[0], classes=("b",))
+    seen = [wrong, wrong, *first[1:], wrong]
+    memory = ClassMemory.of(fitted(blank, "ab", seen), seen, per_class=20)
+    memory = (memory.folded() if is_folded else memory).relabel(first[0])
+    mended = [first[0], first[0], *first[1:], first[0]]
+    right = ClassMemory.of(fitted(blank, "ab", mended), mended, per_class=20)
+    assert memory.counts == right.counts == {"a": 8, "b": 6}
+    torch.testing.assert_close(memory.ridge.cross_EC, right.ridge.cross_EC, atol=1e-10, rtol=0)
+
+
 def test_renaming_changes_no_number(blank: ClassifyModel) -> None:
     first = lessons(blank, "ab")
     memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)

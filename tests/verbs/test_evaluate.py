@@ -4,7 +4,8 @@ from pathlib import Path
 import pytest
 
 from pangu_cv import cli
-from tests.finetune.tiny import Made
+from pangu_cv.finetune import finetune
+from tests.finetune.tiny import QUICK, Made, class_folders, copy_of, mvtec, picture, recipe, save
 
 
 def evaluated(model: Path, data: Path, out: Path, *more: object) -> tuple[dict, str]:
@@ -39,6 +40,65 @@ def test_images_that_were_learnt_from_are_counted(classify: Made, anomaly: Made,
     assert evaluated(classify.run, classify.data, tmp_path / "b")[0]["notes"] == []
     [note] = evaluated(classify.bundle, classify.data / "train", tmp_path / "c")[0]["notes"]
     assert note.startswith("the dataset names no test part")
+    assert "which images the model has learnt from is not known" in note
+
+
+@pytest.mark.parametrize(
+    ("kind", "images", "lists"), [("segment", "images", "."), ("detect", "JPEGImages", "ImageSets/Main")]
+)
+def test_trained_models_know_what_they_learnt_from(
+    kind: str, images: str, lists: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    made: Made = request.getfixturevalue(kind)
+    labelled = json.loads((made.run / "metrics.json").read_text())["draws"][0]["labelled"]
+    assert evaluated(made.run, made.data, tmp_path / "apart")[0]["notes"] == []
+    data = copy_of(made.data, tmp_path / "data")
+    (data / lists / "train.txt").unlink()
+    (data / lists / "test.txt").write_text("\n".join(path.stem for path in (data / images).iterdir()))
+    [note] = evaluated(made.run, data, tmp_path / "all")[0]["notes"]
+    assert note.startswith(f"{labelled} of the ")
+    run = copy_of(made.run, tmp_path / "before")  # one of an earlier version
+    manifest = json.loads((run / "model" / "model.json").read_text())
+    del manifest["learnt"]
+    (run / "model" / "model.json").write_text(json.dumps(manifest))
+    [note] = evaluated(run, made.data, tmp_path / "unknown")[0]["notes"]
+    assert note.startswith("which images the model has learnt from is not known")
+
+
+def test_a_classifier_without_a_memory_knows_what_it_learnt_from(tmp_path: Path) -> None:
+    data = class_folders(tmp_path / "data")
+    settings = ("few_shot.shots=3", "task.memory_per_class=null")
+    run = finetune(recipe("classify", data, tmp_path / "run", *settings)).folder
+    [note] = evaluated(run, data / "train", tmp_path / "seen")[0]["notes"]
+    assert note.startswith("6 of the 8 images are ones the model has learnt from")
+
+
+def test_masks_of_the_anomaly_layout_that_were_learnt_from_are_counted(tmp_path: Path) -> None:
+    data = mvtec(tmp_path / "data", defects=4)
+    made = recipe("segment", data, tmp_path / "run", *QUICK, "few_shot.shots=2", "train.steps=2")
+    [note] = evaluated(finetune(made).folder, data, tmp_path / "seen")[0]["notes"]
+    assert note.startswith("2 of the 8 images")
+
+
+def test_masks_of_other_classes_are_refused(segment: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = copy_of(segment.data, tmp_path / "data")
+    (data / "classes.txt").write_text("background\ncrack\nspall\n")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["evaluate", str(segment.run), str(data), "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "mean 0 background, 1 crack, 2 spall; to the model they mean 0 background, 1 crack" in told
+
+
+def test_a_mask_of_another_size_is_told_and_its_image_counts(anomaly: Made, tmp_path: Path, capsys) -> None:
+    data = copy_of(anomaly.data, tmp_path / "data")
+    save(data / "ground_truth" / "stain" / "0_mask.png", picture((0, 0, 0), 0, height=9)[..., 0])
+    figures, page = evaluated(anomaly.run, data, tmp_path / "out")
+    [note] = figures["notes"]
+    assert (figures["defective_images"], figures["skipped"]) == (3, [])
+    assert "1 mask(s) cannot be used" in note
+    assert f"! {note}" in capsys.readouterr().out
+    assert "1 mask(s) cannot be used" in page
 
 
 def test_without_a_good_class_there_is_no_gate(classify: Made, tmp_path: Path) -> None:

@@ -1,0 +1,62 @@
+from pathlib import Path
+
+import pytest
+
+from pangu_cv.data.sample import Box, Dataset, Sample, Split
+from pangu_cv.errors import DataError
+from pangu_cv.finetune.draws import draw_support, parts_of
+
+
+def boxes(*contents: str, group: dict[int, str] | None = None) -> dict[Sample, frozenset[str]]:
+    """Images that show the classes named."""
+    return {
+        Sample(
+            Path(f"/d/{number:02d}.png"),
+            boxes=tuple(Box(name, (0, 0, 5, 5)) for name in text.split()),
+            group=(group or {}).get(number),
+        ): frozenset(text.split())
+        for number, text in enumerate(contents)
+    }
+
+
+@pytest.mark.parametrize(
+    ("splits", "learnt", "measured"),
+    [
+        (["train", "val", "test", None], "train", "test"),
+        (["val", "test", None], None, "test"),
+        (["val", "test"], "val", "test"),
+        (["train", "val"], "train", "val"),
+        (["val", None], None, "val"),
+        (["train", None], "train", "nothing"),
+        (["test"], "test", "nothing"),
+        ([None], None, "nothing"),
+    ],
+)
+def test_what_is_measured_is_never_learnt(splits: list[Split | None], learnt: Split | None, measured: str) -> None:
+    samples = tuple(Sample(Path(f"/d/{at}.png"), label="a", split=split) for at, split in enumerate(splits))
+    pool, test = parts_of(Dataset(Path("/d"), "csv", samples), lambda s: s.label is not None, needs="a label")
+    assert [s.split for s in pool] == [learnt]
+    assert [s.split for s in test] == ([] if measured == "nothing" else [measured])
+
+
+def test_nothing_annotated_is_told() -> None:
+    with pytest.raises(DataError, match="no image has boxes"):
+        parts_of(Dataset(Path("/d"), "csv", (Sample(Path("/d/0.png")),)), lambda s: s.boxes is not None, needs="boxes")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rare_classes_are_learnt_before_they_are_measured(seed: int) -> None:
+    contents = boxes(*["a"] * 8, "a rare", "scarce", *["a"] * 5, "scarce")
+    support, measured = draw_support(list(contents), (), contents, shots=None, seed=seed)
+    assert set().union(*(contents[s] for s in support)) == {"a", "rare", "scarce"}
+    assert measured
+    assert set(support) | set(measured) == set(contents)
+    assert not set(support) & set(measured)
+
+
+def test_a_rare_class_comes_back_with_its_group() -> None:
+    contents = boxes(*["a"] * 12, "rare", "a", "a", group={12: "part", 13: "part", 14: "part"})
+    for seed in range(12):
+        support, measured = draw_support(list(contents), (), contents, shots=None, seed=seed)
+        assert any("rare" in contents[s] for s in support)
+        assert not {s.group for s in support if s.group} & {s.group for s in measured}
