@@ -9,16 +9,18 @@ import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pangu_cv.errors import DataError
+from pangu_cv.errors import DataError, SettingsError
 
 START = "0" * 64  # what the first line names as the one before
+_HEAD = re.compile(r"[0-9a-fA-F]{8,64}")
 _KEYS = {"seq", "time", "id", "event", "facts", "previous", "sha256"}
 
 
@@ -49,11 +51,19 @@ class Ledger:
 
     path: Path
 
-    def append(self, event: str, *, id: str | None = None, **facts: Any) -> Entry:
+    def append(
+        self,
+        event: str,
+        *,
+        id: str | None = None,
+        check: Callable[[tuple[Entry, ...]], None] | None = None,
+        **facts: Any,
+    ) -> Entry:
         """Add a line; when this returns it survives power loss. ``id`` must not occur yet; default: a fresh one.
 
-        Safe with several writers at once. A line torn by power loss is set aside first, and a line says so. Raises
-        DataError where the file has been tampered with, or the id is there already.
+        Safe with several writers at once: ``check`` gets the lines that are there when no other writer can add one, and
+        stops this one by raising. A line torn by power loss is set aside first, and a line says so. Raises DataError
+        where the file has been tampered with, or the id is there already.
         """
         with self._locked():
             self._mend()
@@ -62,6 +72,8 @@ class Ledger:
                 raise DataError(
                     f"{self.path}: line {known.seq} ({known.event}, {known.time}) has the id '{id}' already"
                 )
+            if check is not None:
+                check(tuple(entries))
             return self._write(entries, event, facts, id=id)
 
     def entries(self) -> list[Entry]:
@@ -75,7 +87,15 @@ class Ledger:
         return entries
 
     def flaws(self, *, head: str | None = None) -> list[Flaw]:
-        """What is wrong, line by line; ``head`` is the digest that the last line, or one before it, must have."""
+        """What is wrong, line by line; ``head`` is the digest that the last line, or one before it, must have.
+
+        Its first 8 hex digits or more will do. Raises SettingsError for less, DataError where there is no file.
+        """
+        if head is not None and not _HEAD.fullmatch(head):
+            raise SettingsError(
+                f"--head '{head}': expected 8 to 64 hex digits, the first ones of a head that an earlier "
+                "'pangu-cv ledger check' printed; leave --head out to check the chain alone"
+            )
         if not self.path.is_file():
             raise DataError(f"'{self.path}' does not exist")
         entries, flaws, torn = _read(self.path)
@@ -124,10 +144,14 @@ class Ledger:
         record = body | {"sha256": _digest(body)}
         line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
         with self.path.open("ab", buffering=0) as stream:
-            written = stream.write(line)
-            os.fsync(stream.fileno())
-        if written != len(line):
-            raise DataError(f"{self.path}: only part of a line could be written; is the disk full?")
+            end = stream.seek(0, os.SEEK_END)
+            try:
+                if stream.write(line) != len(line):
+                    raise DataError(f"{self.path}: only part of a line could be written; is the disk full?")
+                os.fsync(stream.fileno())
+            except BaseException:
+                stream.truncate(end)  # whoever is told that it failed undoes what the line tells of
+                raise
         return Entry(**record)
 
 

@@ -38,7 +38,7 @@ class UpdateRecipe(Settings):
     masks: PathSetting | None = None
     """anomaly: a folder of masks of the missed defects, each named as its image."""
     ledger: PathSetting | None = None
-    """The ledger; default: ledger.jsonl beside the run folder."""
+    """The ledger; default: the one that the model was written in, else ledger.jsonl beside the model's run folder."""
     fork: bool = False
     """Allow an update of a model that has been updated already; the two next models do not know of each other."""
     by: str | None = None

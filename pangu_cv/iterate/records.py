@@ -1,13 +1,15 @@
 """What the ledger is asked before an update and told after it."""
 
-import getpass
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pangu_cv.data.config import DataConfig
+from pangu_cv.data.versions import writer
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.iterate.ledger import Entry, Ledger
 from pangu_cv.iterate.lessons import Labelled
@@ -36,9 +38,11 @@ class Records:
 
     @classmethod
     def open(cls, recipe: UpdateRecipe, checkpoint: Path) -> "Records":
-        """Raises DataError for a ledger that was tampered with, or a model that has been updated already."""
-        output = Path(recipe.output).resolve()
-        records = cls.at(Ledger(recipe.ledger or output.parent / "ledger.jsonl"), checkpoint)
+        """Raises DataError for a ledger that was tampered with, or a model that has been updated already.
+
+        Raises SettingsError where no ledger is named and none can lie beside the model.
+        """
+        records = cls.at(Ledger(Path(recipe.ledger) if recipe.ledger else ledger_of(checkpoint)), checkpoint)
         if not recipe.fork:
             records.require_newest()
         return records
@@ -53,7 +57,7 @@ class Records:
         for entry in self.entries:
             if entry.event == ACCEPTED and entry.facts.get("model_in") == self.model_in:
                 raise DataError(
-                    f"this model was updated already, by {entry.facts.get('by')} on {entry.time}: "
+                    f"this model was updated already, by {_who(entry)} on {entry.time}: "
                     f"'{entry.facts.get('output')}' (line {entry.seq} of {self.ledger.path}). Update that one, so that "
                     "nothing of it is lost, or say --fork"
                 )
@@ -64,15 +68,15 @@ class Records:
             if entry.id == id:
                 what = "went in" if entry.event == ACCEPTED else "was refused by its gate"
                 raise DataError(
-                    f"this very update was given before, on {entry.time} by {entry.facts.get('by')}, and {what}: "
+                    f"this very update was given before, on {entry.time} by {_who(entry)}, and {what}: "
                     f"'{entry.facts.get('output')}' (line {entry.seq} of {self.ledger.path})"
                 )
 
     @property
     def gate(self) -> dict[str, Any] | None:
-        """The frozen set that this model, or the one it was made from, was held to last."""
+        """The frozen set that this model, or one made from it, was held to last; what was refused leaves no mark."""
         for entry in reversed(self.entries):
-            if self.model_in in (entry.facts.get("model_out"), entry.facts.get("model_in")):
+            if entry.event != REFUSED and self.model_in in (entry.facts.get("model_out"), entry.facts.get("model_in")):
                 found = entry.facts.get("gate")
                 return dict(found) if found else None
         return None
@@ -88,19 +92,65 @@ class Records:
             "bring it back as it was, or say --new-gate, and the ledger will know the new one"
         )
 
+    def frozen_names(self, frozen: Labelled, classes: Sequence[str], renamed: Mapping[str, str]) -> dict[str, str]:
+        """What the model calls labels of the frozen set that it has another name for, once ``renamed`` holds.
+
+        The set keeps its labels while classes get other names, and what they mean is kept with it in the ledger. In a
+        set that is not the one of the ledger a label that is the name of a class means this class.
+        """
+        known = self.gate or {}
+        before, is_same = known.get("names", {}), known.get("digest") == frozen.fingerprint
+        found = {}
+        for label in sorted({*frozen.counts, *before, *renamed}):
+            meant = before.get(label, label)
+            order = (meant, label) if is_same else (label, meant)
+            was = next((name for name in order if name in classes), label)
+            found[label] = renamed.get(was, was)
+        return {label: name for label, name in found.items() if name != label}
+
     def write(self, event: str, id: str, recipe: UpdateRecipe, facts: dict[str, Any]) -> Entry:
-        """Tell what became of the update."""
-        if event == ACCEPTED and not recipe.fork:  # another one may have gone in since this one began
-            Records(self.ledger, self.model_in, tuple(self.ledger.entries())).require_newest()
+        """Tell what became of the update; raises DataError where another one has gone in since this one began."""
+        may_be_late = event == ACCEPTED and not recipe.fork
         return self.ledger.append(
             event,
             id=id,
-            by=recipe.by or getpass.getuser(),
+            check=(lambda entries: replace(self, entries=entries).require_newest()) if may_be_late else None,
+            by=recipe.by or writer(),
             model_in=self.model_in,
             model=str(recipe.model),
             output=str(recipe.output),
             **facts,
         )
+
+
+def ledger_of(checkpoint: Path) -> Path:
+    """The ledger that tells where a model comes from, or the one to begin: beside its run folder.
+
+    Raises SettingsError where nothing can be written there.
+    """
+    folder = checkpoint.resolve()
+    run = folder.parent if folder.name == "model" else folder
+    recorded = _recorded_in(run)
+    if recorded is not None and recorded.is_file():
+        return recorded
+    if not os.access(run.parent, os.W_OK):
+        raise SettingsError(
+            f"the ledger lies beside the model's run folder, and '{run.parent}' is read-only; name one: --ledger FILE"
+        )
+    return run.parent / "ledger.jsonl"
+
+
+def _recorded_in(run: Path) -> Path | None:
+    """The ledger that an update's run folder names."""
+    try:
+        name = json.loads((run / "metrics.json").read_text(encoding="utf-8")).get("ledger")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return Path(name) if isinstance(name, str) else None
+
+
+def _who(entry: Entry) -> str:
+    return entry.facts.get("by") or "somebody without a user name"
 
 
 def data_facts(data: DataConfig | None, images: Labelled | None) -> dict[str, Any] | None:

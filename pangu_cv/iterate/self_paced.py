@@ -26,8 +26,8 @@ class PaceConfig(Settings):
     """λ of the first round: a pseudo-label enters where its loss -log p is below it; 0.02 is p > 98 %."""
     growth: Annotated[float, Field(gt=1)] = 1.1
     """By what λ grows each round."""
-    end: Annotated[float, Field(gt=0)] = 0.05
-    """λ grows no further; 0.05 is p > 95 %. The fronts meet where no open image is less sure than that."""
+    end: Annotated[float, Field(gt=0)] = 0.03
+    """λ grows no further; 0.03 is p > 97 %. The fronts meet where no open image is less sure than that."""
     weight: Annotated[float, Field(ge=0, le=1)] = 0.1
     """What a pseudo-label of loss 0 weighs beside a person's label; 0 learns from people alone."""
     most: Annotated[int, Field(ge=0)] = 1000

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pangu_cv.errors import PanguError, RegressionError, SettingsError
+from pangu_cv.errors import RegressionError, SettingsError
 from pangu_cv.iterate.recipe import UpdateRecipe
 from pangu_cv.iterate.records import ACCEPTED, REFUSED, Records, model_digest
 from pangu_cv.iterate.update_anomaly import update_anomaly
 from pangu_cv.iterate.update_classes import update_classes
+from pangu_cv.iterate.update_output import held
 from pangu_cv.iterate.update_report import update_report
 from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.runs import Run
-from pangu_cv.tasks.saved import load_model, save_model
+from pangu_cv.tasks.saved import SavedModel, load_model, save_model
 
 _BY_GRADIENT = ("detect", "segment")
 
@@ -46,11 +47,15 @@ def update(recipe: UpdateRecipe) -> UpdateResult:
             f"{recipe.model}: a model of task '{kind}' learns by gradient and would forget; finetune again on old and "
             f"new images together: pangu-cv finetune {kind} data.path=..."
         )
-    _require_free(Path(recipe.output))
-    records = Records.open(recipe, checkpoint)
+    with held(Path(recipe.output)):
+        return _update(recipe, saved, Records.open(recipe, checkpoint), began)
+
+
+def _update(recipe: UpdateRecipe, saved: SavedModel, records: Records, began: float) -> UpdateResult:
+    kind = saved.model.config.kind
     judged = (update_anomaly if kind == "anomaly" else update_classes)(recipe, saved, records)
     run = Run.start(Path(recipe.output), name="update", recipe=recipe)
-    held = judged.verdict.as_json()
+    told = judged.facts | {"gate": judged.facts["gate"] | judged.verdict.as_json()}
     metrics = {
         "task": kind,
         "accepted": judged.verdict.passes,
@@ -60,13 +65,12 @@ def update(recipe: UpdateRecipe) -> UpdateResult:
         "seconds": round(time.perf_counter() - began, 2),
         "notes": list(judged.notes),
         "skipped": [{"image": str(s.path), "reason": s.reason, "message": s.message} for s in judged.skipped],
-        **judged.facts,
-        "gate": judged.facts["gate"] | held,
+        "ledger": str(records.ledger.path.resolve()),
+        **told,
     }
     run.write_metrics(metrics)
     update_report(run, recipe, judged, metrics, spec=saved.provenance.decode, before=saved.model)
     shutil.rmtree(run.folder / "partial", ignore_errors=True)
-    told = judged.facts | {"gate": judged.facts["gate"] | held}
     if not judged.verdict.passes:
         records.write(REFUSED, judged.id, recipe, told)
         raise RegressionError(
@@ -77,12 +81,7 @@ def update(recipe: UpdateRecipe) -> UpdateResult:
     save_model(judged.saved, run.model)
     try:
         records.write(ACCEPTED, judged.id, recipe, told | {"model_out": model_digest(run.model)})
-    except PanguError:
-        shutil.rmtree(run.model)  # no model without a line that tells where it comes from
+    except BaseException:
+        shutil.rmtree(run.model, ignore_errors=True)  # no model without a line that tells where it comes from
         raise
     return UpdateResult(run.folder, run.model, run.report, records.ledger.path, records.ledger.head, metrics)
-
-
-def _require_free(output: Path) -> None:
-    if (output / "model").exists() or (output / "model.json").exists():
-        raise SettingsError(f"--out: '{output}' holds a model already; name a new folder, the old model stays for good")

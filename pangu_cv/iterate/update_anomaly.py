@@ -45,6 +45,11 @@ class Missed:
     mask: Path | None
     digest: str
 
+    @property
+    def fingerprint(self) -> str:
+        """Digest of what it shows, mask and all."""
+        return self.digest if self.mask is None else f"{self.digest} {content_digest(self.mask)}"
+
 
 def update_anomaly(recipe: UpdateRecipe, saved: SavedModel, records: Records) -> Judged:
     """Learn, and judge the result on the frozen set; nothing is written but what a killed run goes on from."""
@@ -67,7 +72,7 @@ def update_anomaly(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     known = {one[:16] for one in grown.digests.values()}
     require_apart(_short(frozen), dict.fromkeys(known), what="the normal images learnt before")
     wishes = [recipe.forget, recipe.masks is not None, recipe.max_drop, recipe.new_gate]
-    images = [normals.labelled.fingerprint if normals else None, sorted(one.digest for one in missed)]
+    images = [normals.labelled.fingerprint if normals else None, sorted(one.fingerprint for one in missed)]
     id = digest(records.model_in, images, wishes, frozen.fingerprint)
     records.require_new(id)
     for name in recipe.forget:
@@ -182,7 +187,7 @@ def _make_known(
 ) -> int:
     """Put patches of the missed defects into the memory, as strong as it takes; returns how many are flagged now.
 
-    A patch that more normal images would be raised by than may be flagged at all is left out.
+    Never weaker than it was. A patch that more normal images would be raised by than may be flagged at all is left out.
     """
     shown: dict[str, Tensor] = {}
     of_defect: dict[str, Tensor] = dict(normality.defects.images) if normality.defects else {}
@@ -212,14 +217,16 @@ def _make_known(
         notes.append(
             f"nothing of {named(nothing)} can be told from normal images; a mask may help, or a larger task.preprocess"
         )
+    least = normality.defects.boost if normality.defects else BOOSTS[0]  # less would let earlier ones pass again
+    boosts = (least, *(boost for boost in BOOSTS if boost > least))
     flagged: dict[float, int] = {}
-    for boost in BOOSTS:
+    for boost in boosts:
         normality.defects = KnownDefects.of(of_defect, boost=boost)
         normality.calibrate(model)
         flagged[boost] = sum(_is_flagged(model, patches) for patches in shown.values())
         if normality.defects is None or flagged[boost] == len(shown):
             return flagged[boost]
-    best = max(BOOSTS, key=lambda boost: (flagged[boost], -boost))
+    best = max(boosts, key=lambda boost: (flagged[boost], -boost))
     normality.defects = KnownDefects.of(of_defect, boost=best)
     normality.calibrate(model)
     notes.append(f"{len(shown) - flagged[best]} of {len(shown)} missed defects still pass at the certified threshold")

@@ -4,7 +4,7 @@ Shapes: N images, V views, D features, C classes.
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -72,6 +72,8 @@ def update_classes(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     frozen_set = gate.read()
     frozen = labelled(gate, test_samples(frozen_set), frozen_set, task=task)
     records.require_same_gate(frozen, recipe)
+    names = records.frozen_names(frozen, memory.classes, recipe.rename)
+    measured = _called(frozen, names)
     require_apart(frozen, memory.known, what="those the model has learnt from")
     new, data = _read(recipe, recipe.data, model, renamed, spec, what="the new images")
     hard, cases = _read(recipe, recipe.hard, model, renamed, spec, what="the hard cases")
@@ -90,15 +92,15 @@ def update_classes(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     grown, weight, trials = _with_hard_cases(recipe, model, grown, hard)
     after = copy.deepcopy(model)
     grown.teach(after)
-    old, latest, compared, verdict = _gate(recipe, model, after, frozen, spec, old_names=renamed.classes)
+    old, latest, compared, verdict = _gate(recipe, model, after, measured, spec, old_names=renamed.classes)
     parts = [one for one in (new, hard) if one]
     facts = _facts(recipe, memory, grown, new, hard, data, cases) | {
-        "gate": data_facts(gate, frozen),
+        "gate": {**(data_facts(gate, frozen) or {}), "names": names},
         "hard_weight": weight,
         "temperature": [_temperature(model), _temperature(after)],
     }
     next_saved = replace(saved, model=after, memory=grown, provenance=_provenance(saved, recipe, id))
-    notes = tuple(note for part in parts for note in part.notes) + _not_held(frozen, grown.classes, renamed.classes)
+    notes = tuple(note for part in parts for note in part.notes) + _not_held(measured, grown.classes, renamed.classes)
     skipped = tuple(one for part in parts for one in part.skipped)
     return Judged(next_saved, verdict, old, latest, compared, facts, id, notes, skipped, gate, trials)
 
@@ -106,6 +108,12 @@ def update_classes(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
 def _require_possible(recipe: UpdateRecipe, memory: ClassMemory | None) -> None:
     if recipe.forget or recipe.missed or recipe.masks:
         raise SettingsError("--forget, --missed and --masks are for anomaly detectors; a classifier takes --hard")
+    given = {new for old, new in recipe.rename.items() if new != old}
+    if both := sorted(given & set(recipe.rename)):
+        raise SettingsError(
+            f"--rename: one class gives up the name '{both[0]}' and another takes it, so labels of the frozen set may "
+            "mean either; rename in two updates, by way of a name that is new"
+        )
     if memory is None:
         raise SettingsError(
             f"{recipe.model}: this model keeps no memory of what it has learnt from, so nothing can be added to it. "
@@ -201,6 +209,12 @@ def _gate(
     present = [name for name in old_names if name not in lacking]
     compared = of_classes(latest, present)
     return before, latest, compared, judge(before, compared, limit=recipe.max_drop)
+
+
+def _called(frozen: Labelled, names: Mapping[str, str]) -> Labelled:
+    """The frozen set in the model's own names."""
+    labels = {path: tuple(sorted({names.get(one, one) for one in told})) for path, told in frozen.labels.items()}
+    return replace(frozen, labels=labels)
 
 
 def _not_held(frozen: Labelled, known: Sequence[str], before: Sequence[str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import cv2
@@ -17,7 +18,7 @@ import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
 
-from pangu_cv.errors import PanguError, SettingsError
+from pangu_cv.errors import DataError, PanguError, SettingsError
 from pangu_cv.pretrain.batches import Batch, Feed
 from pangu_cv.pretrain.neighbours import nearest_images
 from pangu_cv.pretrain.objectives import Objective
@@ -202,13 +203,13 @@ def save(parts: Parts, key: str, state: State) -> None:
 def _resumed(parts: Parts, key: str) -> State:
     """Where a run of the same recipe on the same images left off, or the start.
 
-    Raises SettingsError where the folder holds a run on other images: its model would be written over.
+    Raises SettingsError where the folder holds a run on other images: its model would be written over. Raises DataError
+    for a state that is torn.
     """
     path = parts.folder / "state.ckpt"
     if not path.exists():
         return State()
-    stored = torch.load(path, map_location="cpu", weights_only=True) if path.is_file() else {}
-    if path.is_file() and stored.get("key") != key:
+    if path.is_file() and _stored(path).get("key") != key:
         raise SettingsError(
             f"output: '{parts.folder}' holds a run on other images, labels or targets, and its model would be written "
             "over; name a new folder, or remove this one"
@@ -216,6 +217,16 @@ def _resumed(parts: Parts, key: str) -> State:
     content: dict[str, Any] = {"objective": parts.network, "optimiser": parts.optimiser, "state": "", "key": ""}
     parts.fabric.load(path, content, weights_only=True)
     return State.from_text(str(content["state"]))
+
+
+def _stored(path: Path) -> dict[str, Any]:
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except (RuntimeError, EOFError, TypeError, ValueError, UnpicklingError) as error:
+        first = str(error).partition("\n")[0]
+        raise DataError(
+            f"{path}: is not as it was written ({type(error).__name__}: {first}); remove it, and the run begins anew"
+        ) from None
 
 
 def _diverged(parts: Parts, batch: Batch, step: int, last_good: int) -> None:

@@ -12,8 +12,8 @@ from torch.distributed.tensor import DTensor
 
 from pangu_cv import __version__
 from pangu_cv.data.pixel_cache import PixelCache
-from pangu_cv.errors import SettingsError
-from pangu_cv.features import cache_folder, digest
+from pangu_cv.errors import ImageError, SettingsError
+from pangu_cv.features import cache_folder, digest, read_ahead
 from pangu_cv.models import checkpoint
 from pangu_cv.models.arithmetic import keep_freed_memory
 from pangu_cv.models.backbone import Backbone
@@ -107,7 +107,7 @@ def _set_up(recipe: PretrainRecipe) -> _Setting:
     readable = images.without(unreadable).require_some()
     unique = readable.without_copies(cache.digest)
     copies = len(readable.paths) - len(unique.paths)
-    images = _apart_from(recipe, unique, readable, cache)
+    images = _apart_from(recipe, unique, cache)
     probes = (
         tuple(Probe(target, backbone, autocast=fabric.autocast) for target in recipe.targets)
         if fabric.is_global_zero or recipe.engine.shares_weights  # all of them compute each layer
@@ -132,10 +132,11 @@ def _set_up(recipe: PretrainRecipe) -> _Setting:
     return _Setting(recipe, fabric, run, images, names, copies, held, backbone, probes, parts, licences)
 
 
-def _apart_from(recipe: PretrainRecipe, images: Images, readable: Images, cache: PixelCache) -> Images:
-    """The images that no probe measures on, in any copy."""
+def _apart_from(recipe: PretrainRecipe, images: Images, cache: PixelCache) -> Images:
+    """The images that no probe measures on, in any copy, wherever the targets themselves lie."""
     measured = frozenset().union(*(held_out(target) for target in recipe.targets))
-    digests = {cache.digest(path) for path in readable.paths if path in measured}
+    found = read_ahead(sorted(measured), cache.digest)
+    digests = {one for one in found if not isinstance(one, ImageError)}  # what cannot be read measures nothing
     return images.without({path for path in images.paths if cache.digest(path) in digests}).require_some()
 
 

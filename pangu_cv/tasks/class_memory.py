@@ -14,6 +14,7 @@ Shapes: N images, V views, D features, C classes.
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, count, takewhile
 from pathlib import Path
 from typing import Any, Self
 
@@ -168,18 +169,25 @@ class ClassMemory:
     def relabel(self, lesson: Lesson) -> Self:
         """As if an image learnt before had had the classes of ``lesson``; new ones come after those that are known.
 
-        Its digest finds it; its weight stays as it was.
+        Its digest finds it, and its copies with it; their weights stay as they were.
         """
         new = sorted(set(lesson.classes) - set(self.classes))
         if new:
             classes = (*self.classes, *new)
             wide = replace(self, classes=classes, ridge=self.ridge.with_outputs(len(classes)))
             return wide.relabel(lesson)
-        was = self.known[lesson.digest]
-        rows = self._rows(lesson.features_VD)
-        change = self._target(lesson.classes, self.classes) - self._target(was.classes, self.classes)
-        ridge = self.ridge.retarget(rows, change.expand(len(rows), -1), self._row_weights(was.weight, len(rows)))
-        return replace(self, ridge=ridge, known={**self.known, lesson.digest: replace(was, classes=lesson.classes)})
+        rows, ridge, target = self._rows(lesson.features_VD), self.ridge, self.target(lesson.classes)
+        copies = {name: self.known[name] for name in self._copies(lesson.digest)}
+        for was in copies.values():
+            change = target - self.target(was.classes)
+            ridge = ridge.retarget(rows, change.expand(len(rows), -1), self._row_weights(was.weight, len(rows)))
+        corrected = {name: replace(was, classes=lesson.classes) for name, was in copies.items()}
+        return replace(self, ridge=ridge, known={**self.known, **corrected})
+
+    def _copies(self, digest: str) -> Iterable[str]:
+        """What a picture is known by, once for each time that it was learnt (see ``of``)."""
+        names = chain([digest], (f"{digest}#{number}" for number in count(2)))
+        return takewhile(self.known.__contains__, names)
 
     def rename(self, names: Mapping[str, str]) -> Self:
         """With other names for some classes; raises DataError for an unknown one, or a name that is taken."""

@@ -19,7 +19,8 @@ def check(file: Path, *, head: str | None = None) -> None:
     file
         The ledger.
     head
-        A digest that an earlier check printed: it must still be there. Nothing else shows that last lines were cut off.
+        A digest that an earlier check printed, its first 8 digits or more: it must still be there. Nothing else shows
+        that last lines were cut off.
     """
     ledger = Ledger(file)
     flaws = ledger.flaws(head=head)

@@ -68,7 +68,7 @@ def update(
     root
         Folder that the files of CSV tables are relative to.
     ledger
-        Which data made which model; default: ledger.jsonl beside the run folder.
+        Which data made which model; default: that of the model, or else ledger.jsonl beside the model's run folder.
     fork
         Allow to update a model that has been updated already.
     by

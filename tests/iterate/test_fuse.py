@@ -1,6 +1,7 @@
 """Several plants' classifiers become one."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -164,9 +165,9 @@ def test_a_folder_without_labels_teaches(world: Path, tmp_path: Path) -> None:
     assert result.metrics["bounds"]["balanced_accuracy"] == {}
     assert result.metrics["bounds"]["decided_as_the_ensemble"] > 0.9
     with pytest.raises(SettingsError, match="greedy chooses by labelled images"):
-        run(world, tmp_path, "north south", f"data.path={flat}", "how=soup")
+        run(world, tmp_path / "soup", "north south", f"data.path={flat}", "how=soup")
     with pytest.raises(SettingsError, match="no image of data is labelled; give it"):
-        run(world, tmp_path, "north south", f"data.path={flat}", "how=interpolate")
+        run(world, tmp_path / "way", "north south", f"data.path={flat}", "how=interpolate")
 
 
 def test_without_a_test_part_each_image_is_left_out_of_its_head(world: Path, tmp_path: Path) -> None:
@@ -270,6 +271,15 @@ def test_every_model_has_a_name_of_its_own(tmp_path: Path) -> None:
         tmp_path / "z" / "y" / "run",
     ]
     assert named(folders) == ("x-run", "y-run", "fused-2", "y-run-2")
+
+
+def test_no_model_is_written_over(world: Path, tmp_path: Path) -> None:
+    shutil.copytree(world / "north", tmp_path / "run")
+    kept = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for output in (tmp_path / "run", tmp_path / "run" / "model"):
+        with pytest.raises(SettingsError, match=r"output: '.*' holds a model already; name a new folder"):
+            run(world, tmp_path, f"{tmp_path / 'run'} south", "how=graph", f"output={output}")
+    assert kept == {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
 
 
 def test_other_tasks_are_refused(world: Path, tmp_path: Path) -> None:

@@ -1,12 +1,14 @@
+import fcntl
 import json
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
 
 from pangu_cv import cli
-from pangu_cv.errors import DataError
-from pangu_cv.iterate.ledger import START, Ledger
+from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.iterate.ledger import START, Entry, Ledger
 
 
 @pytest.fixture
@@ -74,6 +76,13 @@ def test_lines_cut_off_are_seen_against_the_head_alone(ledger: Ledger) -> None:
     assert ledger.flaws(head=ledger.head) == []
 
 
+@pytest.mark.parametrize("head", ["", "1234567", "not-a-digest", "0" * 65])
+def test_a_head_that_any_line_could_have_proves_nothing(ledger: Ledger, head: str) -> None:
+    with pytest.raises(SettingsError, match=f"--head '{head}': expected 8 to 64 hex digits"):
+        ledger.flaws(head=head)
+    assert ledger.flaws(head=ledger.head[:8].upper()) == []
+
+
 @pytest.mark.parametrize("kept", [1, 20, -1])
 def test_a_torn_last_line_is_no_edited_one(ledger: Ledger, kept: int) -> None:
     text = lines(ledger)
@@ -90,6 +99,30 @@ def test_an_id_is_given_once(ledger: Ledger) -> None:
     with pytest.raises(DataError, match=r"line 2 .* has the id 'u1' already"):
         ledger.append("update", id="u1")
     assert len(ledger.entries()) == 4
+
+
+def test_a_writer_is_stopped_by_what_others_wrote_while_none_can_write(ledger: Ledger) -> None:
+    def stop(entries: tuple[Entry, ...]) -> None:
+        assert [entry.id for entry in entries] == ["u0", "u1", "u2", "u3"]
+        lock = ledger.path.with_name(".ledger.jsonl.lock")
+        with lock.open() as other, pytest.raises(BlockingIOError):
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        raise DataError("too late")
+
+    with pytest.raises(DataError, match="too late"):
+        ledger.append("update", check=stop)
+    assert len(ledger.entries()) == 4
+
+
+def test_a_line_that_may_not_survive_is_taken_back(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    text = lines(ledger)
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        ledger.append("update")
+    assert lines(ledger) == text
 
 
 def write(path: Path, name: str) -> None:
@@ -127,7 +160,8 @@ def test_the_shell_checks_and_shows(ledger: Ledger, capsys: pytest.CaptureFixtur
     assert ledger.head in capsys.readouterr().out
     assert shell("ledger", "show", ledger.path, "--json") == 0
     assert [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()] == ["u0", "u1", "u2", "u3"]
-    assert shell("ledger", "check", ledger.path, "--head", "12") == 1
+    assert shell("ledger", "check", ledger.path, "--head", "12345678") == 1
+    assert shell("ledger", "check", ledger.path, "--head", "") == 2
     ledger.path.write_text("".join(lines(ledger)[1:]))
     assert shell("ledger", "check", ledger.path) == 1
     assert "line 1 is entry 2" in capsys.readouterr().out

@@ -8,6 +8,7 @@ from pangu_cv.data.masks import read_mask
 from pangu_cv.deploy import export
 from pangu_cv.errors import DataError, RegressionError, SettingsError
 from pangu_cv.evaluate import TorchDecider
+from pangu_cv.iterate import update_anomaly
 from pangu_cv.iterate.ledger import Ledger
 from pangu_cv.iterate.recipe import UpdateRecipe
 from pangu_cv.iterate.update import UpdateResult, update
@@ -36,7 +37,13 @@ def frozen(root: Path, *, defects: int = 4) -> Path:
 
 
 def run(anomaly: Made, tmp_path: Path, **changes: object) -> UpdateResult:
-    tree = {"model": anomaly.run, "output": tmp_path / "next", "gate": {"path": tmp_path / "gate"}, "by": "a test"}
+    tree = {
+        "model": anomaly.run,
+        "output": tmp_path / "next",
+        "gate": {"path": tmp_path / "gate"},
+        "ledger": tmp_path / "ledger.jsonl",
+        "by": "a test",
+    }
     if not (tmp_path / "gate").exists():
         frozen(tmp_path / "gate")
     return update(UpdateRecipe.parse(tree | changes, origin="test"))
@@ -104,6 +111,32 @@ def test_a_missed_defect_can_be_forgotten_again(anomaly: Made, tmp_path: Path, m
     np.testing.assert_array_equal(
         TorchDecider(after.model).run(image)["map"], TorchDecider(before.model).run(image)["map"]
     )
+
+
+def test_an_easy_defect_does_not_weaken_what_was_taught_before(
+    anomaly: Made, tmp_path: Path, missed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(update_anomaly, "BOOSTS", (4.0, 8.0))
+    first = run(anomaly, tmp_path, missed=missed, masks=tmp_path / "masks", max_drop=0.5)
+    assert first.metrics["boost"] >= 4
+    monkeypatch.undo()
+    easy = picture(BLUE, 75_000)
+    easy[8:32, 8:32] = 255
+    save(tmp_path / "easy" / "white.png", easy)
+    later = {"model": first.folder, "output": tmp_path / "later", "gate": None, "max_drop": 0.99}
+    result = run(anomaly, tmp_path, missed=tmp_path / "easy", **later)
+    assert result.metrics["missed"]["flagged_now"] == 1
+    assert result.metrics["boost"] >= first.metrics["boost"]
+
+
+def test_corrected_masks_are_another_update(anomaly: Made, tmp_path: Path, missed: Path) -> None:
+    for number in range(3):
+        save(tmp_path / "wrong" / f"{number}.png", np.eye(40, 48, dtype=np.uint8) * 255)
+    run(anomaly, tmp_path, missed=missed, masks=tmp_path / "wrong", max_drop=0.99)
+    again = {"missed": missed, "max_drop": 0.99, "output": tmp_path / "again", "fork": True}
+    with pytest.raises(DataError, match="this very update was given before"):
+        run(anomaly, tmp_path, masks=tmp_path / "wrong", **again)
+    assert run(anomaly, tmp_path, masks=tmp_path / "masks", **again).metrics["accepted"]
 
 
 def test_normals_are_added_once_and_taken_out(anomaly: Made, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """What an update learns, refuses and writes down."""
 
+import getpass
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -123,11 +125,14 @@ def test_the_same_update_twice(start: Path, tmp_path: Path) -> None:
 
 
 def test_two_people_updating_at_once(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The second began before the first went in, and is told at its end."""
+    """The second began before the first went in, and is told at its end; into one folder, at its start."""
 
     def slow(*_: object, **__: object) -> None:
         monkeypatch.setattr(stage, "update_report", lambda *_, **__: None)
-        run(start, tmp_path, data={"path": folder(tmp_path / "other", 60, green=GREEN)}, output=tmp_path / "quicker")
+        other = {"path": folder(tmp_path / "other", 60, green=GREEN)}
+        with pytest.raises(SettingsError, match=r"another update is writing to '.*next' now"):
+            run(start, tmp_path, data=other)
+        run(start, tmp_path, data=other, output=tmp_path / "quicker")
 
     monkeypatch.setattr(stage, "update_report", slow)
     with pytest.raises(DataError, match="updated already"):
@@ -195,6 +200,51 @@ def test_a_class_renamed(start: Path, tmp_path: Path) -> None:
         run(start, tmp_path / "n", rename={"pink": "rose"})
 
 
+def test_a_renamed_class_is_still_guarded(start: Path, tmp_path: Path) -> None:
+    """The frozen set calls it what it was called before, now and in later updates."""
+    poison = {"path": folder(tmp_path / "poison", 40, 30, blue=RED)}
+    with pytest.raises(RegressionError, match="10 frozen images"):
+        run(start, tmp_path, data=poison, rename={"red": "crimson"}, output=tmp_path / "worse")
+    renamed = run(start, tmp_path, data=None, rename={"red": "crimson"})
+    assert renamed.metrics["gate"]["compared"] == 10
+    assert not any("crimson" in note for note in renamed.metrics["notes"])
+    later = {"model": renamed.folder, "gate": None, "output": tmp_path / "later"}
+    with pytest.raises(RegressionError, match="10 frozen images"):
+        run(start, tmp_path, data=poison, **later)
+    scarlet = run(start, tmp_path, data=None, rename={"crimson": "scarlet"}, **later)
+    assert scarlet.metrics["gate"]["names"] == {"crimson": "scarlet", "red": "scarlet"}
+    grown = save(shutil.copytree(start / "gate", tmp_path / "gate") / "red" / "0.png", picture(RED, 555)).parents[1]
+    later = {"model": scarlet.folder, "gate": {"path": grown}, "new_gate": True, "output": tmp_path / "last"}
+    assert run(start, tmp_path, **later).metrics["gate"]["compared"] == 11
+    with pytest.raises(SettingsError, match="gives up the name 'blue' and another takes it"):
+        run(start, tmp_path / "swap", data=None, rename={"red": "blue", "blue": "red"})
+
+
+def test_a_name_given_to_another_class_means_in_an_old_frozen_set_the_old_one(start: Path, tmp_path: Path) -> None:
+    first = run(start, tmp_path, data=None, rename={"red": "crimson"})
+    more = {"path": folder(tmp_path / "more", 0, red=GREEN)}  # a new class of the old name
+    later = {"model": first.folder, "data": more, "gate": None}
+    result = run(start, tmp_path, output=tmp_path / "later", **later)
+    assert load_model(result.model).model.classes == ("blue", "crimson", "red")
+    assert result.metrics["gate"]["figures"]["balanced_accuracy"] == {"before": 1.0, "after": 1.0}
+    most = {"path": folder(tmp_path / "most", 80, red=GREEN)}
+    last = run(start, tmp_path, data=most, gate=None, model=result.folder, output=tmp_path / "last")
+    assert any("shows no red" in note for note in last.metrics["notes"])
+
+
+def test_what_was_refused_does_not_say_which_frozen_set_counts(start: Path, tmp_path: Path) -> None:
+    first = run(start, tmp_path)
+    easy = folder(tmp_path / "easy", 300, 2, blue=BLUE, red=RED)
+    wrong = {"path": folder(tmp_path / "wrong", 40, 12, red=BLUE)}
+    later = {"model": first.folder, "gate": {"path": easy}, "output": tmp_path / "later"}
+    with pytest.raises(RegressionError):
+        run(start, tmp_path, data=wrong, new_gate=True, **later)
+    more = {"path": folder(tmp_path / "more", 70, green=GREEN)}
+    with pytest.raises(SettingsError, match="the frozen set has changed: 15 images"):
+        run(start, tmp_path, data=more, **later)
+    assert run(start, tmp_path, data=more, **later | {"gate": None}).metrics["gate"]["images"] == 15
+
+
 def test_a_label_is_corrected_when_asked(start: Path, tmp_path: Path) -> None:
     wrong = folder(tmp_path / "wrong", 0, 4, green=GREEN)
     save(wrong / "green" / "red.png", picture(RED, 4321))
@@ -249,16 +299,52 @@ def test_names_that_look_alike_are_doubted(start: Path, tmp_path: Path) -> None:
     assert any("'Red' is learnt as a new class beside 'red'" in note for note in result.metrics["notes"])
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt("stopped")])
 def test_a_killed_write_leaves_no_model_without_a_line(
-    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
 ) -> None:
     def full(*_: object, **__: object) -> None:
-        raise DataError("the disk is full")
+        raise error
 
     monkeypatch.setattr(Ledger, "append", full)
-    with pytest.raises(DataError, match="disk is full"):
+    with pytest.raises(type(error)):
         run(start, tmp_path)
     assert not (tmp_path / "next" / "model").exists()
+
+
+def test_a_user_without_a_name_may_update(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unnamed() -> str:
+        raise KeyError("getpwuid(): uid not found: 54321")
+
+    monkeypatch.setattr(getpass, "getuser", unnamed)
+    run(start, tmp_path, by=None)
+    with pytest.raises(DataError, match="updated already, by somebody without a user name"):
+        run(start, tmp_path, by=None, output=tmp_path / "later")
+    run(start, tmp_path, by="a test", output=tmp_path / "named", fork=True, max_drop=0.2)
+    assert [facts["by"] for _, facts in entries(tmp_path)] == ["", "a test"]
+
+
+def test_a_model_has_one_ledger_wherever_the_next_one_is_written(start: Path, tmp_path: Path) -> None:
+    begun = shutil.copytree(start / "start", tmp_path / "runs" / "start")
+    both = {"ledger": None, "model": begun}
+    first = run(start, tmp_path, output=tmp_path / "out" / "a", **both)
+    assert first.ledger == tmp_path / "runs" / "ledger.jsonl"
+    with pytest.raises(DataError, match="this model was updated already"):
+        run(start, tmp_path, output=tmp_path / "elsewhere" / "b", **both)
+    more = {"data": {"path": folder(tmp_path / "more", 70, green=GREEN)}, "output": tmp_path / "elsewhere" / "b"}
+    frozen = shutil.copytree(start / "gate", tmp_path / "gate")
+    (frozen / "red" / "500.png").unlink()
+    with pytest.raises(SettingsError, match="the frozen set has changed"):
+        run(start, tmp_path, gate={"path": frozen}, **both | more | {"model": first.model})
+    assert run(start, tmp_path, gate=None, **both | more | {"model": first.folder}).ledger == first.ledger
+
+
+def test_beside_a_model_that_is_read_only_no_ledger_begins(
+    start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)  # whoever runs the tests may be allowed everything
+    with pytest.raises(SettingsError, match="is read-only; name one: --ledger"):
+        run(start, tmp_path, ledger=None)
 
 
 def shell(*arguments: object) -> int:
@@ -270,7 +356,8 @@ def shell(*arguments: object) -> int:
 def test_the_shell(start: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gate = ("--gate", start / "gate")
     out = tmp_path / "next"
-    assert shell("update", start / "start", "--data", start / "new", *gate, "--out", out, "--json") == 0
+    ledger = ("--ledger", tmp_path / "ledger.jsonl")
+    assert shell("update", start / "start", "--data", start / "new", *gate, "--out", out, *ledger, "--json") == 0
     told = json.loads(capsys.readouterr().out)
     assert told["ledger_head"] == Ledger(tmp_path / "ledger.jsonl").head
     wrong = folder(tmp_path / "wrong", 40, 12, red=BLUE)

@@ -24,6 +24,7 @@ def asked(start: Path, tmp_path: Path, **changes: object) -> UpdateRecipe:
         "output": tmp_path / "next",
         "data": {"path": start / "new"},
         "gate": {"path": start / "gate"},
+        "ledger": tmp_path / "ledger.jsonl",
         "by": "a test",
         "cache": False,
     }

@@ -269,6 +269,30 @@ def test_what_probes_measure_on_is_not_learnt_from(tmp_path: Path, monkeypatch: 
     assert shown == {"dots", "plain"}
 
 
+def test_what_is_measured_is_not_learnt_from_where_the_target_is_no_part_of_the_data(tmp_path: Path) -> None:
+    """The labelled images were copied from the pool; one of those held out cannot be read."""
+    target = small.images(tmp_path / "target")
+    shutil.copytree(target, tmp_path / "pool" / "again")
+    made = small.recipe(target, tmp_path / "run")
+    pool = made.data[0].model_copy(update={"path": tmp_path / "pool"})
+    min(held_out(made.targets[0])).write_bytes(b"no image")
+    result = pretrain(made.model_copy(update={"data": (pool,)}))
+    assert result.metrics["held_out"] == 9
+    assert result.metrics["images"] == 24 - 9
+
+
+@pytest.mark.parametrize("left", [b"", b"no state at all", None])
+def test_a_torn_state_is_named(left: bytes | None, tmp_path: Path) -> None:
+    made = small.recipe(small.images(tmp_path / "data"), tmp_path / "run", targets=[])
+    pretrain(made)
+    state = tmp_path / "run" / "state.ckpt"
+    state.write_bytes(state.read_bytes()[:1000] if left is None else left)
+    with pytest.raises(DataError, match=r"state\.ckpt: is not as it was written .*; remove it, and the run"):
+        pretrain(made)
+    state.unlink()
+    assert pretrain(made).metrics["steps"] == 4
+
+
 def test_a_flat_folder_of_images_needs_no_layout(tmp_path: Path) -> None:
     flat = tmp_path / "flat"
     flat.mkdir()

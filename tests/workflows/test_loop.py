@@ -12,9 +12,10 @@ from pangu_cv.data.config import DataConfig
 from pangu_cv.distill import DistillRecipe, DistillResult
 from pangu_cv.errors import BundleError, DataError, SettingsError
 from pangu_cv.features import content_digest
+from pangu_cv.iterate.ask import Session
 from pangu_cv.iterate.ledger import Ledger
 from pangu_cv.iterate.questions import PricesConfig
-from pangu_cv.workflows.loop import Oracle, rounds, run_loop, stage
+from pangu_cv.workflows.loop import LoopRecipe, Oracle, rounds, run_loop, stage
 from pangu_runtime import golden
 from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import COLOURS, picture, save
@@ -233,3 +234,31 @@ def test_a_step_that_was_edited_is_named(settings: list[str], tmp_path: Path) ->
         run_loop(recipe, people=Person(tmp_path, 0), say=quiet)
     step.unlink()
     assert len(run_loop(recipe, people=Person(tmp_path, 0), say=quiet).metrics["rounds"]) == 1
+
+
+@pytest.mark.usefixtures("_no_end")
+@pytest.mark.parametrize("left", [b"", b"images: [", b"\x00\xff\x00", b"images: here"])
+def test_a_damaged_recipe_is_named(left: bytes, settings: list[str], tmp_path: Path) -> None:
+    kept = tmp_path / "loop" / "recipe.yaml"
+    kept.parent.mkdir()
+    kept.write_bytes(left)
+    with pytest.raises(DataError, match=r"recipe\.yaml: is no recipe of a loop; remove it"):
+        run_loop(load(settings), people=Person(tmp_path, 0), say=quiet)
+    kept.unlink()
+    assert run_loop(load(settings), people=Person(tmp_path, 0), say=quiet).open
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_one_process_runs_a_loop_at_a_time(settings: list[str], tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def people(session: Session) -> None:
+        with pytest.raises(DataError, match="another process runs this loop") as error:
+            run_loop(load(settings, "rounds=5"), people=Person(tmp_path, 0), say=quiet)
+        refused.append(str(error.value))
+
+    people.name = "anna"  # type: ignore[attr-defined]
+    run_loop(load(settings), people=people, say=quiet)  # type: ignore[arg-type]
+    assert len(refused) == 1
+    assert load(settings).rounds == LoopRecipe.load(tmp_path / "loop" / "recipe.yaml").rounds
+    assert run_loop(load(settings), people=Person(tmp_path, 0), say=quiet).open  # it was let go

@@ -5,6 +5,7 @@ import socket
 import threading
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
@@ -101,6 +102,26 @@ def test_what_the_model_is_sure_of_is_not_asked_and_the_model_stays(settings: li
     one, two = run_loop(recipe, people=Person(tmp_path, 0), say=quiet).metrics["rounds"]
     assert two["asked"]["stopped"] == "the fronts have met"
     assert two["asked"]["answers"] == one["asked"]["answers"]
+    assert two["learnt"]["how"] == "nothing"
+    assert two["learnt"]["model"] == one["learnt"]["model"]
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_a_round_that_only_loses_a_label_teaches_nothing(settings: list[str], tmp_path: Path) -> None:
+    (one,) = run_loop(load(settings, "rounds=1"), people=Person(tmp_path, 1000), say=quiet).metrics["rounds"]
+    file = AnswerFile(tmp_path / "loop" / "answers.jsonl")
+    told = next(answer for answer in file.read() if answer.said in ("yes", "label"))
+    file.append(replace(told, said="no", by="berta", id="0"))  # they disagree: it has no label any more
+
+    def unsure(session: Session) -> None:
+        while (asked := session.next("anna")) is not None:
+            session.take(asked, "unsure", seconds=1)
+
+    unsure.name = "anna"  # type: ignore[attr-defined]
+    result = run_loop(load(settings), people=unsure, say=quiet)  # type: ignore[arg-type]
+    assert result.open is None
+    two = result.metrics["rounds"][1]
+    assert two["asked"]["labelled"] == one["asked"]["labelled"] - 1
     assert two["learnt"]["how"] == "nothing"
     assert two["learnt"]["model"] == one["learnt"]["model"]
 

@@ -20,12 +20,14 @@ class Known:
     """Labels by place in the pool, copies of one picture alike; images labelled elsewhere do not appear.
 
     ``undecided`` are places that people looked at without a result: somebody could not tell, they disagree, or it shows
-    none of the classes. Asking once more would cost them as much again. ``said`` are all labels, by SHA-256.
+    none of the classes. Asking once more would cost them as much again. ``said`` are all labels, by SHA-256, and
+    ``files`` where those images were, as far as it was told.
     """
 
     labels: dict[int, str]
     undecided: frozenset[int] = frozenset()
     said: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -54,7 +56,9 @@ def known_of(labels: Path | None, digests: Sequence[str], classes: Sequence[str]
     for place, digest in enumerate(digests):
         places.setdefault(digest, []).append(place)
     said: dict[str, str] = {}
-    for sha, label in _of_list(labels) if _is_list(labels) else _of_dataset(labels):
+    files: dict[str, str] = {}
+    for sha, label, file in _of_list(labels) if _is_list(labels) else _of_dataset(labels):
+        files.setdefault(sha, file)
         if said.setdefault(sha, label) != label:
             raise DataError(
                 f"{labels}: the picture with the digest {sha[:12]} is called '{said[sha]}' and '{label}'; leave one"
@@ -64,6 +68,7 @@ def known_of(labels: Path | None, digests: Sequence[str], classes: Sequence[str]
         {place: label for sha, label in said.items() for place in places.get(sha, ())},
         frozenset(place for sha in undecided for place in places.get(sha, ())),
         said,
+        files,
     )
 
 
@@ -77,7 +82,7 @@ def _undecided(path: Path, classes: set[str]) -> set[str]:
 
 def labels_in(ranked: Path) -> dict[str, str]:
     """What was filled in, by SHA-256; raises DataError for what is no list of ours."""
-    return dict(_of_list(ranked)) if _is_list(ranked) else {}
+    return {sha: label for sha, label, _ in _of_list(ranked)} if _is_list(ranked) else {}
 
 
 def _is_answers(path: Path) -> bool:
@@ -85,14 +90,16 @@ def _is_answers(path: Path) -> bool:
     return path.suffix.lower() == ".jsonl" and path.is_file()
 
 
-def _of_dataset(path: Path) -> Iterator[tuple[str, str]]:
+def _of_dataset(path: Path) -> Iterator[tuple[str, str, str]]:
     if _is_answers(path):
-        yield from known(AnswerFile(path).read()).labels.items()
+        answers = AnswerFile(path).read()
+        files = {answer.sha256: answer.image for answer in answers}
+        yield from ((sha, label, files[sha]) for sha, label in known(answers).labels.items())
         return
     for sample in DataConfig(path=path).read():
         if sample.label is not None:
             try:
-                yield content_digest(sample.path), sample.label
+                yield content_digest(sample.path), sample.label, str(sample.path)
             except ImageError:  # gone since
                 continue
 
@@ -104,12 +111,12 @@ def _is_list(path: Path) -> bool:
         return {"sha256", "label"} <= set(next(csv.reader(stream), []))
 
 
-def _of_list(path: Path) -> Iterator[tuple[str, str]]:
-    """By digest, so that the images may have moved. A spreadsheet's BOM is passed over."""
+def _of_list(path: Path) -> Iterator[tuple[str, str, str]]:
+    """Digest, label and file: by digest, so that the images may have moved. A spreadsheet's BOM is passed over."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
             for row in csv.DictReader(stream):
                 if label := (row["label"] or "").strip():
-                    yield (row["sha256"] or "").strip(), label
+                    yield (row["sha256"] or "").strip(), label, row.get("file") or ""
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: is no CSV in UTF-8 ({error}); save it as one") from None

@@ -168,7 +168,9 @@ def _chosen(picks: Any, pool: Pool, recipe: MineRecipe) -> tuple[Pick, ...]:
 
 
 def _table(picks: Sequence[Pick], pool: Pool, known: Known, doubts_N: NDArray[np.float32] | None) -> str:
-    """A CSV; a person may fill in ``label`` and give it back. What was labelled before stays in it, at the end."""
+    """A CSV; a person may fill in ``label`` and give it back. What was labelled before stays in it, at the end: labels
+    of images that are in the pool no more, too, since the list may be the one place where they stand.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["file", "label", "rank", "reason", "oddity", "doubt", "sha256"])
@@ -179,6 +181,10 @@ def _table(picks: Sequence[Pick], pool: Pool, known: Known, doubts_N: NDArray[np
     for place, label in known.labels.items():
         odd = f"{pool.odd_N[place]:.4f}"
         table.writerow([pool.images[place], label, "", "labelled", odd, "", pool.digests[place]])
+    held = set(pool.digests)
+    for sha, label in known.said.items():
+        if sha not in held:
+            table.writerow([known.files[sha], label, "", "labelled, not among the images", "", "", sha])
     return text.getvalue()
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -120,9 +121,8 @@ def _references(images: Sequence[Path], sight: Sight, spec: DecodeSpec, store: V
     What is drawn is stored in the same pass of the network.
     """
     file = store.folder / "references.npz"
-    if file.is_file():
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            return References(torch.from_numpy(arrays["patches"]).float(), [str(name) for name in arrays["names"]])
+    if file.is_file() or store.written:
+        return _read_references(file)
     drawn = list(_drawn(images, sight, spec))
     if not drawn:
         raise DataError("none of the images can be read")
@@ -131,11 +131,25 @@ def _references(images: Sequence[Path], sight: Sight, spec: DecodeSpec, store: V
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     with temporary.open("wb") as writing:
         np.savez(writing, patches=patches.numpy(), names=np.array(names))
+        writing.flush()
+        os.fsync(writing.fileno())
     temporary.replace(file)
     references = References(patches.float(), names)
     for start in range(0, len(drawn), _FLUSH):
         _store(store, drawn[start : start + _FLUSH], references)
     return references
+
+
+def _read_references(file: Path) -> References:
+    """Raises DataError where they are lost: others would score otherwise than what is stored was scored."""
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            return References(torch.from_numpy(arrays["patches"]).float(), [str(name) for name in arrays["names"]])
+    except (OSError, EOFError, KeyError, TypeError, ValueError, BadZipFile) as error:
+        raise DataError(
+            f"{file}: is not as it was written ({type(error).__name__}: {error}); remove the folder '{file.parent}', "
+            "and all images are embedded anew"
+        ) from None
 
 
 def _drawn(images: Sequence[Path], sight: Sight, spec: DecodeSpec) -> Iterator[tuple[list[StoredImage], Seen]]:

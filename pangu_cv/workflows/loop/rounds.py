@@ -26,6 +26,7 @@ from pangu_cv.iterate.update import update
 from pangu_cv.progress import bar
 from pangu_cv.report.text import counted
 from pangu_cv.workflows.loop.measure import measured
+from pangu_cv.workflows.loop.news import can_teach
 from pangu_cv.workflows.loop.steps import Figures, Loop, once
 
 BEGUN = "finetune"  # the ledger's word for a loop's first model
@@ -166,7 +167,7 @@ def _learn(loop: Loop, folder: Path, asked: Figures, before: Round | None) -> Fi
     same = {"model": None if model is None else loop.name(model), "accepted": None, "report": None}
     if model is None and sum(count > 0 for count in asked["counts"].values()) < 2:
         return same | {"how": "nothing", "verdict": "Fewer than two classes were found so far: there is no model yet."}
-    if model is not None and not asked["is_new"]:
+    if model is not None and not (asked["is_new"] and can_teach(_labels(loop.home / asked["version"]), model)):
         return same | {"how": "nothing", "verdict": "No new label: the model stays as it is."}
     output = folder / "learnt"
     entry = _entry(loop, output)

@@ -4,11 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from pangu_cv.errors import BundleError, SettingsError
+from pangu_cv.errors import BundleError, DataError, SettingsError
 from pangu_cv.iterate.mine import NothingLeftError
 from pangu_cv.runs import Run
+from pangu_cv.workflows.loop.alone import alone_in
 from pangu_cv.workflows.loop.finish import finish
 from pangu_cv.workflows.loop.frozen import freeze
 from pangu_cv.workflows.loop.people import Oracle, People
@@ -39,9 +38,14 @@ def run_loop(recipe: LoopRecipe, *, people: People, say: Say, enough: bool = Fal
     The recipe's oracle answers in the place of ``people`` where there is one. ``enough`` closes the questions that are
     open now, whatever is answered.
     """
-    _require_same(recipe)
     if recipe.oracle is not None:
         people = Oracle.read(recipe.oracle, recipe.ask.prices)
+    with alone_in(recipe.folder):
+        _require_same(recipe)
+        return _run(recipe, people, say, enough=enough)
+
+
+def _run(recipe: LoopRecipe, people: People, say: Say, *, enough: bool) -> LoopResult:
     run = Run.start(recipe.folder, name="loop", recipe=recipe)
     loop = Loop(recipe, run.folder.resolve(), people, say, enough)
     frozen: Figures | None = None
@@ -76,11 +80,16 @@ def run_loop(recipe: LoopRecipe, *, people: People, say: Say, enough: bool = Fal
 
 
 def _require_same(recipe: LoopRecipe) -> None:
-    """Raises SettingsError where the folder holds a loop of other images, classes, answers or classifier."""
+    """Raises SettingsError where the folder holds a loop of other images, classes, answers or classifier; DataError
+    where what it holds cannot be read.
+    """
     path = recipe.folder / "recipe.yaml"
     if not path.is_file():
         return
-    kept = LoopRecipe.parse(yaml.safe_load(path.read_text(encoding="utf-8")), origin=str(path))
+    try:
+        kept = LoopRecipe.load(path)
+    except SettingsError as error:
+        raise DataError(f"{error}\n{path}: is no recipe of a loop; remove it, and it is written anew") from None
     changed = [name for name, value in recipe.bound.items() if kept.bound[name] != value]
     if changed:
         raise SettingsError(

@@ -96,7 +96,6 @@ def once(path: Path, do: Callable[[], Figures], *, key: str = "") -> Figures:
 
 def _read(path: Path) -> Figures:
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:
         raise DataError(f"{path}: is not as it was written ({error}); remove it, and its step is done again") from None
-    return dict(kept)

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -141,6 +142,25 @@ def test_spots_are_found_and_a_filled_in_list_is_taken_back(images: Path, tmp_pa
     with pytest.raises(SettingsError, match=r"output: 3 labels filled in in .*ranked.csv' would be lost"):
         mine(recipe("find", images, tmp_path / "one", "count=4"))
     assert mine(recipe("find", images, tmp_path / "one", f"labels={first.ranked}")).metrics["labelled"] == 3
+
+
+def test_labels_of_images_that_left_the_pool_stay_in_the_list(images: Path, tmp_path: Path) -> None:
+    pool = tmp_path / "pool"
+    shutil.copytree(images, pool)
+    ranked = mine(recipe("find", pool, tmp_path / "run", "count=4")).ranked
+    with ranked.open(newline="") as stream:
+        rows = [row | {"label": "good"} for row in csv.DictReader(stream)]
+    with ranked.open("w", newline="") as stream:
+        table = csv.DictWriter(stream, rows[0].keys())
+        table.writeheader()
+        table.writerows(rows)
+    Path(rows[0]["file"]).unlink()
+    Path(rows[1]["file"]).write_bytes(b"no image")
+    for _ in range(2):  # from its own list, again and again
+        assert mine(recipe("find", pool, tmp_path / "run", "count=4", f"labels={ranked}")).metrics["labelled"] == 2
+        with ranked.open(newline="") as stream:
+            kept = {row["sha256"]: (row["label"], row["file"]) for row in csv.DictReader(stream) if row["label"]}
+        assert kept == {row["sha256"]: ("good", row["file"]) for row in rows}
 
 
 def test_an_example_from_elsewhere_finds_its_like(images: Path, tmp_path: Path) -> None:

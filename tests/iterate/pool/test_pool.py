@@ -1,5 +1,7 @@
 """Pools: embedded once, resumed, and compared in one space."""
 
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +71,28 @@ def test_what_a_crash_left_is_cut_off_and_the_rest_counts(tmp_path: Path) -> Non
         store.append([StoredImage("c", 1, 2, "z", 0.5)], np.full((1, 3), 7))
         np.testing.assert_array_equal(store.vectors()[2], [7, 7, 7])
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("left", [b"", b"neither", b"PK", None])
+def test_lost_references_are_named_and_nothing_is_scored_by_others(
+    left: bytes | None, sight: Sight, tmp_path: Path
+) -> None:
+    images = pictures(tmp_path / "images", 3)
+    embed_pool(images, sight, folder=tmp_path / "store")
+    (file,) = (tmp_path / "store").glob("*/references.npz")
+    file.unlink() if left is None else file.write_bytes(file.read_bytes()[:200] if left == b"PK" else left)
+    with pytest.raises(DataError, match=r"references\.npz: is not as it was written .*; remove the folder"):
+        embed_pool(images, sight, folder=tmp_path / "store")
+    shutil.rmtree(file.parent)
+    assert embed_pool(images, sight, folder=tmp_path / "store").embedded == 3
+
+
+def test_references_survive_power_loss(sight: Sight, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, synced = os.fsync, []
+    monkeypatch.setattr(os, "fsync", lambda stream: (synced.append(os.fstat(stream).st_ino), real(stream))[1])
+    embed_pool(pictures(tmp_path / "images", 3), sight, folder=tmp_path / "store")
+    (file,) = (tmp_path / "store").glob("*/references.npz")
+    assert file.stat().st_ino in synced
 
 
 def test_one_writes_at_a_time(tmp_path: Path) -> None:
