@@ -73,12 +73,20 @@ def measure(*, data: str, is_quick: bool, model: str, all_labels: bool = False) 
             "images": len(test),
             "refused": refused,
             "bytes": {name: path.stat().st_size for name, path in graphs.items()},
+            "bank_bytes": _bank_bytes(saved),
             "timings": {name: asdict(timing) for name, timing in timings.items()},
             "figures": figures,
             "operators": operators,
             "kept_fp32": made.int8.kept if made and made.int8 else None,
             "layers": len(made.int8.sensitivities) if made and made.int8 else None,
         }
+
+
+def _bank_bytes(saved: SavedModel) -> int:
+    """Of what every precision but the naive one leaves as it is: the examples that an anomaly is told by."""
+    if not isinstance(saved.model, AnomalyModel):
+        return 0
+    return sum(tensor.nbytes for tensor in (saved.model.bank_MD, saved.model.half_norms_M))
 
 
 def _fitted_to_all(recipe: FinetuneRecipe, output: Path) -> Path:

@@ -40,8 +40,8 @@ class ImagesConfig(Settings):
         if not samples:
             there = sorted({sample.split or "none" for sample in dataset})
             raise DataError(f"{self.path}: no image in splits {list(self.splits)}; there are {there}")
-        every = max(1, -(-len(samples) // self.most))
-        return samples[::every]
+        count = min(len(samples), self.most)
+        return [samples[place * len(samples) // count] for place in range(count)]
 
 
 class ExtractConfig(Settings):

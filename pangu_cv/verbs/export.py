@@ -61,6 +61,9 @@ def export(
     others = _precisions(precision)
     if max_loss is not None and not 0 <= max_loss <= 100:
         raise SettingsError(f"--max-loss: {max_loss} found; points from 0 to 100 are needed")
+    if not others and (calibrate is not None or max_loss is not None):
+        flag = "--calibrate" if calibrate is not None else "--max-loss"
+        raise SettingsError(f"{flag} is for other precisions than fp32; name them, as in --precision int8,fp16")
     out = out.absolute()
     load_model(checkpoint)  # what is none is named before its images are looked for
     paths = list_images(images) if images is not None else tuple(_images_of_run(checkpoint.parent))

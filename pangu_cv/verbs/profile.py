@@ -98,7 +98,7 @@ def _show(found: Latency) -> None:
     where = Table("operator", "nodes", "ms an image", "share")
     for one in found.operators:
         where.add_row(one.name, str(one.nodes), f"{one.ms:.2f}", f"{one.share:.1%}")
-    console = Console()
+    console = Console(markup=False)  # names of operators are the bundle's
     for table in (start, each, where):
         for column in table.columns[1:]:
             column.justify = "right"
@@ -115,7 +115,7 @@ def _profile_kit(kit: Path, threads: int | None, rounds: int, out: Path, as_json
     table = Table("probe", "median", "quartiles")
     for name, one in found["probes"].items():
         table.add_row(name, f"{one['ms']:.3f} ms", _quartiles(one))
-    Console().print(table)
+    Console(markup=False).print(table)
     print(f"wrote {out}; give it to the search for a student", file=sys.stderr)
 
 

@@ -359,6 +359,8 @@ def test_images_of_a_run_are_found_whatever_made_it(classify: Made, tmp_path: Pa
         (["--precision", "int4"], "'int4' found; allowed"),
         (["--max-loss", "-1"], "from 0 to 100"),
         (["--max-loss", "inf"], "from 0 to 100"),
+        (["--max-loss", "1"], "--max-loss is for other precisions than fp32"),
+        (["--calibrate", "line", "--precision", "fp32"], "--calibrate is for other precisions than fp32"),
     ],
 )
 def test_shell_says_what_is_allowed(

@@ -17,6 +17,7 @@ from pangu_cv import recipes
 from pangu_cv.deploy import export
 from pangu_cv.distill import DistillRecipe, DistillResult, choose, costs, distill, settle, stage, stopwatch
 from pangu_cv.distill.budget import Cost
+from pangu_cv.distill.recipe import ImagesConfig
 from pangu_cv.distill.stopwatch import Stopwatch, millions
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.finetune import FinetuneRecipe, finetune
@@ -232,3 +233,12 @@ def test_bad_input_has_a_clear_word(tmp_path: Path) -> None:
         taught(run, images, tmp_path / "small", "budget={}")
     with pytest.raises(SettingsError, match="smallest sub-model"):
         taught(run, images, tmp_path / "small", "budget.params_m=0.001")
+
+
+@pytest.mark.parametrize(("there", "most", "taken"), [(7, 5, 5), (7, 7, 7), (7, 30, 7), (7, 1, 1)])
+def test_as_many_images_teach_as_may(tmp_path: Path, there: int, most: int, taken: int) -> None:
+    for number in range(there):
+        save(tmp_path / f"{number}.png", np.full((4, 4, 3), number, np.uint8))
+    found = [int(sample.path.stem) for sample in ImagesConfig(path=tmp_path, most=most).read()]
+    assert len(set(found)) == len(found) == taken
+    assert max(np.diff([*found, there])) <= -(-there // most) + 1
