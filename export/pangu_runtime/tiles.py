@@ -105,7 +105,7 @@ class _Boxes:
         self.scores: list[NDArray[Any]] = []
         self.labels: list[NDArray[Any]] = []
         self.is_cut: list[NDArray[Any]] = []
-        self.most, self.threshold = 0, np.zeros(1, np.float32)
+        self.threshold = np.zeros(1, np.float32)
 
     def add(self, window: tuple[int, int, int, int], outputs: Outputs) -> None:
         x0, y0, x1, y1 = window
@@ -117,18 +117,19 @@ class _Boxes:
         self.boxes.append(boxes + np.array([x0, y0, x0, y0], boxes.dtype))
         self.scores.append(outputs["scores"][0][alive])
         self.labels.append(outputs["labels"][0][alive])
-        self.most = max(self.most, len(alive))
         self.threshold = outputs["threshold_applied"]
 
     @property
     def outputs(self) -> Outputs:
         boxes, scores, labels, is_cut = map(np.concatenate, (self.boxes, self.scores, self.labels, self.is_cut))
+        by_label: dict[int, list[int]] = {int(label): [] for label in labels}
         kept: list[int] = []
         for at in np.lexsort((-scores, is_cut)):  # whole boxes first, the best of them first
-            mine = [other for other in kept if labels[other] == labels[at]]
+            mine = by_label[int(labels[at])]
             if not mine or _covered(boxes[at], boxes[mine]).max() < _COVERED:
+                mine.append(int(at))
                 kept.append(int(at))
-        order = sorted(kept, key=lambda at: -scores[at])[: 4 * self.most]
+        order = sorted(kept, key=lambda at: -scores[at])
         count = np.array([int((scores[order] >= self.threshold[0]).sum())])
         return {
             "boxes_xyxy": boxes[order][None],

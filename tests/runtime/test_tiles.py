@@ -124,7 +124,7 @@ def test_golden_masks() -> None:
 
 
 def test_golden_vectors_reach_every_rule() -> None:
-    """Halves of pixels, cut and whole boxes, more boxes than room, tiles without any."""
+    """Halves of pixels, cut and whole boxes, more boxes than tiles have room for, tiles without any."""
     starts = [case["tile"]["px"] for case in VECTORS["windows"]]
     assert len(starts) > 15
     halves = [
@@ -135,5 +135,5 @@ def test_golden_vectors_reach_every_rule() -> None:
     ]
     assert 0.5 in halves
     rooms = [(len(case["image"]["scores"][0]), len(case["tiles"][0]["scores"][0])) for case in VECTORS["boxes"]]
-    assert any(found == 4 * room for found, room in rooms)
+    assert any(found > 4 * room for found, room in rooms)
     assert any(found == 0 for found, _ in rooms)

@@ -67,12 +67,11 @@ export class Masks {
 /** All boxes of all tiles in one list; of those that are one object the whole one stays, else the better. */
 export class Boxes {
   constructor(height, width) {
-    Object.assign(this, { height, width, found: [], most: 0, threshold: null });
+    Object.assign(this, { height, width, found: [], threshold: null });
   }
 
   add([x0, y0, x1, y1], { boxes_xyxy, scores, labels, threshold_applied }) {
     const inner = [x0 > 0, y0 > 0, x1 < this.width, y1 < this.height];
-    this.most = Math.max(this.most, scores.data.length);
     scores.data.forEach((score, at) => {
       if (!(score > 0)) return;
       const [a, b, c, d] = boxes_xyxy.data.subarray(4 * at, 4 * at + 4), gaps = [a, b, f(x1 - x0 - c), f(y1 - y0 - d)];
@@ -86,7 +85,7 @@ export class Boxes {
     const kept = []; // whole boxes first, the best of them first
     for (const one of [...this.found].sort((a, b) => a.isCut - b.isCut || b.score - a.score))
       if (!kept.some((other) => other.label === one.label && !(covered(one.box, other.box) < COVERED))) kept.push(one);
-    const order = kept.sort((a, b) => b.score - a.score).slice(0, 4 * this.most), n = order.length;
+    const order = kept.sort((a, b) => b.score - a.score), n = order.length;
     const count = order.filter(({ score }) => score >= this.threshold.data[0]).length;
     return {
       boxes_xyxy: { data: Float32Array.from(order.flatMap(({ box }) => box)), dims: [1, n, 4] },
