@@ -21,12 +21,13 @@ _NUMBERED = ("1", "L", "P", "I;16", "I")
 def read_mask(path: Path) -> NDArray[np.bool_]:
     """Mask [H, W], True where the file is not black; EXIF orientation applied. Raises ImageError.
 
-    A JPEG is rimmed with faint values that nobody drew: of one, what has at least half its brightest value is True.
+    A JPEG is rimmed with faint values that nobody drew: of one, what has at least a quarter of its brightest value is
+    True, so that areas keep their size and several levels of grey all count.
     """
     brightest_HW = decode(path, spec=_SPEC).max(axis=2)
     if peek(path, spec=_SPEC).format not in _LOSSY:
         return np.asarray(brightest_HW > 0)
-    return np.asarray(brightest_HW >= max(1, (int(brightest_HW.max()) + 1) // 2))
+    return np.asarray(brightest_HW >= max(1, -(-int(brightest_HW.max()) // 4)))
 
 
 def read_class_mask(path: Path, *, classes: int) -> NDArray[np.uint8]:

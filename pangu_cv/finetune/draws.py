@@ -27,7 +27,7 @@ def parts_of(dataset: Dataset, is_annotated: Callable[[Sample], bool], *, needs:
     if not annotated:
         raise DataError(f"{dataset.root}: no image has {needs} (layout {dataset.layout})")
     test = to_measure(annotated)
-    pool = to_learn_from(annotated, but=test)
+    pool = to_learn_from(annotated, but=test) if test else tuple(annotated)
     return (pool, test) if pool else (test, ())
 
 

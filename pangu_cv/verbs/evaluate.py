@@ -239,8 +239,8 @@ def _seen_before(opened: _Opened, dataset: Dataset, paths: Sequence[str]) -> lis
     """What makes figures too good: images measured on that were learnt from, for certain or perhaps."""
     if not opened.learnt:
         told = (
-            "which images the model has learnt from is not known (a run folder of 'pangu-cv finetune' says so): the "
-            "figures may be too good"
+            "which images the model has learnt from is not known (run folders of 'pangu-cv finetune' say so, those of "
+            "earlier versions not always): the figures may be too good"
         )
         if not dataset.split("test") and not dataset.split("val"):
             told = f"the dataset names no test part, so all labelled images are measured; {told}"

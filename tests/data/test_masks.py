@@ -58,6 +58,13 @@ def test_the_rim_that_a_jpeg_adds_is_no_defect(tmp_path: Path, quality: int, bri
     assert np.array_equal(read_class_mask(tmp_path / "a.jpg", classes=2), mask > 0)
 
 
+def test_fainter_defects_of_a_jpeg_count_too(tmp_path: Path) -> None:
+    mask = drawn(255)
+    mask[5:25, 120:150] = 100
+    Image.fromarray(mask).save(tmp_path / "a.jpg", quality=90)
+    assert np.array_equal(read_mask(tmp_path / "a.jpg"), mask > 0)
+
+
 @pytest.mark.parametrize("bright", [0, 1])
 def test_a_jpeg_of_nothing_or_of_ones_is_not_cut(tmp_path: Path, bright: int) -> None:
     Image.fromarray(drawn(bright)).save(tmp_path / "a.jpg", quality=100, subsampling=0)

@@ -22,20 +22,22 @@ def boxes(*contents: str, group: dict[int, str] | None = None) -> dict[Sample, f
 @pytest.mark.parametrize(
     ("splits", "learnt", "measured"),
     [
-        (["train", "val", "test", None], "train", "test"),
-        (["val", "test", None], None, "test"),
-        (["val", "test"], "val", "test"),
-        (["train", "val"], "train", "val"),
-        (["val", None], None, "val"),
-        (["train", None], "train", "nothing"),
-        (["test"], "test", "nothing"),
-        ([None], None, "nothing"),
+        (["train", "val", "test", None], ["train"], "test"),
+        (["val", "test", None], [None], "test"),
+        (["val", "test"], ["val"], "test"),
+        (["train", "val"], ["train"], "val"),
+        (["val", None], [None], "val"),
+        (["train", None], ["train", None], "nothing"),
+        (["test"], ["test"], "nothing"),
+        ([None], [None], "nothing"),
     ],
 )
-def test_what_is_measured_is_never_learnt(splits: list[Split | None], learnt: Split | None, measured: str) -> None:
+def test_what_is_measured_is_never_learnt(
+    splits: list[Split | None], learnt: list[Split | None], measured: str
+) -> None:
     samples = tuple(Sample(Path(f"/d/{at}.png"), label="a", split=split) for at, split in enumerate(splits))
     pool, test = parts_of(Dataset(Path("/d"), "csv", samples), lambda s: s.label is not None, needs="a label")
-    assert [s.split for s in pool] == [learnt]
+    assert [s.split for s in pool] == learnt
     assert [s.split for s in test] == ([] if measured == "nothing" else [measured])
 
 

@@ -1,6 +1,7 @@
 """Which image is being decided, so that one at which the process dies again and again does not stop the line."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from pangu_runtime.edge.journal import Journal
@@ -30,16 +31,21 @@ class Begun:
                 f"the watcher died {deaths} times while it decided this image, for want of memory perhaps; make it "
                 "smaller or allow more memory, then touch it and put it into the inbox again"
             )
-        self._stream.seek(0)
-        self._stream.write(json.dumps(self._deaths | {key: deaths + 1}).encode() + b"\n")
+        self._write(self._deaths | {key: deaths + 1})
 
     def end(self, key: str) -> None:
         """After its line was written."""
         self._deaths.pop(key, None)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Let go of the file; who comes so far has not died at an image."""
+        with suppress(OSError):  # a full disk
+            self._write(self._deaths)
         self._stream.close()
+
+    def _write(self, deaths: dict[str, int]) -> None:
+        self._stream.seek(0)
+        self._stream.write(json.dumps(deaths).encode() + b"\n")
 
 
 def _read(line: bytes) -> dict[str, int]:

@@ -10,16 +10,20 @@ from pangu_runtime.edge.inbox import TAKEN, Arrived
 
 log = logging.getLogger("pangu_runtime.edge")
 
+_LONGEST_NAME = 255  # bytes, of most file systems
 After = Literal["move", "keep", "delete"]
 
 
 class Outbox:
-    """Moves decided images to ``done`` or ``unreadable`` of a folder, deletes them, or keeps them where they are."""
+    """Moves images to ``done`` or ``unreadable`` of a folder, deletes them, or keeps them where they are.
+
+    Where they are deleted, those without a decision are moved all the same: want of memory may have passed by tomorrow.
+    """
 
     def __init__(self, folder: Path, *, after: After) -> None:
         self._folder, self._after = folder, after
 
-    def take(self, image: Arrived, *, is_readable: bool) -> None:
+    def take(self, image: Arrived, *, is_decided: bool) -> None:
         """Out of the inbox; one whose place is taken gets a number. What is not that image any more stays."""
         if self._after == "keep":
             return
@@ -27,10 +31,10 @@ class Outbox:
             taken = _taken(image)
             if taken is None:
                 return
-            if self._after == "delete":
+            if self._after == "delete" and is_decided:
                 taken.unlink()
             else:
-                target = _free(self._folder / ("done" if is_readable else "unreadable") / image.name)
+                target = _free(self._folder / ("done" if is_decided else "unreadable") / image.name)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(taken, target)
         except FileNotFoundError:
@@ -50,6 +54,8 @@ def _taken(image: Arrived) -> Path | None:
     if image.path.name.startswith(TAKEN):
         return image.path
     taken = image.path.with_name(TAKEN + image.path.name)
+    if len(os.fsencode(taken.name)) > _LONGEST_NAME:
+        return image.path
     if os.path.lexists(taken):
         return None
     image.path.rename(taken)

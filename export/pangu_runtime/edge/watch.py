@@ -123,7 +123,7 @@ class Watcher:
                 if other is not None:
                     yield other
                 else:
-                    self._outbox.take(image, is_readable=not self.journal.has_error(image.key))
+                    self._outbox.take(image, is_decided=not self.journal.has_error(image.key))
 
     def _other(self, image: Arrived) -> Arrived | None:
         """The image, where it is not decided and only has name, size and time of one that was."""
@@ -168,7 +168,7 @@ class Watcher:
         record |= {"at": time.time(), "seconds": round(time.perf_counter() - start, 4)}
         self.journal.add([record])
         self._begun.end(image.key)
-        self._outbox.take(image, is_readable="error" not in record)
+        self._outbox.take(image, is_decided="error" not in record)
         return 1
 
     def _content(self, image: Arrived) -> bytes | None:

@@ -19,7 +19,7 @@ class ServeConfig:
     """Largest body of a request (413)."""
     max_pixels: int = 50_000_000
     """Most pixels of a request, decoded: of an image, or of all images of a tensor (413)."""
-    max_in_flight_bytes: int = 512 * 2**20
+    max_in_flight_bytes: int = 1024 * 2**20
     """Most bytes of bodies and decoded images held at once, over all requests; beyond that they are refused (429)."""
     head_timeout_s: float = 10.0
     """Longest that a request's head may take to arrive; then the connection is closed."""
@@ -28,7 +28,7 @@ class ServeConfig:
     decide_timeout_s: float = 60.0
     """Longest that a request may take from then on (503)."""
     send_timeout_s: float = 30.0
-    """Longest that a client may take to read an answer; then the connection is cut."""
+    """Longest that a client may read nothing of an answer; then the connection is cut."""
     reload_s: float = 2.0
     """Between looks whether a bundle has been replaced; 0 never looks."""
     threads: int | None = None

@@ -28,7 +28,8 @@ class InFlight:
         Raises RequestError 429 where they are not free, 413 where they never could be.
         """
         if count > self._most:
-            raise RequestError(413, f"the request needs {count} bytes of memory; {self._most} may be used in all")
+            told = f"the request needs {count} bytes of memory; {self._most} may be used in all (--max-memory-mb)"
+            raise RequestError(413, told)
         with self._lock:
             if self._held + count > self._most:
                 raise RequestError(429, "the server is busy: its memory is in use by other requests; try again")

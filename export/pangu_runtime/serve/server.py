@@ -71,8 +71,7 @@ def _hasty(head_timeout_s: float, send_timeout_s: float) -> type[asyncio.Protoco
 
         def pause_writing(self) -> None:
             super().pause_writing()
-            # To close would wait for the client.
-            self._giving_up = self._giving_up or self.loop.call_later(send_timeout_s, self.transport.abort)
+            self._expect_progress()
 
         def resume_writing(self) -> None:
             super().resume_writing()
@@ -87,6 +86,17 @@ def _hasty(head_timeout_s: float, send_timeout_s: float) -> type[asyncio.Protoco
 
         def _expect_head(self) -> None:
             self._closing = self.loop.call_later(head_timeout_s, self.transport.close)
+
+        def _expect_progress(self) -> None:
+            self._is_taken()
+            left = self.transport.get_write_buffer_size()
+            self._giving_up = self.loop.call_later(send_timeout_s, self._give_up, left)
+
+        def _give_up(self, left: int) -> None:
+            if self.transport.get_write_buffer_size() < left:
+                self._expect_progress()
+            else:
+                self.transport.abort()  # to close would wait for the client
 
         def _is_taken(self) -> None:
             if self._giving_up is not None:

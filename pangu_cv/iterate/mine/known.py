@@ -21,7 +21,7 @@ class Known:
 
     ``undecided`` are places that people looked at without a result: somebody could not tell, they disagree, or it shows
     none of the classes. Asking once more would cost them as much again. ``said`` are all labels, by SHA-256, and
-    ``files`` where those images were, as far as it was told.
+    ``files`` where the images of those were that stand in a list of ours.
     """
 
     labels: dict[int, str]
@@ -57,8 +57,10 @@ def known_of(labels: Path | None, digests: Sequence[str], classes: Sequence[str]
         places.setdefault(digest, []).append(place)
     said: dict[str, str] = {}
     files: dict[str, str] = {}
-    for sha, label, file in _of_list(labels) if _is_list(labels) else _of_dataset(labels):
-        files.setdefault(sha, file)
+    is_list = _is_list(labels)
+    for sha, label, file in _of_list(labels) if is_list else _of_dataset(labels):
+        if is_list:
+            files.setdefault(sha, file)
         if said.setdefault(sha, label) != label:
             raise DataError(
                 f"{labels}: the picture with the digest {sha[:12]} is called '{said[sha]}' and '{label}'; leave one"
@@ -92,9 +94,7 @@ def _is_answers(path: Path) -> bool:
 
 def _of_dataset(path: Path) -> Iterator[tuple[str, str, str]]:
     if _is_answers(path):
-        answers = AnswerFile(path).read()
-        files = {answer.sha256: answer.image for answer in answers}
-        yield from ((sha, label, files[sha]) for sha, label in known(answers).labels.items())
+        yield from ((sha, label, "") for sha, label in known(AnswerFile(path).read()).labels.items())
         return
     for sample in DataConfig(path=path).read():
         if sample.label is not None:

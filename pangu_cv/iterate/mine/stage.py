@@ -169,7 +169,7 @@ def _chosen(picks: Any, pool: Pool, recipe: MineRecipe) -> tuple[Pick, ...]:
 
 def _table(picks: Sequence[Pick], pool: Pool, known: Known, doubts_N: NDArray[np.float32] | None) -> str:
     """A CSV; a person may fill in ``label`` and give it back. What was labelled before stays in it, at the end: labels
-    of images that are in the pool no more, too, since the list may be the one place where they stand.
+    of a list of ours whose images are in the pool no more, too, since it may be the one place where they stand.
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
@@ -182,9 +182,9 @@ def _table(picks: Sequence[Pick], pool: Pool, known: Known, doubts_N: NDArray[np
         odd = f"{pool.odd_N[place]:.4f}"
         table.writerow([pool.images[place], label, "", "labelled", odd, "", pool.digests[place]])
     held = set(pool.digests)
-    for sha, label in known.said.items():
+    for sha, file in known.files.items():
         if sha not in held:
-            table.writerow([known.files[sha], label, "", "labelled, not among the images", "", "", sha])
+            table.writerow([file, known.said[sha], "", "labelled, not among the images", "", "", sha])
     return text.getvalue()
 
 

@@ -23,7 +23,7 @@ def test_answers_are_labels_and_a_no_is_none(tmp_path: Path) -> None:
     for number, said in SAID.items():
         file.append(Answer("x", content_digest(paths[number]), "spot", said, "anna", 1.0))
     assert known_of(file.path, [content_digest(path) for path in paths]).labels == {0: "spot", 5: "spot"}
-    assert set(known_of(file.path, []).files.values()) == {"x"}
+    assert not known_of(file.path, []).files  # they stand in the answers
     file.append(Answer("x", content_digest(paths[2]), "spot", "unsure", "anna", 1.0))
     file.append(Answer("x", content_digest(paths[0]), "spot", "unsure", "berta", 1.0))
     assert known_of(file.path, [content_digest(path) for path in paths]).undecided == {2}

@@ -32,13 +32,15 @@ watcher.run(once=True)
 """
 
 
+@pytest.mark.parametrize("after", ["move", "delete"])
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("[ONNXRuntimeError] : Failed to allocate memory")])
 def test_an_image_that_cannot_be_decided_gets_its_line_and_the_others_go_on(
-    classify: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+    classify: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, after: str
 ) -> None:
+    """And is kept even where decided images are deleted: the reason may have passed by tomorrow."""
     inbox = inbox_of(tmp_path, 2)
     save(inbox / "0.png", picture(COLOURS["red"], 1, width=99))
-    watcher = watch(classify, tmp_path)
+    watcher = watch(classify, tmp_path, after=after)
     run = watcher.predictor.run
 
     def running(images: Any, **options: Any) -> Any:
@@ -98,17 +100,31 @@ def test_an_image_at_which_the_process_dies_again_and_again_is_left(classify: Ma
 
 def test_deaths_are_counted_until_the_image_has_its_line(tmp_path: Path) -> None:
     journal = Journal(tmp_path)
-    for _ in range(4):
+    for is_last in (False, False, False, True):
         begun = Begun(tmp_path / "begun", decided=journal)
         for _ in range(3):  # tries of one process, as on a full disk, are one death
             begun.begin("a")
-        begun.close()
+        if is_last:
+            begun.close()
+        else:
+            begun._stream.close()  # as death would
+    assert '"a": 3' in (tmp_path / "begun").read_text().splitlines()[0]
     journal.add([{"key": "a"}])
     begun = Begun(tmp_path / "begun", decided=journal)
     begun.begin("b")
     begun.end("b")
     begun.close()
     assert "a" not in (tmp_path / "begun").read_text().splitlines()[0]
+    journal.close()
+
+
+def test_who_ends_well_has_not_died(tmp_path: Path) -> None:
+    """As where a full disk takes no line, and a timer starts the watcher again and again."""
+    journal = Journal(tmp_path)
+    for _ in range(7):
+        begun = Begun(tmp_path / "begun", decided=journal)
+        begun.begin("a")
+        begun.close()
     journal.close()
 
 

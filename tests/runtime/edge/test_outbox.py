@@ -118,8 +118,19 @@ def test_what_is_another_by_now_stays_under_its_name(tmp_path: Path) -> None:
     [image] = Inbox(tmp_path / "inbox", settle_s=0).arrived()
     with (tmp_path / "inbox" / "cam.bmp").open("ab") as stream:
         stream.write(b"more")
-    Outbox(tmp_path, after="move").take(image, is_readable=True)
+    Outbox(tmp_path, after="move").take(image, is_decided=True)
     assert [path.name for path in (tmp_path / "inbox").iterdir()] == ["cam.bmp"]
+
+
+@pytest.mark.parametrize("length", [247, 248, 251])
+def test_names_as_long_as_a_name_may_be_leave_too(tmp_path: Path, length: int) -> None:
+    shoot(tmp_path / "inbox", "red")
+    name = "n" * length + ".bmp"
+    (tmp_path / "inbox" / "cam.bmp").rename(tmp_path / "inbox" / name)
+    [image] = Inbox(tmp_path / "inbox", settle_s=0).arrived()
+    Outbox(tmp_path, after="move").take(image, is_decided=True)
+    assert (tmp_path / "done" / name).is_file()
+    assert not list((tmp_path / "inbox").iterdir())
 
 
 def test_what_cannot_be_taken_away_is_taken_by_the_next_look(
@@ -134,11 +145,11 @@ def test_what_cannot_be_taken_away_is_taken_by_the_next_look(
     with monkeypatch.context() as disk, caplog.at_level(logging.ERROR):
         disk.setattr(shutil, "move", full)
         for image in inbox.arrived():
-            outbox.take(image, is_readable=True)
+            outbox.take(image, is_decided=True)
     assert "cam.bmp: cannot be taken away" in caplog.text
     [image] = inbox.arrived()
     assert image.name == "cam.bmp"
-    outbox.take(image, is_readable=True)
+    outbox.take(image, is_decided=True)
     assert (tmp_path / "done" / "cam.bmp").is_file()
 
 

@@ -50,34 +50,57 @@ def serving(folder: Path, **changes: Any) -> Iterator[tuple[str, int]]:
     thread.start()
     while not server.started:
         time.sleep(0.05)
-    yield listening.getsockname()[:2]
-    server.should_exit = True
-    thread.join(10)
+    try:
+        yield listening.getsockname()[:2]
+    finally:
+        server.should_exit = True
+        thread.join(10)
 
 
-def test_an_answer_that_nobody_reads_is_held_and_then_cut_off(anomaly: Made) -> None:
+def large_answer(address: tuple[str, int], *, room: int) -> tuple[socket.socket, int]:
+    """A connection that has asked for maps and has little room for the answer, and the bytes of those."""
     side, count = 600, 8
     pixels = bytes(count * side * side * 3)
     image = {"name": "image", "datatype": "UINT8", "shape": [count, side, side, 3]}
     image |= {"parameters": {"binary_data_size": len(pixels)}}
     head = json.dumps({"inputs": [image], "parameters": {"binary_data_output": True}}).encode()
     lines = f"host: x\r\ncontent-length: {len(head + pixels)}\r\ninference-header-content-length: {len(head)}"
-    with serving(anomaly.bundle, send_timeout_s=2) as address, socket.socket() as idle:
+    line = socket.socket()
+    line.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, room)
+    line.connect(address)
+    line.sendall(f"POST /v2/models/bundle/infer HTTP/1.1\r\n{lines}\r\n\r\n".encode() + head + pixels)
+    line.settimeout(30)
+    assert line.recv(100).startswith(b"HTTP/1.1 200")
+    return line, count * side * side * 4
 
-        def held() -> float:
-            with urlopen("http://{}:{}/metrics".format(*address)) as reply:
-                return float(re.search(r"(?m)^pangu_in_flight_bytes (\S+)", reply.read().decode())[1])
 
-        idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        idle.connect(address)
-        idle.sendall(f"POST /v2/models/bundle/infer HTTP/1.1\r\n{lines}\r\n\r\n".encode() + head + pixels)
-        idle.settimeout(30)
-        assert idle.recv(100).startswith(b"HTTP/1.1 200")
-        assert held() >= count * side * side * 4
+def held(address: tuple[str, int]) -> float:
+    with urlopen("http://{}:{}/metrics".format(*address)) as reply:
+        return float(re.search(r"(?m)^pangu_in_flight_bytes (\S+)", reply.read().decode())[1])
+
+
+def test_an_answer_that_nobody_reads_is_held_and_then_cut_off(anomaly: Made) -> None:
+    with serving(anomaly.bundle, send_timeout_s=2) as address:
+        idle, size = large_answer(address, room=4096)
+        assert held(address) >= size
         until = time.monotonic() + 10
-        while held() and time.monotonic() < until:
+        while held(address) and time.monotonic() < until:
             time.sleep(0.1)
-        assert held() == 0
+        assert held(address) == 0
+        idle.close()
+
+
+def test_an_answer_that_is_read_slowly_arrives(anomaly: Made) -> None:
+    with serving(anomaly.bundle, send_timeout_s=0.5) as address:
+        slow, size = large_answer(address, room=2**17)
+        got, start = 100, time.monotonic()
+        while got < size:
+            time.sleep(0.02)
+            some = slow.recv(size // 100)
+            assert some
+            got += len(some)
+        assert time.monotonic() - start > 1
+        slow.close()
 
 
 def test_a_head_that_never_ends_is_hung_up_on_and_others_are_answered(classify: Made) -> None:
