@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from pangu_cv.data.class_names import plain
 from pangu_cv.data.duplicates import Duplicates
-from pangu_cv.data.findings import DataCheck, Faulty
+from pangu_cv.data.findings import NO_OBJECT, UNLABELLED, DataCheck, Faulty
 from pangu_cv.data.inspection import ImageFacts
 from pangu_cv.data.sample import Sample
 
@@ -103,7 +103,8 @@ def _classes(check: DataCheck) -> Iterator[str]:
     if check.layout == "images":
         return
     yield from _nearly_one(sorted({name for counts in check.counts.values() for name in counts}))
-    small = {name: count for name, count in learnt.items() if count < FEW}
+    no_class = (NO_OBJECT, UNLABELLED)
+    small = {name: count for name, count in learnt.items() if count < FEW and name not in no_class}
     if small:
         listed = ", ".join(f"{name} {count}" for name, count in small.items())
         yield f"fewer than {FEW} images to train on: {listed}; add some, or expect doubtful answers for them"

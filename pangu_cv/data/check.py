@@ -10,7 +10,7 @@ from statistics import median_low
 
 from pangu_cv.data.advice import advise
 from pangu_cv.data.duplicates import Duplicates, find_duplicates, find_look_alikes, find_object_copies, relative
-from pangu_cv.data.findings import DataCheck, Faulty, Range16Bit, Sizes
+from pangu_cv.data.findings import NO_OBJECT, UNLABELLED, DataCheck, Faulty, Range16Bit, Sizes
 from pangu_cv.data.inspection import Fault, ImageFacts, inspect
 from pangu_cv.data.object_copies import require_opencv
 from pangu_cv.data.readers import Layout, read_dataset, recognise
@@ -20,7 +20,6 @@ from pangu_runtime.images import find_images
 
 __all__ = ["DataCheck", "Progress", "check_dataset", "inspect_all", "summarise"]
 
-NO_OBJECT, UNLABELLED = "(no object)", "unlabelled"
 Progress = Callable[[int, int], None]
 """Called with the number of images done and their total."""
 

@@ -177,6 +177,16 @@ def test_classes_and_shortcuts(tmp_path: Path) -> None:
     assert advice[3].startswith("all images of 'b' are JPEG RGB 8-bit, and no others are")
 
 
+def test_images_without_a_label_are_no_small_class(tmp_path: Path) -> None:
+    rows = [f"{at}.png,{'a' if at < 6 else ''},train" for at in range(8)]
+    for at in range(8):
+        image(tmp_path / f"{at}.png", at)
+    (tmp_path / "data.csv").write_text("\n".join(["file,label,split", *rows]))
+    check = check_dataset(tmp_path / "data.csv")
+    assert check.counts["train"] == {"a": 6, "unlabelled": 2}
+    assert not any("fewer than" in line for line in check.advice)
+
+
 def test_names_that_differ_in_case_or_spaces_are_told(tmp_path: Path) -> None:
     for number, name in enumerate(("Good", "good", "broken disc", "broken_disc", "scratch")):
         image(tmp_path / name / "0.png", number)
