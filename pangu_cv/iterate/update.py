@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pangu_cv.alone import alone, require_no_model
 from pangu_cv.errors import RegressionError, SettingsError
 from pangu_cv.iterate.recipe import UpdateRecipe
 from pangu_cv.iterate.records import ACCEPTED, REFUSED, Records, model_digest
 from pangu_cv.iterate.update_anomaly import update_anomaly
 from pangu_cv.iterate.update_classes import update_classes
-from pangu_cv.iterate.update_output import held
 from pangu_cv.iterate.update_report import update_report
 from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.runs import Run
@@ -47,7 +47,11 @@ def update(recipe: UpdateRecipe) -> UpdateResult:
             f"{recipe.model}: a model of task '{kind}' learns by gradient and would forget; finetune again on old and "
             f"new images together: pangu-cv finetune {kind} data.path=..."
         )
-    with held(Path(recipe.output)):
+    output = Path(recipe.output)
+    told = f"--out: another update is writing to '{output}' now; name another folder, or wait for its end"
+    folder = output.resolve()
+    with alone(folder.with_name(f".{folder.name}.lock"), SettingsError(told)):
+        require_no_model(output, setting="--out")
         return _update(recipe, saved, Records.open(recipe, checkpoint), began)
 
 

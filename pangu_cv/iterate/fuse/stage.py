@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from pangu_cv.alone import require_no_model
 from pangu_cv.errors import SettingsError
 from pangu_cv.features import digest
 from pangu_cv.iterate.fuse.ancestry import require_kin
@@ -26,7 +26,8 @@ from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, save_model
 
 def fuse(recipe: FuseRecipe) -> FuseResult:
     """Run the recipe; raises PanguError for what the user can mend."""
-    _require_free(recipe.output)
+    if recipe.output is not None:
+        require_no_model(recipe.output, setting="output")
     members = read_members(recipe.models, recipe.rename)
     if len(members) == 1 and not isinstance(recipe.how, InterpolateConfig):
         raise SettingsError("models: one is given, and fusing needs two; how=interpolate takes one back to its start")
@@ -57,11 +58,6 @@ def fuse(recipe: FuseRecipe) -> FuseResult:
     run.write_metrics(metrics)
     write_report(run, recipe, gathering, fused, found, metrics["notes"])
     return FuseResult(run.folder, run.model, run.report, metrics)
-
-
-def _require_free(output: Path | None) -> None:
-    if output is not None and ((output / "model").exists() or (output / "model.json").exists()):
-        raise SettingsError(f"output: '{output}' holds a model already; name a new folder, that model stays as it is")
 
 
 def fuse_by(how: How, gathering: Gathering) -> Fused:

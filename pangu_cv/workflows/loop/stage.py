@@ -4,10 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pangu_cv.alone import alone
 from pangu_cv.errors import BundleError, DataError, SettingsError
 from pangu_cv.iterate.mine import NothingLeftError
 from pangu_cv.runs import Run
-from pangu_cv.workflows.loop.alone import alone_in
 from pangu_cv.workflows.loop.finish import finish
 from pangu_cv.workflows.loop.frozen import freeze
 from pangu_cv.workflows.loop.people import Oracle, People
@@ -40,7 +40,8 @@ def run_loop(recipe: LoopRecipe, *, people: People, say: Say, enough: bool = Fal
     """
     if recipe.oracle is not None:
         people = Oracle.read(recipe.oracle, recipe.ask.prices)
-    with alone_in(recipe.folder):
+    told = f"{recipe.folder}: another process runs this loop; wait for it or end it, or name another output"
+    with alone(recipe.folder / ".lock", DataError(told)):
         _require_same(recipe)
         return _run(recipe, people, say, enough=enough)
 
