@@ -10,9 +10,11 @@ import os
 import uuid
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -23,11 +25,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pangu_cv.errors import ImageError
+from pangu_cv.pixel_gate import PixelGate, pixels_of
 from pangu_runtime.decode import DecodeSpec, decode
 
 Progress = Callable[[int, int], None]
 BATCH = 4  # larger batches touch fresh pages for every activation: twice the time per image on a CPU
 SHARD_IMAGES = 128
+_PIXELS_A_WORKER = 24_000_000  # common cameras' images are read side by side, larger ones one at a time
 
 
 class Embedder(Protocol):
@@ -144,22 +148,31 @@ def _rows(shard: Path, *names: str) -> list[tuple[Any, ...]]:
 
 
 def read_ahead(paths: Sequence[Path], read: Callable[[Path], Any], *, workers: int | None = None) -> Iterator[Any]:
-    """``read(path)`` of every path in order, a few images ahead; an ``ImageError`` is given, not raised."""
-    workers = workers or min(8, os.cpu_count() or 1)
+    """``read(path)`` of every path in order, a few images ahead; an ``ImageError`` is given, not raised.
 
-    def guarded(path: Path) -> Any:
+    What is read and not yet used, the image in use counted, is at most 24 megapixels a worker, or one image.
+    """
+    workers = workers or min(8, os.cpu_count() or 1)
+    gate = PixelGate(workers * _PIXELS_A_WORKER)
+
+    def guarded(number: int, path: Path) -> Any:
+        gate.enter(number, pixels_of(path))
         try:
             return read(path)
         except ImageError as error:
             return error
 
-    with ThreadPoolExecutor(workers) as pool:
-        pending: list[Future[Any]] = []
-        for path in paths:
-            pending.append(pool.submit(guarded, path))
+    with ThreadPoolExecutor(workers) as pool, gate.opened_at_last():
+        pending: deque[Future[Any]] = deque()
+        used = count()
+        for number, path in enumerate(paths):
+            pending.append(pool.submit(guarded, number, path))
             if len(pending) > 2 * workers:
-                yield pending.pop(0).result()
-        yield from (future.result() for future in pending)
+                yield pending.popleft().result()  # nothing here may keep it alive
+                gate.leave(next(used))
+        while pending:
+            yield pending.popleft().result()
+            gate.leave(next(used))
 
 
 def extract(
