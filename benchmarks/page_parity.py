@@ -155,7 +155,7 @@ def _startup(results: Results) -> list[str]:
 
 
 def _demo(results: Results) -> list[str]:
-    lines = ["## E. Demo", ""]
+    lines = ["### The demo", ""]
     found = results.get("demo")
     if found is None:
         return [*lines, "Not run (`python benchmarks/first_demo.py`).", ""]

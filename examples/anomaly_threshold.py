@@ -22,8 +22,8 @@ if not data.is_dir():
     camera = SceneConfig(station=12, size_px=256)  # one fixed camera
     write_mvtec(data, normals_train=options.normals, normals_test=4, defects_per_kind=1, config=camera)
 
-overrides = [f"data.path={data}", f"output={options.out}", "task.false_alarm_rate=0.05"]
-result = finetune(FinetuneRecipe.load(recipes.find("finetune", "anomaly"), overrides))
+settings = [("data.path", data), ("output", options.out), ("task.false_alarm_rate", 0.05)]
+result = finetune(FinetuneRecipe.load(recipes.find("finetune", "anomaly"), settings))
 print(f"{options.normals} normal images: {result.metrics['threshold']['statement']}")
 
 # One normal image more, learned without the first ones: the memory is in the checkpoint.

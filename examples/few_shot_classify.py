@@ -23,9 +23,9 @@ if not data.is_dir():
     camera = SceneConfig(station=12, size_px=256)  # one fixed camera
     write_class_folders(data, images_per_class=options.images, config=camera)
 
-# Overrides are those of the shell: pangu-cv finetune classify data.path=... few_shot.shots=5
-overrides = [f"data.path={data}", f"few_shot.shots={options.shots}", f"output={options.out}"]
-recipe = FinetuneRecipe.load(recipes.find("finetune", "classify"), overrides)
+# The settings are those of the shell: pangu-cv finetune classify data.path=... few_shot.shots=5
+settings = [("data.path", data), ("few_shot.shots", options.shots), ("output", options.out)]
+recipe = FinetuneRecipe.load(recipes.find("finetune", "classify"), settings)
 result = finetune(recipe)
 print(f"balanced accuracy {result.metrics['balanced_accuracy']['mean']:.1%}, see {result.report}")
 

@@ -26,29 +26,25 @@ if not data.is_dir():
     write_class_folders(data, images_per_class=options.images, config=SceneConfig(station=12, size_px=256))
 
 # The labels of 'data' are not looked at; 'targets' are what the new weights are judged by.
-network = [f"backbone.name={options.backbone}", f"backbone.weights={options.weights}"]
-probe = f"{{path: {data}, image_px: {options.image_px}, shots: {options.shots}, draws: 4}}"
-steps = [f"optim.steps={options.steps}", f"round_steps={max(1, options.steps // 2)}", "optim.batch=32"]
-pretraining = PretrainRecipe.load(
-    recipes.find("pretrain", "joint"),
-    [f"data={data}", f"targets=[{probe}]", *network, *steps, f"output={options.out / 'backbone'}"],
-)
+network = [("backbone.name", options.backbone), ("backbone.weights", options.weights)]
+probe = {"path": data, "image_px": options.image_px, "shots": options.shots, "draws": 4}
+steps = [("optim.steps", options.steps), ("round_steps", max(1, options.steps // 2)), ("optim.batch", 32)]
+places = [("data", [{"path": data}]), ("targets", [probe]), ("output", options.out / "backbone")]
+pretraining = PretrainRecipe.load(recipes.find("pretrain", "joint"), [*places, *network, *steps])
 backbone = pretrain(pretraining)
 print(f"pretraining: {backbone.metrics['verdict']['sentence']}; see {backbone.report}")
 
 # The original stays the better choice where the verdict says so.
 is_better = any(target["use"] for target in backbone.metrics["verdict"]["targets"])
 weights = backbone.folder if is_better else options.weights
-recipe = FinetuneRecipe.load(
-    recipes.find("finetune", "classify"),
-    [
-        f"data.path={data}",
-        f"few_shot.shots={options.shots}",
-        f"task.backbone.name={options.backbone}",
-        f"task.backbone.weights={weights}",
-        f"task.preprocess.image_px={options.image_px}",
-        f"output={options.out / 'classifier'}",
-    ],
-)
+settings = [
+    ("data.path", data),
+    ("few_shot.shots", options.shots),
+    ("task.backbone.name", options.backbone),
+    ("task.backbone.weights", str(weights)),
+    ("task.preprocess.image_px", options.image_px),
+    ("output", options.out / "classifier"),
+]
+recipe = FinetuneRecipe.load(recipes.find("finetune", "classify"), settings)
 result = finetune(recipe)
 print(f"balanced accuracy {result.metrics['balanced_accuracy']['mean']:.1%}, see {result.report}")

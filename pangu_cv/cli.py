@@ -1,5 +1,6 @@
 """The one list of verbs. Commands are import strings, so that ``--help`` and the light verbs never import torch."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -74,11 +75,16 @@ _EXTRA_OF = dict.fromkeys((*_TRAIN, *_GRADIENT), "train") | {
     **dict.fromkeys(("uvicorn", "starlette", "anyio", "prometheus_client"), "serve"),
 }
 
+_OF_UNIX = "fcntl"
+
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one verb; a mistake of the user's ends with exit code 2 and no traceback."""
     # Torch's idle threads spin by default: beside a busy neighbour that made a forward pass 20 times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name may hold bytes that are no UTF-8
     try:
         app(list(arguments) if arguments is not None else None)
     except ImportError as error:
@@ -86,6 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if missing is None:
             raise
         verb = next(iter(arguments if arguments is not None else sys.argv[1:]), "pangu-cv")
+        if missing == _OF_UNIX:
+            _fail(PanguError(f"'pangu-cv {verb}' needs Linux or another Unix; on Windows run it in WSL 2"))
         _fail(MissingExtraError(verb, _EXTRA_OF[missing], missing))
     except PanguError as error:
         _fail(error)
@@ -98,10 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _missing_module(error: BaseException | None) -> str | None:
-    """The optional module whose absence is behind an error; cyclopts wraps it in one of its own."""
+    """The module that not everyone has, whose absence is behind an error; cyclopts wraps it in one of its own."""
     while error is not None:
         top = (getattr(error, "name", None) or "").split(".")[0]
-        if top in _EXTRA_OF:
+        if top in _EXTRA_OF or top == _OF_UNIX:
             return top
         error = error.__cause__
     return None

@@ -1,5 +1,9 @@
-"""The recipes that come with the package: ``<stage>/<name>.yaml``."""
+"""The recipes that come with the package: ``<stage>/<name>.yaml``.
 
+A recipe's comment opens with what it is, and has the command that runs it: ``#   pangu-cv VERB NAME key=value ...``.
+"""
+
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,12 +13,22 @@ from pangu_cv.settings import nearest_path
 
 @dataclass(frozen=True)
 class ShippedRecipe:
-    """A recipe file with the first line of its comment."""
+    """A recipe file with the first line of its comment, the verb that takes it and the settings it is in want of."""
 
     stage: str
     name: str
     path: Path
     about: str
+    verb: str
+    wanted: str
+
+    @classmethod
+    def read(cls, path: Path) -> "ShippedRecipe":
+        """A file of the package."""
+        text, name = path.read_text(encoding="utf-8"), path.stem
+        command = re.search(rf"^#   pangu-cv (\w+) {name} (.+)$", text, flags=re.MULTILINE)
+        assert command is not None, f"{path} says which command runs it"
+        return cls(path.parent.name, name, path, text.splitlines()[0].lstrip("# "), *command.groups())
 
 
 def recipes_folder() -> Path:
@@ -25,20 +39,16 @@ def recipes_folder() -> Path:
 
 def shipped() -> list[ShippedRecipe]:
     """All recipes, sorted."""
-    files = sorted(recipes_folder().rglob("*.yaml"))
-    return [
-        ShippedRecipe(f.parent.name, f.stem, f, f.read_text(encoding="utf-8").splitlines()[0].lstrip("# "))
-        for f in files
-    ]
+    return [ShippedRecipe.read(path) for path in sorted(recipes_folder().rglob("*.yaml"))]
 
 
 def find(stage: str, name: str) -> Path:
     """A path as given, or a shipped recipe of the stage by its name; raises SettingsError."""
     if Path(name).is_file():
         return Path(name)
-    of_stage = {r.name: r.path for r in shipped() if r.stage == stage}
+    of_stage = {r.name: r for r in shipped() if r.stage == stage}
     if name in of_stage:
-        return of_stage[name]
+        return of_stage[name].path
     raise SettingsError(
         f"recipe '{name}': no such file{nearest_path(Path(name))}, and no shipped {stage} recipe of that name "
         f"(there are: {', '.join(of_stage)})"

@@ -5,7 +5,6 @@ the docstring under a field is its only help text.
 """
 
 import difflib
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
@@ -15,8 +14,9 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
 from pangu_cv.errors import SettingsError
+from pangu_cv.typed_yaml import TypedYamlError, parse_document, parse_word
 
-# Folders are often named by date or number, which YAML takes for one.
+# Folders are often named by date or number; such a number prints back as it was typed.
 PathSetting = Annotated[Path, BeforeValidator(lambda value: str(value) if type(value) in (int, float) else value)]
 
 
@@ -30,33 +30,31 @@ Rising = AfterValidator(_rising)
 """Of a pair: its first number is no larger than its second."""
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without dates and without yes and no as truth values: both are names in plants."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":timestamp", ":bool"))]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:bool", re.compile("^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
-)
-
-
 class Settings(BaseModel):
     """A strict, frozen group of settings."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        validate_default=True,
+        coerce_numbers_to_str=True,  # a class may be called 7
+    )
 
     @classmethod
-    def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
-        """Read a YAML recipe, apply ``a.b=value`` overrides (values are YAML) and validate.
+    def load(cls, path: Path, overrides: Sequence[str | tuple[str, Any]] = ()) -> Self:
+        """Read a YAML recipe, apply overrides and validate.
 
+        An override is ``a.b=value`` as in the shell (lists and mappings are YAML), or a pair of ``a.b`` and the value
+        itself. Where one changes the ``kind`` of a group, keys of the file that only the old kind has go with it.
         Raises ``SettingsError`` naming every wrong key at once, with the nearest allowed one.
         """
         tree = read_yaml(path)
-        for override in overrides:
-            _apply(tree, override)
+        typed = [_typed(one) if isinstance(one, str) else one for one in overrides]
+        changed = {key.removesuffix(".kind") for key, value in typed if _is_other_kind(tree, key, value)}
+        for key, value in typed:
+            _apply(tree, key, value)
+        _leave_old_kinds(cls, tree, changed, {key for key, _ in typed})
         return cls.parse(tree, origin=path.name)
 
     @classmethod
@@ -84,29 +82,56 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise SettingsError(f"{path}: is not text; a recipe is a YAML file") from None
     try:
-        tree = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: is not valid YAML: {' '.join(str(error).split())}") from None
+        tree = parse_document(text)
+    except TypedYamlError as error:
+        raise SettingsError(f"{path}: {error}") from None
     if not isinstance(tree, dict):
         raise SettingsError(f"{path}: a recipe is a mapping of keys to values, found {type(tree).__name__}")
     return tree
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
+def _typed(override: str) -> tuple[str, Any]:
+    """Key and value of an override as it was typed."""
     key, equals, text = override.partition("=")
     if not equals or not key:
         raise SettingsError(f"override '{override}': expected key=value, for example few_shot.shots=5")
     try:
-        value = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError:
-        raise SettingsError(f"override '{override}': the value is not valid YAML; quote it") from None
+        return key, parse_word(text)
+    except TypedYamlError as error:
+        raise SettingsError(f"override '{override}': {error}") from None
+
+
+def _apply(tree: dict[str, Any], key: str, value: Any) -> None:
     *parents, leaf = key.split(".")
     for parent in parents:
         child = tree.setdefault(parent, {})
         if not isinstance(child, dict):
-            raise SettingsError(f"override '{override}': '{parent}' is a value, not a group of settings")
+            raise SettingsError(f"override '{key}={value}': '{parent}' is a value, not a group of settings")
         tree = child
     tree[leaf] = value
+
+
+def _is_other_kind(tree: dict[str, Any], key: str, value: Any) -> bool:
+    *parents, leaf = key.split(".")
+    group: Any = tree
+    for parent in parents:
+        group = group.get(parent) if isinstance(group, dict) else None
+    return leaf == "kind" and isinstance(group, dict) and group.get("kind", value) != value
+
+
+def _leave_old_kinds(cls: type[BaseModel], tree: dict[str, Any], changed: set[str], typed: set[str]) -> None:
+    """Of groups whose kind was changed, what the new kind does not know and nobody typed."""
+    try:
+        cls.model_validate(tree)
+    except ValidationError as error:
+        for problem in error.errors():
+            parts = _without_tags(cls, [str(part) for part in problem["loc"]])
+            key, group = ".".join(parts), ".".join(parts[:-1])
+            if problem["type"] == "extra_forbidden" and group in changed and key not in typed:
+                at = tree
+                for part in parts[:-1]:
+                    at = at[part]
+                del at[parts[-1]]
 
 
 def _readable(cls: type[BaseModel], problem: Any) -> str:

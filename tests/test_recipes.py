@@ -1,17 +1,20 @@
 """Every recipe that comes with the package loads, and runs end to end on tiny images."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
 
-from pangu_cv import recipes
+from pangu_cv import cli, recipes
 from pangu_cv.distill import DistillRecipe, distill
 from pangu_cv.errors import SettingsError
 from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_cv.iterate.fuse import FuseRecipe, fuse
+from pangu_cv.iterate.mine import MineRecipe
 from pangu_cv.pretrain import PretrainRecipe, pretrain
 from pangu_cv.recipes import ShippedRecipe
+from pangu_cv.settings import Settings
 from pangu_cv.workflows.loop import InTerminal, LoopRecipe, run_loop
 from tests.finetune.tiny import boxed, class_folders, masked, mvtec, tagged
 from tests.iterate.plants import ancestor
@@ -24,6 +27,30 @@ def test_there_are_recipes_and_all_are_listed() -> None:
     assert FILES
     assert [r.path for r in recipes.shipped()] == FILES
     assert all(r.about and not r.about.startswith("#") for r in recipes.shipped())
+
+
+TAKES: dict[str, type[Settings]] = {
+    "distill": DistillRecipe,
+    "finetune": FinetuneRecipe,
+    "fuse": FuseRecipe,
+    "loop": LoopRecipe,
+    "mine": MineRecipe,
+    "pretrain": PretrainRecipe,
+}
+
+
+@pytest.mark.parametrize("recipe", recipes.shipped(), ids=lambda r: f"{r.stage} {r.name}")
+def test_command_that_a_copy_is_given_runs_it(
+    recipe: ShippedRecipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "my recipe.yaml"
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["recipe", "copy", recipe.stage, recipe.name, str(target)])
+    assert not stopped.value.code
+    program, verb, file, *settings = shlex.split(capsys.readouterr().out.partition("Next: ")[2])
+    assert (program, Path(file)) == ("pangu-cv", target)
+    assert verb in cli.app
+    assert TAKES[verb].load(target, settings)
 
 
 def of_stage(stage: str) -> list[ShippedRecipe]:

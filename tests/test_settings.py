@@ -1,4 +1,5 @@
 import datetime
+import math
 from pathlib import Path
 
 import pytest
@@ -7,9 +8,13 @@ import yaml
 from pangu_cv import recipes
 from pangu_cv.errors import SettingsError
 from pangu_cv.finetune import FinetuneRecipe
+from pangu_cv.models.adapt import Full, Linear, Partial
+from pangu_cv.pretrain import PretrainRecipe
 from pangu_cv.settings import Settings
+from pangu_cv.workflows.loop import LoopRecipe
 
 CLASSIFY = recipes.find("finetune", "classify")
+POWER_LINE = recipes.find("loop", "power_line")
 
 
 def refused(*overrides: str, path: Path = CLASSIFY) -> str:
@@ -91,10 +96,74 @@ def test_later_override_wins() -> None:
     assert FinetuneRecipe.load(CLASSIFY, ["data.path=x", "few_shot.shots=1", "few_shot.shots=2"]).few_shot.shots == 2
 
 
-@pytest.mark.parametrize("name", ["2024", "2024-05-01", "1e3", "yes"])
-def test_folder_named_like_another_yaml_value_is_a_path(name: str) -> None:
+NAMES = ["2024", "2024-05-01", "1e3", "yes", "20240115_0830", "2024_01_15", "1.10", "007", "12:30", "0x10", "0b1"]
+NAMES += ["1.5", "+5", "-0", "1_0.5", "true", "=", "1.0e+3", "190:20:30.15", "9" * 30, "1." + "0" * 30]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_folder_named_like_another_yaml_value_is_a_path(name: str, tmp_path: Path) -> None:
     """Plants name folders by date."""
-    assert FinetuneRecipe.load(CLASSIFY, [f"data.path={name}"]).data.path == Path(name)
+    recipe = FinetuneRecipe.load(CLASSIFY, [f"data.path={name}", f"data.licence={name}", f"task.backbone.name={name}"])
+    assert recipe.data.path == Path(name)
+    assert recipe.data.licence == recipe.task.backbone.name == name
+    path = tmp_path / "r.yaml"
+    path.write_text(f"task: {{kind: classify}}\ndata:\n  path: {name}\n  licence: {name}\n")
+    assert FinetuneRecipe.load(path).data == recipe.data
+
+
+@pytest.mark.parametrize(
+    "name", ["my images #2", "#2", "a\nb", " a ", "&x a", "|", "--- a", "\udcd6\udcd0", "\U0001f600"]
+)
+def test_text_of_an_override_is_taken_as_it_is_typed(name: str, tmp_path: Path) -> None:
+    """What YAML takes for a comment, an anchor or no text at all, and a name in bytes that are no UTF-8."""
+    recipe = FinetuneRecipe.load(CLASSIFY, [f"data.path={name}", "few_shot.seeds=[0, 1]  # two"])
+    assert recipe.data.path == Path(name)
+    assert recipe.few_shot.seeds == (0, 1)
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe.to_yaml(), encoding="utf-8")
+    assert FinetuneRecipe.load(path) == recipe
+
+
+def test_value_may_be_given_as_it_is() -> None:
+    recipe = FinetuneRecipe.load(
+        CLASSIFY, [("data.path", Path("[a] #1: b")), ("few_shot", {"shots": 3}), "cache=false"]
+    )
+    assert (recipe.data.path, recipe.few_shot.shots, recipe.cache) == (Path("[a] #1: b"), 3, False)
+
+
+@pytest.mark.parametrize("value", ["1:30", "true", "0x_", "0x10", "1.5", "!!int 0x_"])
+def test_what_is_no_whole_number_is_refused(value: str) -> None:
+    assert "few_shot.shots: input should be a valid integer" in refused(f"few_shot.shots={value}")
+
+
+@pytest.mark.parametrize("text", ["1e-4", "1.0e-4", "0.00010", ".0001"])
+def test_numbers_may_be_written_in_many_ways(text: str) -> None:
+    lines = ["data.path=x", f"task.head.penalty={text}", f"task.backbone.arguments={{a: {text}, b: 2, c: true}}"]
+    task = FinetuneRecipe.load(CLASSIFY, lines).task
+    assert task.head.penalty == 0.0001  # type: ignore[union-attr]
+    assert task.backbone.arguments == {"a": 0.0001, "b": 2, "c": True}
+
+
+@pytest.mark.parametrize("name", ["20240115", "1.5", "1.10"])
+def test_number_is_a_path_where_a_plain_path_stands_for_a_group(name: str) -> None:
+    pretraining = PretrainRecipe.load(recipes.find("pretrain", "joint"), [f"data={name}", f"targets=[{name}]"])
+    assert [one.path for one in (*pretraining.data, *pretraining.targets)] == [Path(name), Path(name)]
+    oracle = LoopRecipe.load(POWER_LINE, ["images=x", "classes=[a, b]", f"oracle={name}"]).oracle
+    assert oracle is not None
+    assert oracle.path == Path(name)
+
+
+def test_numbers_are_names_of_classes_too() -> None:
+    assert LoopRecipe.load(POWER_LINE, ["images=x", "classes=[0, 007, 1.10]"]).classes == ("0", "007", "1.10")
+
+
+def test_unbounded_number_reads_back(tmp_path: Path) -> None:
+    class Group(Settings):
+        seconds: float
+
+    path = tmp_path / "r.yaml"
+    path.write_text(Group(seconds=math.inf).to_yaml())
+    assert Group.load(path).seconds == Group.load(path, ["seconds=inf"]).seconds == math.inf
 
 
 @pytest.mark.parametrize(
@@ -103,6 +172,8 @@ def test_folder_named_like_another_yaml_value_is_a_path(name: str) -> None:
         ("nothing", "expected key=value"),
         ("=3", "expected key=value"),
         ("few_shot.shots=[", "not valid YAML"),
+        ("few_shot={shots: 1, shots: 2}", "'shots' is in line 1 and again in line 1; keep one"),
+        (f"few_shot.shots={'[' * 5000}", "not valid YAML"),
         ("cache.deep=1", None),
         ("task.kind.deep=1", "is a value, not a group"),
     ],
@@ -120,12 +191,22 @@ def test_malformed_override_is_told(override: str, told: str | None) -> None:
         ("", "found NoneType"),
         ("just words", "found str"),
         ("!!python/object/apply:os.system [echo]", "is not valid YAML"),
+        ("data: !!timestamp 2024-99-99", "is not valid YAML"),
+        ("data: {path: a}\nseed: 1\ndata: {path: b}", "'data' is in line 1 and again in line 3; keep one"),
     ],
 )
 def test_file_that_is_no_recipe_is_told(tmp_path: Path, text: str, told: str) -> None:
     path = tmp_path / "r.yaml"
     path.write_text(text)
     assert told in refused(path=path)
+
+
+def test_merged_mapping_may_give_a_key_anew(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text("task: {kind: classify}\ndata: &own {path: a, licence: MIT}\nunlabelled: {<<: *own, path: b}\n")
+    unlabelled = FinetuneRecipe.load(path).unlabelled
+    assert unlabelled is not None
+    assert (unlabelled.path, unlabelled.licence) == (Path("b"), "MIT")
 
 
 def test_missing_file_names_the_nearest(tmp_path: Path) -> None:
@@ -170,3 +251,21 @@ def test_every_setting_of_the_recipes_is_documented() -> None:
 
     assert len(groups(FinetuneRecipe)) > 6
     assert [name for group in groups(FinetuneRecipe) for name in fields(group)] == []
+
+
+def test_another_kind_leaves_what_only_the_old_one_knows(tmp_path: Path) -> None:
+    path = tmp_path / "adapt.yaml"
+    path.write_text("task: {kind: classify}\ndata: {path: a}\nadapt: {kind: auto, seconds: 24, folds: 3}\n")
+    assert FinetuneRecipe.load(path, ["adapt.kind=linear"]).adapt == Linear()
+    assert FinetuneRecipe.load(path, ["adapt.blocks=3", "adapt.kind=partial"]).adapt == Partial(blocks=3)
+    with pytest.raises(SettingsError, match=r"adapt\.folds: no such key"):  # typed, so meant
+        FinetuneRecipe.load(path, ["adapt.kind=linear", "adapt.folds=2"])
+    path.write_text("task: {kind: classify}\ndata: {path: a}\nadapt: {kind: linear, folds: 3}\n")
+    with pytest.raises(SettingsError, match=r"adapt\.folds: no such key"):  # a slip in the file is told
+        FinetuneRecipe.load(path, ["adapt.kind=linear"])
+
+
+def test_what_both_kinds_know_stays(tmp_path: Path) -> None:
+    path = tmp_path / "adapt.yaml"
+    path.write_text("task: {kind: classify}\ndata: {path: a}\nadapt: {kind: partial, blocks: 2, l2_sp: 0.01}\n")
+    assert FinetuneRecipe.load(path, ["adapt.kind=full"]).adapt == Full(l2_sp=0.01)

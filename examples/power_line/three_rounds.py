@@ -40,12 +40,12 @@ if not truth.is_file():
         csv.writer(stream).writerows([("file", "label"), *rows])
 
 settings = [
-    f"images={images}",
-    f"classes=[{', '.join((GOOD, *DEFECT_KINDS))}]",
-    f"gate_images={options.frozen}",
-    f"count={options.count}",
-    f"output={options.out / 'loop'}",
-    *([] if options.ask else [f"oracle={truth}"]),
+    ("images", images),
+    ("classes", (GOOD, *DEFECT_KINDS)),
+    ("gate_images", options.frozen),
+    ("count", options.count),
+    ("output", options.out / "loop"),
+    *([] if options.ask else [("oracle", truth)]),
 ]
 recipe = LoopRecipe.load(recipes.find("loop", "power_line"), [*settings, *options.set])
 result = run_loop(recipe, people=InTerminal("you"), say=print)

@@ -43,15 +43,11 @@ class Probe:
 def read_probes(kit: Path) -> tuple[Probe, ...]:
     """The probes that ``probes.json`` names.
 
-    ``{"format": "pangu-cv-probes", "version": 1, "probes": [{"name", "file", "input": {"name", "dtype", "shape"}}]}``.
+    ``{"format": "pangu-cv-probes", "version": 1, "probes": [{"name", "file", "input": {"name", "dtype", "shape"}}]}``,
+    and as far as it is known ``"model"`` (a digest) and ``"image_hw"``, which the answer repeats (see ``origin``).
     Raises PanguError where it is malformed, or names a file that is not there or not inside the kit.
     """
-    where, raw = kit / KIT, read_json(kit / KIT)
-    if raw.get("format") != FORMAT or raw.get("version") != VERSION:
-        raise DataError(
-            f"{where}: format {raw.get('format')!r} version {raw.get('version')!r} found; {FORMAT!r} version {VERSION} "
-            "is spoken here"
-        )
+    where, raw = kit / KIT, _read(kit)
     probes = raw.get("probes")
     if not isinstance(probes, list) or not probes:
         raise DataError(f"{where}: probes: a list of at least one is needed")
@@ -63,6 +59,21 @@ def read_probes(kit: Path) -> tuple[Probe, ...]:
     return found
 
 
+def origin(kit: Path) -> dict[str, Any]:
+    """What the kit says of where it comes from, checked: ``model``, a text, and ``image_hw``, pixels; {} where nothing.
+
+    Raises DataError where it is malformed.
+    """
+    where, raw = kit / KIT, _read(kit)
+    found: dict[str, Any] = {name: raw[name] for name in ("model", "image_hw") if name in raw}
+    if not isinstance(found.get("model", ""), str):
+        raise DataError(f"{where}: model: {found['model']!r} found; a text is needed")
+    image_hw = found.get("image_hw", [1, 1])
+    if not isinstance(image_hw, list) or len(image_hw) != 2 or not all(type(px) is int and px > 0 for px in image_hw):
+        raise DataError(f"{where}: image_hw: {image_hw!r} found; height and width in whole pixels are needed")
+    return found
+
+
 def measure_probes(
     kit: Path, *, threads: int | None = None, rounds: int = 5, progress: Progress | None = None
 ) -> dict[str, Any]:
@@ -71,7 +82,7 @@ def measure_probes(
     Probes take turns in every round, in changing order, so that what slows the machine for a while hits all alike. A
     probe's graph is loaded for its turn alone: threads of others would spin beside it. Raises PanguError.
     """
-    probes, threads = read_probes(kit), threads or cores()
+    about, probes, threads = origin(kit), read_probes(kit), threads or cores()
     times: dict[str, list[float]] = {probe.name: [] for probe in probes}
     for turn in range(rounds):
         for at, probe in enumerate(probes if turn % 2 == 0 else probes[::-1]):
@@ -83,8 +94,19 @@ def measure_probes(
         "version": VERSION,
         "threads": threads,
         "machine": machine(),
+        **about,
         "probes": {name: _summary(values) for name, values in times.items()},
     }
+
+
+def _read(kit: Path) -> dict[str, Any]:
+    where, raw = kit / KIT, read_json(kit / KIT)
+    if raw.get("format") != FORMAT or raw.get("version") != VERSION:
+        raise DataError(
+            f"{where}: format {raw.get('format')!r} version {raw.get('version')!r} found; {FORMAT!r} version {VERSION} "
+            "is spoken here"
+        )
+    return raw
 
 
 def _probe(kit: Path, raw: Any, where: str) -> Probe:

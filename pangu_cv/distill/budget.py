@@ -16,14 +16,14 @@ class BudgetConfig(Settings):
 
     latency_ms: Above0 | None = None
     """Milliseconds from one decoded image to its decision, in ONNX Runtime."""
-    latency_ratio: Annotated[float, Field(gt=0, le=1)] | None = None
-    """The same as a share of the teacher's own."""
+    latency_ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """The same as a share of the teacher's own, below 1."""
     params_m: Above0 | None = None
     """Millions of parameters, the head among them."""
     size_mb: Above0 | None = None
     """Millions of bytes of the graph in full precision."""
     threads: Annotated[int, Field(ge=1)] | None = None
-    """Of ONNX Runtime; null takes all cores."""
+    """Of ONNX Runtime; null takes all cores, or the table's. A table must be measured with as many."""
     table: PathSetting | None = None
     """latency.json of the device, from 'pangu-cv profile KIT'; null measures on this machine."""
     slack: Annotated[float, Field(gt=0, lt=1)] = 0.15
@@ -38,6 +38,11 @@ class BudgetConfig(Settings):
     def is_measured_here(self) -> bool:
         """Whether times are this machine's, so that whole sub-models can be timed."""
         return self.asks_time and self.table is None
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether there is a bound that needs no measurement."""
+        return self.params_m is not None or self.size_mb is not None
 
     @model_validator(mode="after")
     def _some(self) -> "BudgetConfig":

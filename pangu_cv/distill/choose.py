@@ -1,6 +1,7 @@
 """Which network is taught: a sub-model of the teacher within the budget, or another network of timm's.
 
-What was chosen is kept in the run folder with what it learnt in its trials, so that a killed run goes on behind it.
+What can be refused is refused before the teacher looks at the images (``plan``). What was chosen is kept in the run
+folder with what it learnt in its trials, so that a killed run goes on behind it.
 """
 
 import json
@@ -10,11 +11,13 @@ from typing import Any
 
 import torch
 
+from pangu_cv.distill.another import Input, another_network, input_within
 from pangu_cv.distill.budget import Budget, Cost
 from pangu_cv.distill.costs import Costs, costs_and_budget
 from pangu_cv.distill.extraction import sub_config
 from pangu_cv.distill.images import Seen
 from pangu_cv.distill.importance import importance_on
+from pangu_cv.distill.latency import Origin
 from pangu_cv.distill.pupil import Pupil
 from pangu_cv.distill.recipe import DistillRecipe, ExtractConfig, TimmConfig
 from pangu_cv.distill.search import Candidate, Extractor, search, within
@@ -23,9 +26,17 @@ from pangu_cv.distill.shape import Shape, lattice, require_plain, whole
 from pangu_cv.distill.stopwatch import Stopwatch
 from pangu_cv.distill.student import read_depth, side_multiple, student_levels, with_network
 from pangu_cv.distill.teaching import Lesson
-from pangu_cv.errors import SettingsError
-from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.tasks import TaskModel
+
+
+@dataclass(frozen=True)
+class SubModels:
+    """What there is to choose from: the teacher's own shape, its sub-models, what they cost and what they may."""
+
+    own: Shape
+    shapes: list[Shape]
+    costs: Costs
+    budget: Budget
 
 
 @dataclass(frozen=True)
@@ -38,32 +49,50 @@ class Chosen:
     candidates: tuple[Candidate, ...]
 
 
-def choose(
-    recipe: DistillRecipe, lesson: Lesson, seen: Seen, stopwatch: Stopwatch, folder: Path, *, key: str
-) -> Chosen:
-    """By the recipe; ``folder`` is the run's."""
+def plan(recipe: DistillRecipe, stopwatch: Stopwatch, folder: Path, *, key: str, origin: Origin) -> SubModels | Input:
+    """Times and bounds, kept in the run's ``folder``; raises SettingsError where no student is within the budget."""
     if isinstance(recipe.student, TimmConfig):
-        return _another(recipe, recipe.student, lesson, stopwatch)
+        return input_within(recipe.budget, recipe.student, stopwatch, folder, key=key)
+    own, shapes = sub_models(recipe.student, stopwatch.teacher)
+    costs, budget = costs_and_budget(recipe.budget, stopwatch.teacher, own, shapes, folder, key=key, origin=origin)
+    within(shapes, costs, budget, slack=recipe.budget.slack)
+    return SubModels(own, shapes, costs, budget)
+
+
+def choose(
+    recipe: DistillRecipe,
+    planned: SubModels | Input,
+    lesson: Lesson,
+    seen: Seen,
+    stopwatch: Stopwatch,
+    folder: Path,
+    *,
+    key: str,
+) -> Chosen:
+    """By the recipe and its plan; ``folder`` is the run's."""
+    if isinstance(planned, Input):
+        assert isinstance(recipe.student, TimmConfig), "an input is planned for another network"
+        model = another_network(lesson.teacher, recipe.student, image_px=planned.image_px)
+        return Chosen(lesson.begin(model), None, planned.use, ())
+    assert isinstance(recipe.student, ExtractConfig), "sub-models are planned to be taken out"
     path = folder / "chosen.ckpt"
     if path.is_file():
         stored = torch.load(path, map_location="cpu", weights_only=True)
         if stored["key"] == key:
             return _kept(stored, lesson)
-    chosen, plain = _extracted(recipe, recipe.student, lesson, seen, stopwatch, folder, key=key)
+    chosen, plain = _extracted(recipe, recipe.student, planned, lesson, seen, stopwatch)
     torch.save({"key": key, "state": chosen.pupil.state_dict(), "plain": plain}, path.with_suffix(".tmp"))
     path.with_suffix(".tmp").replace(path)
     return chosen
 
 
-def sub_models(recipe: DistillRecipe, teacher: TaskModel) -> tuple[Shape, list[Shape]]:
-    """The teacher's own shape as far as it is read, and its sub-models."""
-    if not isinstance(recipe.student, ExtractConfig):
-        raise SettingsError("probes: a kit is of the teacher's sub-models; it needs student.kind=extract")
+def sub_models(student: ExtractConfig, teacher: TaskModel) -> tuple[Shape, list[Shape]]:
+    """The teacher's own shape as far as it is read, and its sub-models; raises SettingsError where it has none."""
     require_plain(teacher.backbone)
     own = whole(teacher.backbone, image_px=teacher.config.preprocess.image_px, depth=read_depth(teacher))
     shapes = lattice(
         own,
-        recipe.student.lattice,
+        student.lattice,
         patch_px=int(teacher.backbone.network.patch_embed.patch_size[0]),
         multiple_px=side_multiple(teacher),
         least_depth=5 - min(student_levels(teacher)),
@@ -74,32 +103,28 @@ def sub_models(recipe: DistillRecipe, teacher: TaskModel) -> tuple[Shape, list[S
 def _extracted(
     recipe: DistillRecipe,
     student: ExtractConfig,
+    planned: SubModels,
     lesson: Lesson,
     seen: Seen,
     stopwatch: Stopwatch,
-    folder: Path,
-    *,
-    key: str,
 ) -> tuple[Chosen, str]:
     """A sub-model of the teacher, and as text what is kept of the choice."""
     teacher, slack = lesson.teacher, recipe.budget.slack
-    own, shapes = sub_models(recipe, teacher)
-    costs, budget = costs_and_budget(recipe.budget, teacher, own, shapes, folder, key=key, image_hw=seen.image_hw)
+    costs, budget, shapes, depth = planned.costs, planned.budget, planned.shapes, planned.own.depth
     settler = None
     if recipe.budget.is_measured_here:
-        costs, settler = _settler(costs, budget, shapes, seen, stopwatch, slack=slack)
-    extractor = Extractor(teacher, importance_on(teacher, lesson, own.depth), lesson, own.depth)
+        costs, settler = _settler(planned, seen, stopwatch, slack=slack)
+    extractor = Extractor(teacher, importance_on(teacher, lesson, depth), lesson, depth)
     found = search(extractor, shapes, costs, budget, student, slack=slack, settler=settler)
     use = budget.use(found.chosen.cost)
     plain = json.dumps([asdict(found.chosen.shape), use, [asdict(one) for one in found.candidates]])
     return Chosen(found.pupil, found.chosen.shape, use, found.candidates), plain
 
 
-def _settler(
-    costs: Costs, budget: Budget, shapes: list[Shape], seen: Seen, stopwatch: Stopwatch, *, slack: float
-) -> tuple[Costs, Settler]:
+def _settler(planned: SubModels, seen: Seen, stopwatch: Stopwatch, *, slack: float) -> tuple[Costs, Settler]:
     """Costs set right at one whole sub-model near the budget, and what corrects those that are to be taught."""
     normal = len(seen.normal) or len(seen.views.paths)
+    costs, budget, shapes = planned.costs, planned.budget, planned.shapes
 
     def measured(shape: Shape) -> float:
         return costs.table.whole_ms * stopwatch.share(shape, normal_images=normal)
@@ -121,29 +146,3 @@ def _kept(stored: dict[str, Any], lesson: Lesson) -> Chosen:
 
 def _candidate(plain: dict[str, Any]) -> Candidate:
     return Candidate(**{**plain, "shape": Shape(**plain["shape"]), "cost": Cost(**plain["cost"])})
-
-
-def _another(recipe: DistillRecipe, student: TimmConfig, lesson: Lesson, stopwatch: Stopwatch) -> Chosen:
-    """Another network, at the largest input that fits the budget; every input is measured whole."""
-    if recipe.budget.table is not None:
-        raise SettingsError(
-            "budget.table: it holds times of the teacher's own parts, which tell nothing of another network; leave it "
-            "out to measure on this machine"
-        )
-    teacher = lesson.teacher
-    levels = student.levels or teacher.backbone.config.levels
-    config = BackboneConfig(name=student.name, weights=student.weights, levels=levels)
-    own: int = teacher.config.preprocess.image_px
-    multiple = max(side_multiple(teacher), 32)
-    sides = [student.image_px] if student.image_px else sorted({own, *range(2 * multiple, own, multiple)}, reverse=True)
-    uses = {}
-    for side in sides:
-        model = with_network(teacher, config, image_px=side)
-        cost, of_teacher = stopwatch.time(model)
-        uses[side] = Budget.of(recipe.budget, teacher=of_teacher).use(cost)
-        if uses[side] <= 1:
-            return Chosen(lesson.begin(model), None, uses[side], ())
-    least = min(uses.values())
-    raise SettingsError(
-        f"budget: '{student.name}' uses {least:.2f} times of it at {sides[-1]} px; name a smaller network"
-    )

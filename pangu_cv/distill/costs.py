@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pangu_cv.distill.budget import Budget, BudgetConfig, Cost
-from pangu_cv.distill.latency import ByArithmetic, LatencyTable, read_table, write_kit
+from pangu_cv.distill.latency import ByArithmetic, LatencyTable, Origin, read_table, write_kit
 from pangu_cv.distill.shape import Shape, params_in
 from pangu_cv.distill.stopwatch import millions
 from pangu_cv.errors import SettingsError
@@ -48,24 +48,30 @@ def costs_and_budget(
     folder: Path,
     *,
     key: str,
-    image_hw: tuple[int, int],
+    origin: Origin,
 ) -> tuple[Costs, Budget]:
     """Costs of all ``shapes``, and the budget in absolute numbers; ``own`` is the teacher's shape.
 
     What is measured here is kept in ``folder`` under ``key``.
     """
+    costs, of_teacher = counted(teacher, own)
+    if config.asks_time:
+        table = _table(config, teacher, own, shapes, folder, key=key, origin=origin)
+        costs = replace(costs, table=table).corrected_by(own, table.whole_ms)
+        of_teacher = replace(of_teacher, ms=table.whole_ms)
+    return costs, Budget.of(config, teacher=of_teacher)
+
+
+def counted(teacher: TaskModel, own: Shape) -> tuple[Costs, Cost]:
+    """Costs of sub-models and of the teacher (of shape ``own``) without a measurement, times in shares of its own."""
     network = teacher.backbone.network
     rest = millions(teacher) - float(sum(p.numel() for p in network.parameters())) / 1e6
 
     def params_of(shape: Shape) -> float:
         return float(rest + params_in(shape, network) / 1e6)
 
-    if not config.asks_time:
-        costs, whole_ms = Costs(ByArithmetic.of(teacher, own), params_of), 1.0
-    else:
-        table = _table(config, teacher, own, shapes, folder, key=key, image_hw=image_hw)
-        costs, whole_ms = Costs(table, params_of).corrected_by(own, table.whole_ms), table.whole_ms
-    return costs, Budget.of(config, teacher=Cost(whole_ms, millions(teacher), costs(own).size_mb))
+    costs = Costs(ByArithmetic.of(teacher, own), params_of)
+    return costs, Cost(1.0, millions(teacher), costs(own).size_mb)
 
 
 def _table(
@@ -76,7 +82,7 @@ def _table(
     folder: Path,
     *,
     key: str,
-    image_hw: tuple[int, int],
+    origin: Origin,
 ) -> LatencyTable:
     """The device's, else that of this machine: kept from a run that was killed, or measured now."""
     kept = folder / "latency.json"
@@ -85,11 +91,11 @@ def _table(
     elif kept.is_file() and (known := _read(kept)).get("key") == key:
         measured = known
     else:
-        write_kit(teacher, shapes, folder / "kit", image_hw=image_hw)
+        write_kit(teacher, shapes, folder / "kit", origin=origin)
         with bar("measuring probes") as progress:
             measured = measure_probes(folder / "kit", threads=config.threads, progress=progress)
         write_json(kept, measured | {"key": key})
-    table = read_table(measured, teacher, shapes)
+    table = read_table(measured, teacher, shapes, origin=origin, threads=config.threads)
     if table.predict(own) <= 0:
         raise SettingsError("budget.table: times of nothing or less; measure the kit again")
     return table

@@ -1,14 +1,16 @@
 """What is left once a student has learnt: its threshold or its bank, and how often it decides as its teacher does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from pangu_cv.data.sample import Sample
+from pangu_cv.distill.images import Seen
 from pangu_cv.distill.views import Views
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.evaluate import TorchDecider
@@ -17,6 +19,7 @@ from pangu_cv.progress import bar
 from pangu_cv.tasks import TaskModel
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.classify import ClassifyModel
+from pangu_cv.tasks.conformal import ConformalThreshold
 from pangu_cv.tasks.normal_images import learn, named
 from pangu_cv.tasks.normality import Normality
 from pangu_cv.tasks.saved import SavedModel, parent_of
@@ -56,45 +59,67 @@ def agreement(student: TaskModel, teacher: TaskModel, paths: Sequence[Path], *, 
     )
 
 
-def calibrated(student: SavedModel, teacher: SavedModel, views: Views, *, normal: frozenset[Path]) -> SavedModel:
-    """A classifier's threshold of "unknown", an anomaly detector's bank and threshold; others need nothing."""
+def calibrator(student: SavedModel, teacher: SavedModel, seen: Seen) -> Callable[[int], SavedModel]:
+    """What fits a student's calibration to so many of the first images, in place: the threshold of "unknown" of a
+    classifier, bank and threshold of an anomaly detector; others need nothing.
+
+    Held-out images come last. A student is compared with its teacher as calibrated without them, since an image that
+    lies in its bank says nothing about new ones; what is saved has learnt from all.
+    """
     model = student.model
     if isinstance(model, AnomalyModel):
-        paths = _normal_images(teacher, views, normal)
-        samples = [Sample(path, label="good") for path in paths]
-        own = named(samples, Normality.empty(model), root=views.paths[0].parent)
-        learned = learn(model, Normality.empty(model), own, decode_spec=views.spec)
-        return replace(student, normality=learned.normality)
+        normal, bank_of = _normal_images(teacher, seen), model
+        return lambda images: _with_bank(student, bank_of, seen, [p for p in seen.views.paths[:images] if p in normal])
     if isinstance(model, ClassifyModel) and isinstance(teacher.model, ClassifyModel) and teacher.model.calibration:
-        doubts = [_doubts(one, views) for one in (teacher.model, model)]
-        share = float(np.mean(doubts[0] > teacher.model.calibration.value))
-        value = float(np.quantile(doubts[1], 1 - share))
-        model.install(replace(teacher.model.calibration, value=value, caveat=_UNKNOWN_AS_TAUGHT))
-    return student
+        asked, doubting = teacher.model.calibration, model
+        doubts_2N = np.stack([_doubts(one, seen.views) for one in (teacher.model, model)])
+
+        def with_threshold(images: int) -> SavedModel:
+            doubting.install(_as_often_unknown(asked, doubts_2N[:, :images]))
+            return student
+
+        return with_threshold
+    return lambda images: student
 
 
-def _normal_images(teacher: SavedModel, views: Views, normal: frozenset[Path]) -> list[Path]:
+def _with_bank(student: SavedModel, model: AnomalyModel, seen: Seen, normal: Sequence[Path]) -> SavedModel:
+    """The student with a memory of these images, those of one group counting once."""
+    samples = [Sample(path, label="good", group=seen.groups.get(path)) for path in normal]
+    own = named(samples, Normality.empty(model), root=seen.views.paths[0].parent)
+    learned = learn(model, Normality.empty(model), own, decode_spec=seen.views.spec)
+    return replace(student, normality=learned.normality)
+
+
+def _normal_images(teacher: SavedModel, seen: Seen) -> frozenset[Path]:
     """Images known to be normal; where nothing is known those that the teacher calls so."""
-    known = [path for path in views.paths if path in normal]
-    if known:
-        return known
-    decider, found = TorchDecider(teacher.model), []
+    if seen.normal:
+        return seen.normal
+    views = seen.views
+    decider, found = TorchDecider(teacher.model), set()
     with bar("looking for normal images") as progress:
         images = read_ahead(views.paths, lambda path: decode(path, spec=views.spec))
         for done, (path, image) in enumerate(zip(views.paths, images, strict=True), start=1):
             if not isinstance(image, ImageError) and not bool(decider.run(image[None])["is_anomalous"][0]):
-                found.append(path)
+                found.add(path)
             progress(done, len(views.paths))
     if len(found) < 2:
         raise DataError(f"the teacher calls {len(found)} of {len(views.paths)} images normal; the student needs more")
-    return found
+    return frozenset(found)
+
+
+def _as_often_unknown(asked: ConformalThreshold, doubts_2N: NDArray[np.float64]) -> ConformalThreshold:
+    """The student's threshold, from the teacher's doubts and its own about the same images."""
+    teacher_N, student_N = doubts_2N[:, np.isfinite(doubts_2N).all(0)]
+    value = float(np.quantile(student_N, 1 - float(np.mean(teacher_N > asked.value))))
+    return replace(asked, value=value, caveat=_UNKNOWN_AS_TAUGHT)
 
 
 @torch.no_grad()
-def _doubts(model: ClassifyModel, views: Views) -> Any:
+def _doubts(model: ClassifyModel, views: Views) -> NDArray[np.float64]:
+    """float64[N] of all images, NaN where one can no longer be read."""
     decider: Any = TorchDecider(model)
     images = read_ahead(views.paths, lambda path: decode(path, spec=views.spec))
-    return np.array([1 - decider.run(i[None])["scores"].max() for i in images if not isinstance(i, ImageError)])
+    return np.array([np.nan if isinstance(i, ImageError) else 1 - decider.run(i[None])["scores"].max() for i in images])
 
 
 def parent(saved: SavedModel, student: TaskModel) -> dict[str, Any]:

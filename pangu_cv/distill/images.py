@@ -1,5 +1,6 @@
 """The images a student learns from: those that can be read, in a random order."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,12 +17,14 @@ from pangu_runtime.decode import DecodeSpec, decode
 
 @dataclass(frozen=True)
 class Seen:
-    """The readable images in a random order, the unreadable, the median size, and those known to be normal."""
+    """The readable images in a random order, the unreadable, the median size, those known to be normal, and the groups
+    of those that belong to one."""
 
     views: Views
     skipped: tuple[Skipped, ...]
     image_hw: tuple[int, int]
     normal: frozenset[Path]
+    groups: Mapping[Path, str]
 
 
 def readable_views(recipe: DistillRecipe, teacher: TaskModel, spec: DecodeSpec) -> Seen:
@@ -45,6 +48,7 @@ def readable_views(recipe: DistillRecipe, teacher: TaskModel, spec: DecodeSpec) 
     side = None if tiling is None else tiling.px
     height, width = (int(v) for v in np.median(np.array(sizes), 0))
     image_hw = (min(height, side or height), min(width, side or width))
-    normal = frozenset(s.path for s in samples if s.label == "good")
+    normal = frozenset(s.path for s in samples if s.label == "good") & frozenset(paths)
     views = Views(tuple(paths), spec, recipe.augment, recipe.variants, side)
-    return Seen(views, tuple(lost), image_hw, normal)
+    groups = {sample.path: sample.group for sample in samples if sample.group is not None}
+    return Seen(views, tuple(lost), image_hw, normal, groups)

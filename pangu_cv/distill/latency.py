@@ -29,6 +29,22 @@ from pangu_cv.tasks.graph import OPSET, write_graph
 KIT = "pangu-cv-probes"
 TABLE = "pangu-cv-latency"
 WHOLE = "whole"
+_MEASURE = (
+    "write this model's kit by probes=FOLDER, run 'pangu-cv profile FOLDER' on the device and bring back its "
+    "latency.json"
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What times are of: the model by its digest, and the median size of the images in pixels."""
+
+    model: str
+    image_hw: tuple[int, int]
+
+    def to_json(self) -> dict[str, Any]:
+        """As it stands in a kit and in what was measured of it."""
+        return {"model": self.model, "image_hw": list(self.image_hw)}
 
 
 @dataclass(frozen=True)
@@ -79,7 +95,7 @@ class ByArithmetic:
         return shape.depth * tokens * wide * (4 * wide + 2 * tokens + 2 * shape.hidden)
 
 
-def write_kit(teacher: TaskModel, shapes: Sequence[Shape], folder: Path, *, image_hw: tuple[int, int]) -> None:
+def write_kit(teacher: TaskModel, shapes: Sequence[Shape], folder: Path, *, origin: Origin) -> None:
     """Graphs and ``probes.json`` for everything the table needs, whole or not at all."""
     probes: list[dict[str, Any]] = []
     sides = _sides(shapes)
@@ -90,7 +106,7 @@ def write_kit(teacher: TaskModel, shapes: Sequence[Shape], folder: Path, *, imag
         for side in [*sides, None]:
             name = WHOLE if side is None else _rest(side)
             write_graph(_without_blocks(teacher, side) if side else teacher, staging / f"{name}.onnx", classes=())
-            probes.append(_probe(name, f"{name}.onnx", "image", "uint8", [1, *image_hw, 3]))
+            probes.append(_probe(name, f"{name}.onnx", "image", "uint8", [1, *origin.image_hw, 3]))
             progress(done := done + 1, total)
         for (wide, heads), units in product(channels, hidden):
             file = f"block-{wide}-{units}.onnx"
@@ -99,12 +115,20 @@ def write_kit(teacher: TaskModel, shapes: Sequence[Shape], folder: Path, *, imag
             for tokens in sorted({_tokens(shape.image_px, patch, prefix) for shape in shapes}):
                 probes.append(_probe(_block(wide, units, tokens), file, "tokens", "float32", [1, tokens, wide]))
             progress(done := done + 1, total)
-        record = {"format": KIT, "version": 1, "probes": probes}
+        record = {"format": KIT, "version": 1, **origin.to_json(), "probes": probes}
         staging.joinpath("probes.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
-def read_table(measured: Mapping[str, Any], teacher: TaskModel, shapes: Sequence[Shape]) -> LatencyTable:
-    """What was measured of a kit; raises SettingsError where it is of another kit."""
+def read_table(
+    measured: Mapping[str, Any],
+    teacher: TaskModel,
+    shapes: Sequence[Shape],
+    *,
+    origin: Origin,
+    threads: int | None = None,
+) -> LatencyTable:
+    """What was measured of a kit; raises SettingsError where it is of another kit, or with other ``threads``."""
+    _require_origin(measured, origin, threads)
     try:
         if (measured["format"], measured["version"]) != (TABLE, 1):
             raise ValueError(f"{measured['format']!r} version {measured['version']!r}")
@@ -116,10 +140,26 @@ def read_table(measured: Mapping[str, Any], teacher: TaskModel, shapes: Sequence
         _ = table.whole_ms
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise SettingsError(
-            f"budget.table: does not fit this model ({type(error).__name__}: {error}); write its kit by probes=FOLDER, "
-            "run 'pangu-cv profile FOLDER' on the device and bring back the latency.json"
+            f"budget.table: does not fit this model ({type(error).__name__}: {error}); {_MEASURE}"
         ) from None
     return table
+
+
+def _require_origin(measured: Mapping[str, Any], origin: Origin, threads: int | None) -> None:
+    """Parts of two models often have the same names and sizes."""
+    model, image_hw = measured.get("model"), measured.get("image_hw")
+    if model != origin.model:
+        raise SettingsError(f"budget.table: was measured of another model ({model}, here {origin.model}); {_MEASURE}")
+    if image_hw != list(origin.image_hw):
+        raise SettingsError(
+            f"budget.table: was measured with images of {image_hw} pixels (height, width), those of data.path are of "
+            f"{list(origin.image_hw)}; {_MEASURE}"
+        )
+    if threads is not None and measured.get("threads") != threads:
+        raise SettingsError(
+            f"budget.threads: {threads} found, and budget.table was measured with {measured.get('threads')}; leave "
+            f"budget.threads out, or measure again by 'pangu-cv profile KIT --threads {threads}'"
+        )
 
 
 def _probe(name: str, file: str, given: str, dtype: str, shape: list[int]) -> dict[str, Any]:

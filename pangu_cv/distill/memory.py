@@ -3,7 +3,11 @@
 Shapes: R rows (variants of images), B of them, D channels, h×w a grid.
 """
 
+import errno
 import json
+import math
+import os
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +20,7 @@ from torch import Tensor
 
 from pangu_cv.distill.decisions import Said, say
 from pangu_cv.distill.views import Views
+from pangu_cv.errors import DataError
 from pangu_cv.models.backbone import BackboneFeatures
 from pangu_cv.models.training import TrainConfig, suits_bf16
 from pangu_cv.progress import bar
@@ -23,6 +28,7 @@ from pangu_cv.staging import write_json
 from pangu_cv.tasks import TaskModel
 
 _BATCH = 8
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @dataclass(frozen=True)
@@ -43,13 +49,41 @@ class Memory:
         known = json.loads(header.read_text(encoding="utf-8")) if header.is_file() else None
         wanted = {"key": key, "rows": rows, "shapes": [list(shape) for shape in shapes]}
         mode = "r+" if known == wanted else "w+"
+        if mode == "w+":
+            shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True, exist_ok=True)
+        self._needed_gb = rows * (1 + 2 * sum(math.prod(shape) for shape in shapes)) / 1e9
         self.parts = [self._open(f"part{n}.npy", (rows, *shape), np.float16, mode) for n, shape in enumerate(shapes)]
         self.is_there: NDArray[np.bool_] = self._open("done.npy", (rows,), np.bool_, mode)
         write_json(header, wanted)
 
     def _open(self, name: str, shape: tuple[int, ...], dtype: type, mode: str) -> NDArray[Any]:
-        return np.lib.format.open_memmap(self.folder / name, mode=mode, dtype=dtype, shape=shape)  # type: ignore[arg-type]
+        made = np.lib.format.open_memmap(self.folder / name, mode=mode, dtype=dtype, shape=shape)  # type: ignore[arg-type]
+        if mode == "w+":
+            self._reserve(self.folder / name)
+        return made
+
+    def _reserve(self, path: Path) -> None:
+        """Take the file's place on the disk now: where it is missed later, the process dies without a word.
+
+        Raises DataError where it is not there.
+        """
+        size = path.stat().st_size
+        try:
+            if hasattr(os, "posix_fallocate"):
+                with path.open("r+b") as stream:
+                    os.posix_fallocate(stream.fileno(), 0, size)
+            elif shutil.disk_usage(self.folder).free < size:
+                raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError as error:
+            if error.errno not in _NO_ROOM:  # a file system that reserves nothing
+                return
+            shutil.rmtree(self.folder, ignore_errors=True)
+            raise DataError(
+                f"{self.folder}: what the teacher says of the images takes {self._needed_gb:.3g} GB here, and there is "
+                f"no room for it ({error.strerror}); name an output on another disk, or fewer images or variants "
+                "(data.most, variants)"
+            ) from None
 
     def put(self, rows: Sequence[int], parts: Sequence[Tensor]) -> None:
         """Keep what was said of some rows; beyond what half precision holds values are cut."""

@@ -9,10 +9,10 @@ Shapes: B images, D channels, h×w a grid, C classes.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Self, cast
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pangu_cv.distill.affine import affine
@@ -35,6 +35,12 @@ class LossConfig(Settings):
     """Which patches of an image are alike."""
     decisions: Weight = 1.0
     """What the head says."""
+
+    @model_validator(mode="after")
+    def _something_is_taught(self) -> Self:
+        if not (self.features or self.similarity or self.decisions):
+            raise ValueError("all weights are 0, so that nothing is taught; give one above 0")
+        return self
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pangu_cv.data.groups import with_groups
 from pangu_cv.data.readers import read_images
 from pangu_cv.data.sample import Sample
 from pangu_cv.distill.budget import BudgetConfig
@@ -21,12 +22,16 @@ Split = Literal["train", "val", "test", "none"]
 
 
 class ImagesConfig(Settings):
-    """Unlabelled images of the kind the line takes; labels that lie beside them are not looked at."""
+    """Unlabelled images of the kind the line takes. Of labels that lie beside them one is looked at: of an anomaly
+    detector those called ``good`` make the student's memory; without any, the images that the teacher calls normal."""
 
     path: PathSetting
     """Any folder of images, or a dataset in one of the known layouts."""
     root: PathSetting | None = None
     """Folder that the files of a table are relative to."""
+    groups: PathSetting | None = None
+    """A table ``file,group`` of images that belong together: for an anomaly detector's threshold, those of one group
+    count once. 'pangu-cv data check --groups' makes one."""
     splits: tuple[Split, ...] = ("train", "none")
     """Parts of a dataset that are used; ``none`` is what has no split. Test images are left alone unless named."""
     most: Positive = 3000
@@ -36,6 +41,7 @@ class ImagesConfig(Settings):
         """The images; raises DataError where there is none."""
         wanted = {None if split == "none" else split for split in self.splits}
         dataset = read_images(self.path, root=self.root)
+        dataset = with_groups(dataset, self.groups) if self.groups else dataset
         samples = [sample for sample in dataset if sample.split in wanted]
         if not samples:
             there = sorted({sample.split or "none" for sample in dataset})
@@ -106,14 +112,23 @@ class DistillRecipe(Settings):
 
     @model_validator(mode="after")
     def _every_setting_counts(self) -> Self:
-        idle = {
-            "augment": (self.augment, ("paste", "variants", "keep")),
-            "train": (self.train, ("pool",)),
-        }
-        for group, (settings, names) in idle.items():
+        idle: tuple[tuple[str, Settings, tuple[str, ...]], ...] = (
+            ("augment", self.augment, ("paste", "variants", "keep")),
+            ("train", self.train, ("pool", "workers")),
+        )
+        for group, settings, names in idle:
             for name in names:
                 if getattr(settings, name) != type(settings).model_fields[name].default:
-                    raise ValueError(f"{group}.{name} changes nothing here; variants of an image are 'variants'")
+                    raise ValueError(
+                        f"{group}.{name} changes nothing here; variants of an image are 'variants', made once in the "
+                        "process itself"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _kit_is_of_sub_models(self) -> Self:
+        if self.probes is not None and not isinstance(self.student, ExtractConfig):
+            raise ValueError("probes: a kit is of the teacher's sub-models; write it by 'pangu-cv distill extract ...'")
         return self
 
 

@@ -98,7 +98,7 @@ def within(shapes: Sequence[Shape], cost: Callable[[Shape], Cost], budget: Budge
         least = min(shapes, key=uses.__getitem__)
         raise SettingsError(
             f"budget: the smallest sub-model ({least}) uses {uses[least]:.1f} times of it; ask for more, or name a "
-            "smaller network: student.kind=timm student.name=..."
+            "smaller network: pangu-cv distill student ... student.name=..."
         )
     return fitting
 

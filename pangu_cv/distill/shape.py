@@ -83,8 +83,8 @@ def require_plain(backbone: Backbone) -> None:
         reasons.append("it normalises before the first block")
     if reasons:
         raise SettingsError(
-            f"student.kind: no sub-model can be taken of '{backbone.config.name}' ({reasons[0]}); name a network of "
-            "timm's instead: student.kind=timm student.name=mobilenetv4_conv_small"
+            f"model: no sub-model can be taken of '{backbone.config.name}' ({reasons[0]}); name a network of timm's "
+            "instead: pangu-cv distill student ... student.name=mobilenetv4_conv_small"
         )
 
 

@@ -1,4 +1,4 @@
-"""From a model to a smaller one: what matters, what things cost, which sub-model, teaching, what came out.
+"""From a model to a smaller one: what things cost, what matters, which sub-model, teaching, what came out.
 
 Every step leaves a file in the run folder, so that a killed run goes on at the last of them.
 """
@@ -6,16 +6,19 @@ Every step leaves a file in the run folder, so that a killed run goes on at the 
 import shutil
 from pathlib import Path
 
-from pangu_cv.distill.choose import choose, sub_models
+from pangu_cv.alone import alone, require_no_model
+from pangu_cv.distill.beforehand import require_normals, require_teachable
+from pangu_cv.distill.choose import choose, plan, sub_models
 from pangu_cv.distill.figures import Outcome, figures
-from pangu_cv.distill.finish import agreement, calibrated, parent
+from pangu_cv.distill.finish import agreement, calibrator, parent
 from pangu_cv.distill.images import readable_views
-from pangu_cv.distill.latency import write_kit
+from pangu_cv.distill.latency import Origin, write_kit
 from pangu_cv.distill.memory import remember
-from pangu_cv.distill.recipe import DistillRecipe, DistillResult
+from pangu_cv.distill.recipe import DistillRecipe, DistillResult, ExtractConfig
 from pangu_cv.distill.report import write_report
 from pangu_cv.distill.stopwatch import Stopwatch
 from pangu_cv.distill.teaching import Lesson
+from pangu_cv.errors import SettingsError
 from pangu_cv.features import content_digest, digest
 from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.models.training import Resume
@@ -24,33 +27,54 @@ from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, load_model, 
 
 _HELD_OUT = 0.15
 _MOST_HELD_OUT = 200
-_STEPS = ("kit", "whole", "teacher", "latency.json", "chosen.ckpt", "training.ckpt")
-
-
-def _contents(model: Path) -> list[str]:
-    """Digests of a checkpoint's files: a head that was fitted anew is another teacher."""
-    return [content_digest(file) for file in sorted(model.iterdir()) if file.is_file()]
+_STEPS = ("kit", "whole", "teacher", "latency.json", "input.json", "chosen.ckpt", "training.ckpt")
 
 
 def distill(recipe: DistillRecipe) -> DistillResult | None:
     """Run the recipe; raises PanguError for what the user can mend. None where only a kit was written."""
+    if recipe.probes is not None:
+        _write_kit(recipe, recipe.probes)
+        return None
+    if recipe.output is None:
+        return _distill(recipe)
+    folder = recipe.output.resolve()
+    told = f"output: another process is writing to '{recipe.output}' now; name another folder, or wait for its end"
+    with alone(folder.with_name(f".{folder.name}.lock"), SettingsError(told)):
+        require_no_model(recipe.output, setting="output")
+        return _distill(recipe)
+
+
+def _write_kit(recipe: DistillRecipe, kit: Path) -> None:
+    saved = load_model(folder_of(recipe.model))
+    require_teachable(recipe, saved)
+    assert isinstance(recipe.student, ExtractConfig), "the recipe refuses probes of another student"
+    _, shapes = sub_models(recipe.student, saved.model)
+    seen = readable_views(recipe, saved.model, saved.provenance.decode)
+    write_kit(saved.model, shapes, kit, origin=Origin(_contents(folder_of(recipe.model)), seen.image_hw))
+
+
+def _contents(model: Path) -> str:
+    """Digest of a checkpoint's files: a head that was fitted anew is another teacher."""
+    return digest([content_digest(file) for file in sorted(model.iterdir()) if file.is_file()])
+
+
+def _distill(recipe: DistillRecipe) -> DistillResult:
     folder = folder_of(recipe.model)
     saved = load_model(folder)
     teacher = saved.model.requires_grad_(False)
+    require_teachable(recipe, saved)
     seen = readable_views(recipe, teacher, saved.provenance.decode)
     views = seen.views
-    if recipe.probes is not None:
-        _, shapes = sub_models(recipe, teacher)
-        write_kit(teacher, shapes, recipe.probes, image_hw=seen.image_hw)
-        return None
-    run = Run.start(recipe.output, name="distill", recipe=recipe)
-    told = recipe.model_dump(mode="json", exclude={"output"})
-    key = digest(told, [(str(path), path.stat().st_size) for path in views.paths], _contents(folder))
     held_out = min(max(1, round(_HELD_OUT * len(views.paths))), _MOST_HELD_OUT)
+    require_normals(teacher, seen, learnt=len(views.paths) - held_out)
+    run = Run.start(recipe.output, name="distill", recipe=recipe)
+    told, origin = recipe.model_dump(mode="json", exclude={"output"}), Origin(_contents(folder), seen.image_hw)
+    key = digest(told, [(str(path), path.stat().st_size) for path in views.paths], origin.model)
+    stopwatch = Stopwatch(teacher, run.folder / "whole" / origin.model, recipe.budget.threads, seen.image_hw)
+    planned = plan(recipe, stopwatch, run.folder, key=key, origin=origin)
     memory = remember(teacher, views, run.folder / "teacher", key=key)
     lesson = Lesson(views, memory, teacher, held_out, recipe.loss, recipe.train, recipe.seed)
-    stopwatch = Stopwatch(teacher, run.folder / "whole", recipe.budget.threads, seen.image_hw)
-    chosen = choose(recipe, lesson, seen, stopwatch, run.folder, key=key)
+    chosen = choose(recipe, planned, lesson, seen, stopwatch, run.folder, key=key)
     before = lesson.judge(chosen.pupil)
     resume = Resume(run.folder / "training.ckpt", key)
     lesson.forget_inputs(but=chosen.pupil.model.config.preprocess.image_px)
@@ -63,14 +87,16 @@ def distill(recipe: DistillRecipe) -> DistillResult | None:
         saved.provenance.data_licence,
     )
     student = SavedModel(chosen.pupil.settle(), provenance, parent(saved, chosen.pupil.model))
-    student = calibrated(student, saved, views, normal=seen.normal)
-    save_model(student, run.model)
+    calibrated_on = calibrator(student, saved, seen)
+    blind = calibrated_on(lesson.learnt)
+    found = agreement(blind.model, teacher, views.paths[lesson.learnt :], spec=views.spec)
+    student = calibrated_on(len(views.paths))
     cost, of_teacher = stopwatch.time(student.model)
-    found = agreement(student.model, teacher, views.paths[lesson.learnt :], spec=views.spec)
     outcome = Outcome(chosen, cost, of_teacher, found, before, after, history, len(views.paths))
     metrics = figures(recipe, teacher, outcome)
     run.write_metrics(metrics)
     write_report(run, recipe, metrics, lesson, chosen.pupil, history, chosen.candidates, seen.skipped)
+    save_model(student, run.model)  # the last: a folder that holds a model is a finished run
     for name in _STEPS:
         path = run.folder / name
         shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)

@@ -31,7 +31,10 @@ _DOUBT = 0.015  # about a median ratio, with which no more rounds are needed
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """Times models beside ``teacher``, whose graph is written to ``folder`` once; ``image_hw`` is the image's size."""
+    """Times models beside ``teacher`` on an image of ``image_hw`` pixels.
+
+    The teacher's graph is written to ``folder`` once, and taken from there later: a folder is of one teacher.
+    """
 
     teacher: TaskModel
     folder: Path

@@ -168,7 +168,8 @@ class Loaders:
             return None
 
     def masks(self, path: str, classes: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]:
-        """Image uint8[H,W,3], true and found class numbers uint8[H,W]."""
+        """Image uint8[H,W,3], true and found class numbers uint8[H,W], both 0 where pixels do not count."""
         image = self.image(path)
         truth = class_mask(self._samples[path], image.shape[:2], classes=classes)
-        return image, truth, self._decider.run(image[None])["mask"][0]
+        found, counts_HW = self._decider.run(image[None])["mask"][0], truth < classes
+        return image, truth * counts_HW, found * counts_HW

@@ -49,7 +49,8 @@ def evaluate_segment(
 
     def keep(sample: Sample, image: NDArray[np.uint8], out: Outputs) -> tuple[NDArray[np.int64], float]:
         truth, mask = class_mask(sample, image.shape[:2], classes=len(classes)), out["mask"][0]
-        surest = float(out["confidence"][0][mask > 0].max(initial=0))
+        is_called_HW = (mask > 0) & (truth < len(classes))
+        surest = float(out["confidence"][0][is_called_HW].max(initial=0))
         return confusion(truth, mask, classes=len(classes)), surest
 
     decided = decide_all(decider, masked, keep, spec=decode_spec, needs=" and has a mask", progress=progress)

@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from pangu_cv.data.sample import Sample
+from pangu_cv.errors import SettingsError
 from pangu_cv.models.adapt import Adapt, Frozen, Linear, Partial
 from pangu_cv.report.page import Page
 from pangu_cv.settings import Settings
@@ -47,7 +48,8 @@ class Tried:
     way: Adapt
     worth: dict[int, list[float]] = field(default_factory=dict)
     seconds: float = 0.0
-    is_too_slow: bool = False
+    given_up: str = ""
+    """Why it is not tried any more."""
 
     @property
     def score(self) -> float | None:
@@ -58,7 +60,8 @@ class Tried:
     def as_json(self) -> dict[str, Any]:
         """For ``metrics.json``."""
         way = self.way.model_dump(mode="json")
-        return {"way": way, "score": self.score, "folds": len(self.worth), "seconds": round(self.seconds, 1)}
+        figures = {"score": self.score, "folds": len(self.worth), "seconds": round(self.seconds, 1)}
+        return {"way": way, **figures, "given_up": self.given_up}
 
 
 @dataclass(frozen=True)
@@ -80,13 +83,15 @@ def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int, 
         for one in tried:
             spent = time.monotonic() - start
             is_late = one.way.kind != "frozen" and spent + _expected(one, tried) > seconds
-            if is_late or one.is_too_slow:
+            if is_late or one.given_up:
                 continue
             began = time.monotonic()
             try:
                 one.worth[number] = list(trial(one.way, learnt, fold, seed))
             except OutOfTimeError:
-                one.is_too_slow = True
+                one.given_up = "no time"
+            except SettingsError as error:  # not for this network; the others may be
+                one.given_up = str(error)
             one.seconds += time.monotonic() - began
     return Choice(_best(tried), tried)
 
@@ -142,7 +147,7 @@ def tried_ways(page: Page, choice: Choice, *, measure: str) -> None:
     rows = [
         (
             ", ".join(f"{name} {value}" for name, value in one.way.model_dump().items()),
-            "no time" if one.score is None else f"{one.score:.3f}",
+            (one.given_up or "no time") if one.score is None else f"{one.score:.3f}",
             str(len(one.worth)),
             f"{one.seconds:.0f}",
             "taken" if one.way == choice.way else "",

@@ -16,6 +16,7 @@ from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import classification_outcome
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
 from pangu_cv.finetune.draws import parts_of
+from pangu_cv.finetune.kin import kin_of
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
 from pangu_cv.metrics import ClassificationOutcome
 from pangu_cv.metrics.interval import mean_interval
@@ -134,7 +135,7 @@ def fit_draws(
     results = [fit_draw(model, draw, seen, test) for draw in reversed(draws)]
     first = [s for s in draws[0].support if s.path in seen.index]
     names = [(str(s.label),) for s in first]
-    memory = remembered(model, [s.path for s in first], names, _rows(seen, first))
+    memory = remembered(model, [s.path for s in first], names, _rows(seen, first), kin_of(first))
     return results[::-1], tuple({s.path: s for s in (*seen.skipped, *test.skipped)}.values()), memory
 
 
@@ -149,7 +150,7 @@ def fit_draw(model: ClassifyModel, draw: Draw, seen: Extraction, test: Extractio
     if lost:
         raise DataError(f"draw {draw.seed}: no readable image is left of class(es) {', '.join(lost)}")
     labels = torch.tensor([model.classes.index(str(s.label)) for s in support])
-    model.fit(_rows(seen, support), labels)
+    model.fit(_rows(seen, support), labels, kin_of(support))
     return DrawResult(draw, len(support), decided(model, draw, test))
 
 

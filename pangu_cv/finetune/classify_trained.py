@@ -29,6 +29,7 @@ from pangu_cv.finetune.closed_form import ends_in_closed_form, labelled_image, r
 from pangu_cv.finetune.draws import Kept, is_readable
 from pangu_cv.finetune.fitted import training_figures
 from pangu_cv.finetune.fitting import Example, Memory, fit
+from pangu_cv.finetune.kin import kin_of
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
 from pangu_cv.finetune.unlabelled import Taught, features_of_others, taught_by_others, teach
 from pangu_cv.finetune.unlabelled_pool import with_pools
@@ -224,13 +225,13 @@ def adapt(
     labels = {s.path: model.classes.index(str(s.label)) for s in support}
     first = shown_features(model, support, recipe, start.features)
     readable = [s for s in support if s.path in first.index]
-    label_N = torch.tensor([labels[s.path] for s in readable])
+    label_N, kin = torch.tensor([labels[s.path] for s in readable]), kin_of(readable)
 
     def fit_closed_form(
         seen: Extraction, store: FeatureStore, pool: Sequence[Path]
     ) -> tuple[Taught | None, Remember | None]:
         rows_NVD = torch.from_numpy(seen.features_NVD[[seen.index[s.path] for s in readable]])
-        model.fit(rows_NVD, label_N)
+        model.fit(rows_NVD, label_N, kin)
         taught = None
         if pool and recipe.unlabelled:
             others = features_of_others(model, pool, store, spec)
@@ -238,7 +239,7 @@ def adapt(
         if taught and taught.helped:
             return taught, None
         names = [(str(s.label),) for s in readable]
-        return taught, lambda: remembered(model, [s.path for s in readable], names, rows_NVD)
+        return taught, lambda: remembered(model, [s.path for s in readable], names, rows_NVD, kin)
 
     is_frozen = recipe.adapt.kind == "frozen"
     taught, remember = fit_closed_form(first, start.features, pool if is_frozen else ())
@@ -258,7 +259,6 @@ def adapt(
         return {"classes": loss(trained.head(torch.cat(list(parts), 1)), torch.tensor(truths, device=prepared.device))}
 
     history = fit(trained, recipe, make, losses_of, support=readable, seed=seed, read=pooled, memory=start.variants)
-    model.config = task.model_copy(update={"backbone": model.backbone.config})
     if ends_in_closed_form(recipe.adapt, counts):
         fresh = FeatureStore(None, "")
         taught, remember = fit_closed_form(shown_features(model, readable, recipe, fresh), fresh, pool)

@@ -36,6 +36,7 @@ from pangu_cv.models.training import History
 from pangu_cv.progress import bar
 from pangu_cv.report.detection import detection_report
 from pangu_cv.report.page import Page
+from pangu_cv.report.text import percent
 from pangu_cv.runs import Run
 from pangu_cv.tasks.detect import DetectConfig, DetectModel
 from pangu_runtime.decode import DecodeSpec, decode
@@ -103,7 +104,7 @@ def _trial(task: DetectConfig, recipe: FinetuneRecipe, classes: Sequence[str]) -
         model, _ = fit_boxes(task, tried, classes, learnt, seed=seed)
         decider, spec = TorchDecider(model), recipe.data.decode_spec
         found = [evaluate_detect(decider, [one], classes=classes, decode_spec=spec).outcome for one in held]
-        return [one.ap50 if len(one.truth[0].label_K) else 1 - _most(one.found[0].score_K) for one in found]
+        return [1 - _most(one.found[0].score_K) if one.ap50 is None else one.ap50 for one in found]
 
     return trial
 
@@ -206,10 +207,16 @@ def example(labelled: Labelled, preprocess: nn.Module) -> Example:
 def _metrics(fitted: Sequence[Fitted[DetectionOutcome]]) -> dict[str, Any]:
     return {
         "task": "detect",
-        "ap": mean_interval([one.outcome.ap for one in fitted]).as_json(),
-        "ap50": mean_interval([one.outcome.ap50 for one in fitted]).as_json(),
+        "ap": _mean([one.outcome.ap for one in fitted]),
+        "ap50": _mean([one.outcome.ap50 for one in fitted]),
         **figures_of(fitted),
     }
+
+
+def _mean(values: Sequence[float | None]) -> dict[str, float | int | None] | None:
+    """Over the draws where it is defined; None where no image measured has a true box."""
+    known = [value for value in values if value is not None]
+    return mean_interval(known).as_json() if known else None
 
 
 def _report(run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted[DetectionOutcome]], notes: Sequence[str]) -> None:
@@ -222,5 +229,5 @@ def _report(run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted[DetectionO
         page.note(note)
     if first.choice:
         tried_ways(page, first.choice, measure="AP50 of each")
-    rows = [(f"{one.outcome.ap50:.1%}", f"{one.outcome.ap:.1%}") for one in fitted]
+    rows = [(percent(one.outcome.ap50), percent(one.outcome.ap)) for one in fitted]
     finish_report(page, run, recipe, fitted, columns=["AP50", "AP"], rows=rows, skipped=first.skipped)

@@ -20,6 +20,7 @@ from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import Extraction, FeatureStore, Skipped, extract
 from pangu_cv.finetune.auto import folds_of
+from pangu_cv.finetune.kin import kin_of
 from pangu_cv.finetune.recipe import FinetuneRecipe, UnlabelledConfig
 from pangu_cv.models.label_propagation import Spread
 from pangu_cv.models.ridge_head import RidgeHead
@@ -108,7 +109,7 @@ def teach(
     """Fit the model's head, which has been fitted to the labelled images, to those in ``seen`` as well, if that helps.
 
     Its temperature and threshold come from folds that were left out and whose labels did not spread. Raises DataError
-    where nothing was readable, SettingsError where a threshold is asked for that the folds cannot give.
+    where nothing was readable.
     """
     if not seen.index:
         raise DataError("unlabelled: none of the images can be read")
@@ -119,21 +120,16 @@ def teach(
     head = model.head if helped else copy.deepcopy(model.head)
     spread = fit_with_others(head, features_NVD, labels_N, others)
     if helped:
-        _certify(model, answers[1], held_N, labels_N)
+        _certify(model, answers[1], held_N, labels_N, kin_of(samples))
     return Taught(tuple(seen.index), spread, alone, together, helped, seen.skipped)
 
 
-def _certify(model: ClassifyModel, left_out_NC: Tensor, held_N: Tensor, labels_N: Tensor) -> None:
+def _certify(model: ClassifyModel, left_out_NC: Tensor, held_N: Tensor, labels_N: Tensor, kin: Sequence[str]) -> None:
     """Temperature and threshold; without any fold the temperature stays that of the labelled images alone."""
-    if model.config.unknown_rate is not None and not bool(held_N.all()):
-        raise SettingsError(
-            "task.unknown_rate: with unlabelled, every class needs labelled images of 2 groups; label more, or leave "
-            "unlabelled or unknown_rate out"
-        )
     if not bool(held_N.any()):
         return
     model.head.calibrate(left_out_NC[held_N], labels_N[held_N])
-    model.certify(left_out_NC / model.head.temperature.double(), labels_N)
+    model.certify(left_out_NC / model.head.temperature.double(), labels_N, kin)
     if model.calibration is not None:
         model.install(replace(model.calibration, caveat=_FOLDS_SAID))
 

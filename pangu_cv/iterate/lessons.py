@@ -6,7 +6,7 @@ Shapes: N images, V views, D features.
 import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -26,11 +26,12 @@ _LISTED = 5
 
 @dataclass(frozen=True)
 class Labelled:
-    """Images with their classes, by path; the digests of their files; those that cannot be read."""
+    """Images with their classes, by path; the digests of their files; those that cannot be read; groups there are."""
 
     labels: Labels
     digests: dict[Path, str]
     skipped: tuple[Skipped, ...]
+    groups: Mapping[Path, str] = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
@@ -69,7 +70,8 @@ def labelled(data: DataConfig, samples: Iterable[Sample], dataset: Dataset, *, t
     if not labels:
         gone = f"; {len(skipped)} cannot be read, such as {skipped[0].path}" if skipped else ""
         raise DataError(f"{data.path}: no image with a label{gone}")
-    return Labelled(labels, digests, tuple(skipped))
+    groups = {sample.path: sample.group for sample in named if sample.group}
+    return Labelled(labels, digests, tuple(skipped), groups)
 
 
 def features_of(
@@ -120,7 +122,12 @@ def fresh_lessons(
     wanted = {key: path for key, path in first.items() if key not in same}
     seen = features_of(model, list(wanted.values()), model.config.fit_views, spec, cache=cache, what=what)
     lessons = [
-        Lesson(key, images.labels[path], torch.from_numpy(seen.features_NVD[seen.index[path]]))
+        Lesson(
+            key,
+            images.labels[path],
+            torch.from_numpy(seen.features_NVD[seen.index[path]]),
+            group=images.groups.get(path, ""),
+        )
         for key, path in wanted.items()
         if path in seen.index
     ]

@@ -48,22 +48,22 @@ class ClassificationOutcome:
         if not (np.abs(sums_N - 1) < 1e-2).all() or self.scores_NC.min() < 0:  # 1e-2: room for half precision
             raise ValueError("scores must be probabilities: non-negative, and every row summing to 1")
 
-    @property
+    @cached_property
     def predicted_N(self) -> NDArray[np.int64]:
         """Class of the highest score; the first of equals."""
         return np.asarray(self.scores_NC.argmax(axis=1), dtype=np.int64)
 
-    @property
+    @cached_property
     def confidence_N(self) -> NDArray[np.float64]:
         """Score of the predicted class."""
         return np.asarray(self.scores_NC.max(axis=1), dtype=np.float64)
 
-    @property
+    @cached_property
     def is_correct_N(self) -> NDArray[np.bool_]:
         """Whether prediction and truth agree."""
         return np.asarray(self.predicted_N == self.truth_N)
 
-    @property
+    @cached_property
     def confusion_CC(self) -> NDArray[np.int64]:
         """Counts, truth in rows and prediction in columns."""
         c = len(self.classes)

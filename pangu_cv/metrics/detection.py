@@ -1,6 +1,8 @@
 """What a detector did on a set with boxes: average precision as COCO defines it, and hits at the model's threshold.
 
-pycocotools matches the boxes once; intervals draw the images from those matches (``metrics.box_matches``).
+pycocotools matches the boxes once; intervals draw the images from those matches (``metrics.box_matches``). All found
+boxes count: COCO leaves out those beyond the best 100 of a class in an image (``COCO_MOST``), so that up to there the
+figures are COCO's own.
 
 Shapes: N images, K found boxes of an image, G true ones, C classes.
 """
@@ -20,6 +22,8 @@ from pangu_cv.metrics.box_matches import ClassMatches
 from pangu_cv.metrics.calibration import Reliability, reliability
 from pangu_cv.metrics.interval import Interval
 
+COCO_MOST = 100
+"""Boxes of one class in one image that COCO counts."""
 _HIT_IOU = 0.5
 _LEVELS = 10  # of IoU: 0.5 to 0.95
 _LEAST_SCORE = 0.05  # boxes below are no claim: they would drown all others in a picture of what scores are worth
@@ -76,6 +80,7 @@ class DetectionOutcome:
                 return nothing, tuple(self._class_matches(c, ()) for c in range(len(self.classes)))
             evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
             evaluation.params.areaRng = evaluation.params.areaRng[:1]  # boxes of all sizes; the others are not told
+            evaluation.params.maxDets[-1] = max(COCO_MOST, self.most_found)
             evaluation.evaluate()
             evaluation.accumulate()
         precision_TRC = np.asarray(evaluation.eval["precision"][:, :, :, 0, -1], np.float64)
@@ -92,6 +97,11 @@ class DetectionOutcome:
         order_D = np.argsort(-score_D, kind="stable")
         truth_N = np.array([(one.label_K == label).sum() for one in self.truth])
         return ClassMatches(image_D[order_D], score_D[order_D], is_hit_TD[:, order_D], truth_N)
+
+    @property
+    def most_found(self) -> int:
+        """Most boxes of one class that were found in one image."""
+        return max(int(np.bincount(one.label_K.astype(np.int64)).max(initial=0)) for one in self.found)
 
     @property
     def _counts(self) -> NDArray[np.int64]:
@@ -123,13 +133,13 @@ class DetectionOutcome:
         return np.where(chosen[0, 0] < 0, np.nan, chosen.mean((0, 1)))
 
     @property
-    def ap(self) -> float:
-        """Mean over classes and IoU 0.5 to 0.95."""
+    def ap(self) -> float | None:
+        """Mean over classes and IoU 0.5 to 0.95; None where there is no true box."""
         return _mean(self.ap_C())
 
     @property
-    def ap50(self) -> float:
-        """Mean over classes at IoU 0.5."""
+    def ap50(self) -> float | None:
+        """Mean over classes at IoU 0.5; None where there is no true box."""
         return _mean(self.ap_C(0.5))
 
     @cached_property
@@ -197,7 +207,7 @@ class DetectionOutcome:
         return reliability(score_D[counts_D], is_true_D[counts_D], bins=bins)
 
     def summary(self) -> dict[str, Any]:
-        """Every figure, ready for ``json.dumps``; a class that is nowhere has None."""
+        """Every figure, ready for ``json.dumps``; a class that is nowhere has None, and without a true box AP has."""
         return {
             "images": len(self.paths),
             "boxes": int(self._counts.sum()),
@@ -243,8 +253,8 @@ def _box(box: Sequence[float]) -> dict[str, Any]:
     return {"bbox": [x0, y0, x1 - x0, y1 - y0], "area": (x1 - x0) * (y1 - y0)}
 
 
-def _mean(values_C: NDArray[np.float64]) -> float:
-    return float(np.nanmean(values_C)) if not np.isnan(values_C).all() else 0.0
+def _mean(values_C: NDArray[np.float64]) -> float | None:
+    return None if np.isnan(values_C).all() else float(np.nanmean(values_C))
 
 
 def _share(part: np.int64, whole: np.int64) -> float | None:

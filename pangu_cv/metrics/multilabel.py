@@ -40,7 +40,7 @@ class MultilabelOutcome:
         if self.truth_NC.dtype != np.bool_ or self.is_present_NC.dtype != np.bool_:
             raise ValueError("truth_NC and is_present_NC must be boolean: ~ means something else on integers")
 
-    @property
+    @cached_property
     def hits_N3(self) -> NDArray[np.int64]:
         """Per image: classes found that are there, classes that are there, classes found."""
         both = self.is_present_NC & self.truth_NC
@@ -51,7 +51,7 @@ class MultilabelOutcome:
     def _rankings(self) -> tuple[Ranking, ...]:
         return tuple(Ranking(s_N, t_N) for s_N, t_N in zip(self.scores_NC.T, self.truth_NC.T, strict=True))
 
-    @property
+    @cached_property
     def ap_C(self) -> NDArray[np.float64]:
         """Average precision of each class; NaN for one on no image or on all: nothing to rank."""
         return np.asarray(self._ap_RC(np.ones((1, len(self.paths))))[0], np.float64)
@@ -66,7 +66,7 @@ class MultilabelOutcome:
         """What the mean average precision tends to without any skill: the mean share of images that show a class."""
         return _mean(np.where(np.isnan(self.ap_C), np.nan, self.truth_NC.mean(0)))
 
-    @property
+    @cached_property
     def is_correct_N(self) -> Flags:
         """Images whose every class was decided rightly."""
         return np.asarray((self.is_present_NC == self.truth_NC).all(1))
@@ -120,14 +120,15 @@ class MultilabelOutcome:
     def per_class(self) -> list[dict[str, object]]:
         """Figures of each class, ready for ``json.dumps``."""
         both, there, found = self._counts()
+        ap_C, f1_C = self.ap_C, self.f1_C
         return [
             {
                 "class": name,
                 "images": int(there[c]),
-                "ap": _or_none(self.ap_C[c]),
+                "ap": _or_none(ap_C[c]),
                 "precision": float(both[c] / found[c]) if found[c] else None,
                 "recall": float(both[c] / there[c]) if there[c] else None,
-                "f1": _or_none(self.f1_C[c]),
+                "f1": _or_none(f1_C[c]),
             }
             for c, name in enumerate(self.classes)
         ]

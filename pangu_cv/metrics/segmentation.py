@@ -26,8 +26,8 @@ def confusion(truth_HW: NDArray[np.uint8], found_HW: NDArray[np.uint8], *, class
 class SegmentationOutcome:
     """Confusion matrices int64[N,C,C] of N images.
 
-    ``defect_confidence_N`` is the highest confidence of a pixel that was decided not to be background, 0 where there is
-    none; None where nobody asked for it.
+    ``defect_confidence_N`` is the highest confidence of a pixel that counts and was decided not to be background, 0
+    where there is none; None where nobody asked for it.
     """
 
     classes: tuple[str, ...]
@@ -62,7 +62,7 @@ class SegmentationOutcome:
         """Mean F1 over the classes that are no background."""
         return _mean_f1(self.confusion_NCC.sum(0))
 
-    @property
+    @cached_property
     def f1_per_image_N(self) -> NDArray[np.float64]:
         """The same image by image; 1 where nothing is and nothing was found."""
         each = np.array([_f1(one)[1:] for one in self.confusion_NCC])

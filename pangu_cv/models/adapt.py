@@ -5,7 +5,7 @@ LoRA (arXiv 2106.09685, by peft), visual prompts (2203.12119), layer-wise learni
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
@@ -74,9 +74,16 @@ class Partial(Moving):
     the shallow end on; 0 never freezes. Our reading of Pangu's regulariser."""
 
     def prepare(self, backbone: Backbone) -> list[Group]:
-        """Mark what learns, and return it."""
+        """Mark what learns, and return it; raises SettingsError for a network that is no row of blocks."""
+        blocks = depths(backbone)
+        if len(blocks) < 2:
+            raise SettingsError(
+                f"adapt.kind: partial finds no blocks or stages in '{backbone.config.name}'; networks like ViT, Swin, "
+                "ResNet, RegNet, EfficientNet, MobileNet and ConvNeXt have them. Take one of these, or "
+                "adapt.kind=full; with auto, give adapt.ways without partial"
+            )
         backbone.requires_grad_(False)
-        return _layered(depths(backbone)[-self.blocks :], self.layer_decay)
+        return _layered(blocks[-self.blocks :], self.layer_decay)
 
 
 class Full(Moving):
@@ -182,9 +189,15 @@ def settle(backbone: Backbone) -> None:
 
 
 def depths(backbone: Backbone) -> list[nn.Module]:
-    """Blocks of a ViT or stages of a CNN, the shallowest first."""
-    blocks: Any = getattr(backbone.network, "blocks", None) or getattr(backbone.network, "stages", None)
-    return list(blocks) if blocks is not None else [backbone.network]
+    """Blocks of a ViT or stages of a CNN, the shallowest first; where timm names none, the network as one."""
+    children = dict(backbone.network.named_children())
+    for name in ("blocks", "stages", "layers"):
+        if isinstance(row := children.get(name), nn.Sequential | nn.ModuleList) and len(row):
+            return list(row)
+    for name in ("layer", "s"):  # a ResNet's, a RegNet's
+        if numbered := [children[key] for n in range(1, 9) if (key := f"{name}{n}") in children]:
+            return numbered
+    return [backbone.network]
 
 
 def _layered(blocks: list[nn.Module], decay: float) -> list[Group]:

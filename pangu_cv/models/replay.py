@@ -12,11 +12,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Known:
-    """What was learnt of an image: its classes, how much it weighs, whether it was reported as a hard case."""
+    """What was learnt of an image: its classes, its weight, whether it was reported as a hard case, its group."""
 
     classes: tuple[str, ...]
     weight: float = 1.0
     is_hard: bool = False
+    group: str = ""
 
 
 def kept(known: Mapping[str, Known], among: Iterable[str], *, per_class: int) -> list[str]:

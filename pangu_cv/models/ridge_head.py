@@ -46,14 +46,14 @@ class RidgeHead(RidgeMap):
         self.temperature.fill_(1.0)
 
     @torch.no_grad()
-    def fit(self, features_NVD: Tensor, labels_N: Tensor) -> Tensor:
+    def fit(self, features_NVD: Tensor, labels_N: Tensor, kin: Sequence[str] | None = None) -> Tensor:
         """Fit to N images seen in V views each; the temperature minimises the left-out negative log-likelihood.
 
-        An image that is alone in its class does not count there. Returns the logits of each view by the ridge fitted
-        without its image: float64[N,V,C].
+        Images that share a name in ``kin`` are left out together; one that has no others in its class does not count
+        there. Returns the logits of each view by the ridge fitted without its image: float64[N,V,C].
         """
-        left_out_NVC = self.solve(features_NVD, nn.functional.one_hot(labels_N, len(self.bias_C)))
-        self.calibrate(left_out_NVC.mean(1), labels_N)
+        left_out_NVC = self.solve(features_NVD, nn.functional.one_hot(labels_N, len(self.bias_C)), kin)
+        self.calibrate(left_out_NVC.mean(1), labels_N, kin)
         return left_out_NVC / self.temperature.double()
 
     @torch.no_grad()
@@ -64,10 +64,17 @@ class RidgeHead(RidgeMap):
         return left_out_NVC / self.temperature.double()
 
     @torch.no_grad()
-    def calibrate(self, left_out_NC: Tensor, labels_N: Tensor) -> None:
-        """Set the temperature from what images get when they are left out."""
-        counted_N = torch.bincount(labels_N)[labels_N] > 1
+    def calibrate(self, left_out_NC: Tensor, labels_N: Tensor, kin: Sequence[str] | None = None) -> None:
+        """Set the temperature from what images get when they are left out, those that share a name together."""
+        counted_N = groups_of_class(labels_N, kin)[labels_N] > 1
         self.temperature.fill_(_best_temperature(left_out_NC[counted_N], labels_N[counted_N]))
+
+
+def groups_of_class(labels_N: Tensor, kin: Sequence[str] | None, *, classes: int = 0) -> Tensor:
+    """How many groups of images there are of each class, of one name in ``kin`` or of one image: int64[C]."""
+    names = range(len(labels_N)) if kin is None else kin
+    pairs = set(zip(labels_N.tolist(), names, strict=True))
+    return torch.tensor([label for label, _ in pairs], dtype=torch.int64).bincount(minlength=classes)
 
 
 def _best_temperature(logits_NC: Tensor, truth: Tensor) -> float:

@@ -1,6 +1,6 @@
 """A linear map with a closed form: ridge regression on normalised features, and what each image gets when left out.
 
-Shapes: N labelled images, V views of each, D features, C outputs.
+Shapes: N labelled images, V views of each, P views of all, D features, C outputs; U groups of S views each.
 """
 
 import math
@@ -88,12 +88,13 @@ class RidgeMap(nn.Module):
         return deviation_D + self.config.deviation_floor * torch.cat(medians) + 1e-6
 
     @torch.no_grad()
-    def solve(self, features_NVD: Tensor, targets_NC: Tensor) -> Tensor:
+    def solve(self, features_NVD: Tensor, targets_NC: Tensor, kin: Sequence[str] | None = None) -> Tensor:
         """Fit to N images seen in V views each; a view counts as an image of its own, so the map learns to ignore it.
 
         Statistics and weights come from these images alone (inductive). Solved in float64, in the dual where there are
         fewer views than features and in the primal otherwise: time and memory grow with N then. Returns what each view
-        of each image gets from the ridge fitted without that image: float64[N,V,C].
+        of each image gets from the ridge fitted without that image, and without those that share its name in ``kin``:
+        float64[N,V,C], 0 where no image is left.
         """
         images, views, _ = features_NVD.shape
         statistics = self.statistics(features_NVD)
@@ -104,14 +105,17 @@ class RidgeMap(nn.Module):
         centred = unit - centre_D
         is_dual = len(centred) <= centred.shape[1]
         solved = _dual if is_dual else _primal
-        weight_DC, own_NVV = solved(centred.view(images, views, -1), targets - base_C, self.config.penalty)
+        blocks = left_out_together(kin or [str(number) for number in range(images)], views=views)
+        weight_DC, hats = solved(centred, targets - base_C, self.config.penalty, blocks)
 
         self.take(statistics, weight_DC, base_C - centre_D @ weight_DC)
         fitted = centred @ weight_DC + base_C
-        residual = (targets - fitted).view(images, views, -1)
-        own_NVV = own_NVV + 1 / len(centred)  # the constant is the intercept's share
-        left_out_residual: Tensor = torch.linalg.solve(torch.eye(views, dtype=own_NVV.dtype) - own_NVV, residual)
-        return targets.view(images, views, -1) - left_out_residual
+        left_out = torch.zeros_like(targets)
+        for rows_US, hat_USS in zip(blocks, hats, strict=True):
+            if rows_US.shape[1] < len(centred):
+                kept_USS = torch.eye(rows_US.shape[1], dtype=hat_USS.dtype) - hat_USS - 1 / len(centred)  # intercept
+                left_out[rows_US] = targets[rows_US] - torch.linalg.solve(kept_USS, (targets - fitted)[rows_US])
+        return left_out.view(images, views, -1)
 
 
 class LearnableMap(nn.Module):
@@ -135,21 +139,30 @@ class LearnableMap(nn.Module):
         self.fixed.bias_C.copy_(self.bias)
 
 
-def _dual(x_NVD: Tensor, targets: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
-    """Weights [D,C], and each image's own block of the hat matrix [N,V,V], from the products of all views."""
-    images, views, _ = x_NVD.shape
-    x = x_NVD.flatten(0, 1)
+def left_out_together(kin: Sequence[str], *, views: int) -> list[Tensor]:
+    """Views of the images of one name, which are left out together: int64[U,S] for every size S that there is."""
+    images_of: dict[str, list[int]] = {}
+    for image, name in enumerate(kin):
+        images_of.setdefault(name, []).append(image)
+    of_size: dict[int, list[list[int]]] = {}
+    for images in images_of.values():
+        of_size.setdefault(len(images), []).append(images)
+    views_NV = torch.arange(len(kin) * views).view(len(kin), views)
+    return [views_NV[torch.tensor(groups)].flatten(1) for groups in of_size.values()]
+
+
+def _dual(x: Tensor, targets: Tensor, penalty: float, blocks: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """Weights [D,C], and blocks [U,S,S] of the hat matrix, from the products of all views."""
     gram = x @ x.T
     ridged = gram + penalty * torch.eye(len(gram), dtype=gram.dtype)
     hat = torch.linalg.solve(ridged, gram)
-    own_NVV = hat.view(images, views, images, views)[torch.arange(images), :, torch.arange(images), :]
-    return x.T @ torch.linalg.solve(ridged, targets), own_NVV
+    own = [hat[rows_US[:, :, None], rows_US[:, None, :]] for rows_US in blocks]
+    return x.T @ torch.linalg.solve(ridged, targets), own
 
 
-def _primal(x_NVD: Tensor, targets: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+def _primal(x: Tensor, targets: Tensor, penalty: float, blocks: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
     """The same from the products of all features."""
-    x = x_NVD.flatten(0, 1)
     factor = torch.linalg.cholesky(x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype))
     weight_DC = torch.cholesky_solve(x.T @ targets, factor)
-    half_NVD = torch.linalg.solve_triangular(factor, x.T, upper=False).T.view_as(x_NVD)
-    return weight_DC, half_NVD @ half_NVD.transpose(1, 2)
+    half = torch.linalg.solve_triangular(factor, x.T, upper=False).T
+    return weight_DC, [half[rows_US] @ half[rows_US].transpose(1, 2) for rows_US in blocks]

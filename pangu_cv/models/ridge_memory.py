@@ -175,17 +175,21 @@ class RidgeSolution:
         return self.inverse.times((rows_PD.double() - self.mean_D).T).T
 
     def left_out(
-        self, rows_VD: Tensor, target_C: Tensor, *, weight: float = 1.0, applied_VD: Tensor | None = None
+        self, rows_VD: Tensor, target_C: Tensor, *, weight: float | Tensor = 1.0, applied_VD: Tensor | None = None
     ) -> Tensor:
-        """What V rows of one image get from the regression without them: float64[V,C].
+        """What V rows get from the regression without them: float64[V,C], 0 where no other rows are left.
 
-        They must have been added with this target and weight each. Exact, whatever became of the rows since: for a
-        linear smoother with hat matrix H the residual without a block is (I - H_block)⁻¹ times the one with it.
-        ``applied_VD`` is what ``applied`` makes of them, which is quicker for many images at once.
+        They must have been added with this target and weight each, or with a row each of [V,C] and [V]. Exact, whatever
+        became of the rows since: for a linear smoother with hat matrix H the residual without a block is
+        (I - H_block)⁻¹ times the one with it. ``applied_VD`` is what ``applied`` makes of them, which is quicker for
+        many images at once.
         """
         rows = rows_VD.double()
+        weight_V = torch.as_tensor(weight, dtype=torch.float64).expand(len(rows))
+        if float(weight_V.sum()) > self.total * (1 - _SLACK):
+            return rows.new_zeros(len(rows), len(self.bias_C))
         applied_VD = self.applied(rows) if applied_VD is None else applied_VD
-        hat_VV = weight * ((rows - self.mean_D) @ applied_VD.T + 1 / self.total)
+        hat_VV = weight_V * ((rows - self.mean_D) @ applied_VD.T + 1 / self.total)
         residual_VC = target_C.double() - (rows @ self.weight_DC + self.bias_C)
         gone: Tensor = torch.linalg.solve(torch.eye(len(rows), dtype=torch.float64) - hat_VV, residual_VC)
         return target_C.double() - gone

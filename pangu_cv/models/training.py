@@ -4,7 +4,6 @@ Lightning's Trainer brings devices and precision; all that is random follows fro
 steps, or the clock where a time limit comes sooner, so that a run that must end early has cooled down too.
 """
 
-import copy
 import json
 import logging
 import math
@@ -190,10 +189,12 @@ def train(
         if stored:
             model.load_state_dict(stored["model"])
             average.mean, average.steps = stored["mean"], done
+        freezing = _Freezing(groups, settled, warm=round(config.warmup * config.steps), history=history)
         if settled:
-            callbacks.append(_Freezing(groups, settled, warm=round(config.warmup * config.steps), history=history))
+            callbacks.append(freezing)
+            freezing.restore(stored.get("freezing"))
         if resume:
-            callbacks.append(_Keeping(resume, learner, average))
+            callbacks.append(_Keeping(resume, learner, average, freezing))
         trainer = Trainer(
             max_epochs=1,
             accelerator="auto",
@@ -308,22 +309,24 @@ class _Average(Callback):  # type: ignore[misc]
         memory = min(self.memory, self.steps / (self.steps + 10))  # a young mean must not remember the start
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    mean = self.mean.setdefault(name, copy.deepcopy(parameter.detach()))
-                    mean.lerp_(parameter.detach(), 1 - memory)
+                # One that was frozen on the way too: deeper ones go on learning from it as it is.
+                if parameter.requires_grad or name in self.mean:
+                    mean = self.mean.get(name, parameter).detach().to(parameter.device)  # kept ones are on the CPU
+                    self.mean[name] = torch.lerp(mean, parameter.detach(), 1 - memory)
 
     def on_train_end(self, *_: Any) -> None:
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 if name in self.mean:
-                    parameter.copy_(self.mean[name].to(parameter.device))
+                    parameter.copy_(self.mean[name])
 
 
 class _Keeping(Callback):  # type: ignore[misc]
     """Writes all that a killed training needs to go on, every so often."""
 
-    def __init__(self, resume: Resume, learner: _Learner, average: _Average) -> None:
-        self.resume, self.learner, self.average, self.last = resume, learner, average, time.monotonic()
+    def __init__(self, resume: Resume, learner: _Learner, average: _Average, freezing: "_Freezing") -> None:
+        self.resume, self.learner, self.average, self.freezing = resume, learner, average, freezing
+        self.last = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
         if time.monotonic() - self.last < self.resume.every_seconds:
@@ -333,6 +336,7 @@ class _Keeping(Callback):  # type: ignore[misc]
             "model": learner.model.state_dict(),
             "mean": self.average.mean,
             "optimiser": trainer.optimizers[0].state_dict(),
+            "freezing": self.freezing.state(),
             "step": learner.done + batch_idx + 1,
             "seconds": learner.clock.elapsed,
             "losses": json.dumps(learner.history.losses),
@@ -368,9 +372,25 @@ class _Freezing(Callback):  # type: ignore[misc]
             return
         last = len(self.learning) - 1
         if self.mean[last] < self.settled * self.highest[last]:
-            for parameter in self.learning.pop().parameters:
-                parameter.requires_grad_(False)
-                parameter.grad = None
+            self._freeze_shallowest()
+
+    def _freeze_shallowest(self) -> None:
+        for parameter in self.learning.pop().parameters:
+            parameter.requires_grad_(False)
+            parameter.grad = None
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs."""
+        names = ("mean", "highest", "steps", "spared")
+        return {"learning": len(self.learning)} | {name: getattr(self, name) for name in names}
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Go on from there, if anything was kept."""
+        if state:
+            while len(self.learning) > state["learning"]:
+                self._freeze_shallowest()
+            self.mean, self.highest = state["mean"], state["highest"]
+            self.steps, self.spared = state["steps"], state["spared"]
 
 
 def _parameters(model: nn.Module, groups: Sequence[Group], config: TrainConfig) -> list[dict[str, Any]]:

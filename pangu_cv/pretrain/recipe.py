@@ -22,7 +22,7 @@ Positive = Annotated[int, Field(ge=1)]
 def _as_list(value: Any) -> Any:
     """``data=my_images`` for ``data=[{path: my_images}]``."""
     entries = value if isinstance(value, list | tuple) else [value]
-    return [{"path": entry} if isinstance(entry, str) else entry for entry in entries]
+    return [{"path": entry} if isinstance(entry, str | int | float) else entry for entry in entries]
 
 
 class TextConfig(Settings):

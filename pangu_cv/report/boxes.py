@@ -1,7 +1,12 @@
-"""Boxes drawn onto the image they belong to; numpy and pillow only."""
+"""Boxes drawn onto the image they belong to; numpy and pillow only.
 
-from collections.abc import Sequence
+Pillow's font has few glyphs beyond ASCII, and fonts of the system would make pictures differ between machines. So a
+class whose name it cannot write is drawn as its number, and the words beside the picture say what that stands for.
+"""
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -19,6 +24,24 @@ class Drawn:
     xyxy: Sequence[float]
     text: str
     colour: Colour = FOUND
+
+
+def drawn_names(classes: Sequence[str]) -> dict[str, str]:
+    """What pictures call each class: its name, or its number, such as ``#2``, where the font lacks a glyph of it."""
+    return {name: name if all(map(_has_glyph, name)) else f"#{number}" for number, name in enumerate(classes)}
+
+
+def key_of(classes: Sequence[str], shown: Collection[str]) -> str:
+    """The numbers that stand for names of the classes shown, ``#0 = 划痕, #2 = 凹坑``; empty where there are none."""
+    pairs = drawn_names(classes).items()
+    return ", ".join(f"{drawn} = {name}" for name, drawn in pairs if name in shown and drawn != name)
+
+
+@cache
+def _has_glyph(character: str) -> bool:
+    font = ImageFont.load_default(20)
+    drawn, missing = (font.getmask(one) for one in (character, "\uffff"))  # no font has a glyph for U+FFFF
+    return drawn.size != missing.size or bytes(drawn) != bytes(missing)
 
 
 def draw_boxes(image_HW3: ImageArray, boxes: Sequence[Drawn], *, most_px: int | None = None) -> ImageArray:

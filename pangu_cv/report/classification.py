@@ -122,10 +122,13 @@ def _mistakes(page: Page, outcome: ClassificationOutcome, load_image: LoadImage)
 
 
 def _successes(page: Page, outcome: ClassificationOutcome, load_image: LoadImage) -> None:
-    surest = [int(i) for i in np.argsort(-outcome.confidence_N, kind="stable") if outcome.is_correct_N[i]]
-    chosen: list[int] = []
-    for c in range(len(outcome.classes)):
-        chosen += [i for i in surest if outcome.truth_N[i] == c][:_RIGHT_PER_CLASS]
+    order_N = np.argsort(-outcome.confidence_N, kind="stable")
+    surest = order_N[outcome.is_correct_N[order_N]]
+    of_class: list[list[int]] = [[] for _ in outcome.classes]
+    for i, c in zip(surest.tolist(), outcome.truth_N[surest].tolist(), strict=True):
+        if len(of_class[c]) < _RIGHT_PER_CLASS:
+            of_class[c].append(i)
+    chosen = [i for one in of_class for i in one]
     if chosen:
         page.section("What it knows best", "The surest right answers of each class.")
         page.gallery([_picture(outcome, i, load_image) for i in chosen[:_RIGHT_SHOWN]])

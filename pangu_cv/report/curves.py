@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from pangu_cv.metrics.bootstrap import Floats
 from pangu_cv.metrics.inspection import Costs, Inspection, cost_per_image_S
 from pangu_cv.metrics.interval import Interval
@@ -50,10 +52,10 @@ def escapes_over_overkill(inspection: Inspection, points: Sequence[Point]) -> st
 
 def cost_over_threshold(inspection: Inspection, costs: Costs, chosen: float) -> str:
     """Cost of 1000 images at every threshold, with the one chosen."""
-    each_S = cost_per_image_S(inspection, costs)
+    threshold, cost = _steps(inspection, 1000 * cost_per_image_S(inspection, costs))
     with canvas(height_in=4.2) as board:
         axes = board.axes
-        axes.step(inspection.curve.threshold_S, 1000 * each_S, color=LIGHT["accent"], linewidth=1.8)
+        axes.step(threshold, cost, where="pre", color=LIGHT["accent"], linewidth=1.8)
         axes.axvline(chosen, color=LIGHT["bad"], linewidth=1.2, linestyle=(0, (4, 3)))
         above = axes.get_xaxis_transform()
         axes.text(chosen, 1.02, "least cost", transform=above, ha="center", color=LIGHT["bad"])
@@ -61,6 +63,18 @@ def cost_over_threshold(inspection: Inspection, costs: Costs, chosen: float) -> 
         axes.set_ylim(bottom=0)
         axes.grid(True, axis="y")
     return board.svg
+
+
+def _steps(inspection: Inspection, cost_S: Floats) -> tuple[Floats, Floats]:
+    """Rising thresholds, each with the cost that holds from the one before it, itself left out, up to it.
+
+    Costs change at the scores, as an image is rejected at a threshold that its score reaches. The first and the last
+    threshold give room to the two ends, where every image and where none is rejected.
+    """
+    score = np.unique(inspection.scores_N.astype(np.float64))
+    room = 0.05 * (score[-1] - score[0] or max(score[-1], 1.0))
+    threshold = np.concatenate([[max(0.0, score[0] - room)], score, [score[-1] + room]])
+    return threshold, np.concatenate([cost_S[-1:], cost_S[::-1]])
 
 
 def over_cost(points: Sequence[tuple[float, Interval]], *, x_label: str, y_label: str = "balanced accuracy") -> str:

@@ -5,9 +5,9 @@ from pathlib import PurePath
 
 import numpy as np
 
-from pangu_cv.metrics.detection import DetectionOutcome, Found, matched
+from pangu_cv.metrics.detection import COCO_MOST, DetectionOutcome, Found, matched
 from pangu_cv.report import plots
-from pangu_cv.report.boxes import Drawn, draw_boxes
+from pangu_cv.report.boxes import Drawn, draw_boxes, drawn_names, key_of
 from pangu_cv.report.page import Page, Plot, Tile
 from pangu_cv.report.picture import ImageArray, Picture
 from pangu_cv.report.text import percent, shortened, with_band
@@ -46,6 +46,9 @@ def _key_figures(page: Page, outcome: DetectionOutcome) -> None:
         ("F1", "f1", outcome.f1_interval.mean, ""),
     )
     page.tiles([Tile(label, _share(value), with_band(note, found[name])) for label, name, value, note in tiles])
+    if outcome.most_found > COCO_MOST:
+        most = f"up to {outcome.most_found} of a class in an image, where COCO counts the best {COCO_MOST}"
+        page.note(f"All found boxes count in AP: {most}.")
 
 
 def _classes(page: Page, outcome: DetectionOutcome) -> None:
@@ -95,21 +98,27 @@ def _picture(outcome: DetectionOutcome, index: int, load_image: LoadImage) -> Pi
         threshold=outcome.threshold,
     )
     caption = f"{hits} of {truth} found, {found - hits} imagined"
-    return Picture(
-        drawn, caption, shortened(PurePath(outcome.paths[index]).name, 40), "good" if hits == truth == found else "bad"
-    )
+    note = " · ".join(filter(None, (key(outcome, index), shortened(PurePath(outcome.paths[index]).name, 40))))
+    return Picture(drawn, caption, note, "good" if hits == truth == found else "bad")
+
+
+def key(outcome: DetectionOutcome, index: int) -> str:
+    """What the numbers stand for that ``compared`` writes for names its font lacks; empty where there are none."""
+    truth, found = outcome.truth[index], outcome.found[index]
+    numbers = {*truth.label_K.tolist(), *found.label_K[found.score_K >= outcome.threshold].tolist()}
+    return key_of(outcome.classes, [outcome.classes[int(number)] for number in numbers])
 
 
 def compared(
     image_HW3: ImageArray, truth: Found, found: Found, *, classes: tuple[str, ...], threshold: float
 ) -> ImageArray:
     """The image, at most 420 pixels a side, with true boxes that were missed and found ones, right and wrong."""
-    counts = found.score_K >= threshold
+    counts, names = found.score_K >= threshold, list(drawn_names(classes).values())
     hit = matched(found, truth, counts)
     right = Found(found.boxes_K4[hit], found.label_K[hit], found.score_K[hit])
     is_reached = matched(truth, right, np.ones(len(truth.label_K), bool))
-    boxes = [Drawn(truth.boxes_K4[at], classes[int(truth.label_K[at])], _MISSED) for at in np.flatnonzero(~is_reached)]
+    boxes = [Drawn(truth.boxes_K4[at], names[int(truth.label_K[at])], _MISSED) for at in np.flatnonzero(~is_reached)]
     for at in np.flatnonzero(counts):
-        text = f"{classes[int(found.label_K[at])]} {found.score_K[at]:.0%}"
+        text = f"{names[int(found.label_K[at])]} {found.score_K[at]:.0%}"
         boxes.append(Drawn(found.boxes_K4[at], text, _HIT if hit[at] else _IMAGINED))
     return draw_boxes(image_HW3, boxes, most_px=_SIDE_PX)

@@ -114,7 +114,8 @@ def _said(outcome: Any, at: int) -> str:
             return f"{word}, score {outcome.scores_N[at]:.3g}, threshold {outcome.threshold:.3g}"
         case DetectionOutcome():
             hits, truth, found = (int(n) for n in outcome.hits_N3[at])
-            return f"{hits} of {truth} found, {found - hits} imagined"
+            told = f"{hits} of {truth} found, {found - hits} imagined"
+            return " · ".join(filter(None, (told, detection.key(outcome, at))))
         case _:
             return f"F1 {percent(float(outcome.f1_per_image_N[at]))}"
 

@@ -12,7 +12,7 @@ Shapes: N images, V views, D features, C classes.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain, count, takewhile
 from pathlib import Path
@@ -31,28 +31,42 @@ from pangu_cv.tasks.multilabel import MultilabelModel
 
 ClosedFormModel = ClassifyModel | MultilabelModel
 _AT_ONCE = 128  # images that are left out in one product
+_TORN = "of some groups not all images are kept, so images of known classes may be answered unknown more often"
 _ROOM = 4  # times what the sums take, that features as they came may; docs/LOG.md: what folding early costs
 
 
 @dataclass(frozen=True, eq=False)
 class Lesson:
-    """A labelled image: the digest of its file, its classes, its features in V views."""
+    """A labelled image: the digest of its file, its classes, its features in V views, whom it belongs together with."""
 
     digest: str
     classes: tuple[str, ...]
     features_VD: Tensor
     weight: float = 1.0
     is_hard: bool = False
+    group: str = ""
+
+    @property
+    def known(self) -> Known:
+        """What a memory knows of it."""
+        return Known(self.classes, self.weight, self.is_hard, self.group)
 
 
 def remembered(
-    model: ClosedFormModel, paths: Sequence[Path], classes: Sequence[tuple[str, ...]], features_NVD: Tensor
+    model: ClosedFormModel,
+    paths: Sequence[Path],
+    classes: Sequence[tuple[str, ...]],
+    features_NVD: Tensor,
+    kin: Sequence[str] | None = None,
 ) -> "ClassMemory | None":
-    """The memory of the images that a model has just been fitted to; None where its task keeps none."""
+    """The memory of the images that a model has just been fitted to; None where its task keeps none.
+
+    Those that share a name in ``kin`` belong together.
+    """
     if model.config.memory_per_class is None:
         return None
-    images = zip(paths, classes, features_NVD, strict=True)
-    lessons = [Lesson(content_digest(path), names, features_VD) for path, names, features_VD in images]
+    images = zip(paths, classes, features_NVD, kin or [""] * len(paths), strict=True)
+    lessons = [Lesson(content_digest(path), names, rows_VD, group=group) for path, names, rows_VD, group in images]
     return ClassMemory.of(model, lessons, per_class=model.config.memory_per_class)
 
 
@@ -117,7 +131,7 @@ class ClassMemory:
         if twice or len({one.digest for one in lessons}) < len(lessons):
             raise DataError(f"{len(twice) or 'some'} of the images have been learnt already; an image counts once")
         new = sorted({name for one in lessons for name in one.classes} - set(self.classes))
-        known = {**self.known, **{one.digest: Known(one.classes, one.weight, one.is_hard) for one in lessons}}
+        known = {**self.known, **{one.digest: one.known for one in lessons}}
         grown = replace(self, classes=(*self.classes, *new), known=known)
         fresh = {one.digest: one.features_VD for one in lessons}
         if not self.is_folded:
@@ -210,40 +224,75 @@ class ClassMemory:
         have = [*self.classes, *lacking]
         return self.ridge.with_outputs(len(have)).select_outputs([have.index(name) for name in classes])
 
+    def group_of(self, digest: str) -> str:
+        """The name that images share which belong together: a group, or else copies of one picture."""
+        return self.known[digest].group or digest.partition("#")[0]
+
     def left_out(self, solution: RidgeSolution, digests: Iterable[str]) -> list[Tensor]:
-        """What the views of kept images get from the map fitted without them: float64[V,C] each."""
-        found = []
+        """What the views of kept images get from the map fitted without them and their groups: float64[V,C] each.
+
+        Of a group as much is left out as there are rows of: all of it until memories are folded, then what is kept.
+        """
         wanted = list(digests)
-        for start in range(0, len(wanted), _AT_ONCE):
-            rows = {digest: self.replay[digest] for digest in wanted[start : start + _AT_ONCE]}
-            applied = torch.split(solution.applied(torch.cat(list(rows.values()))), [len(one) for one in rows.values()])
-            for (digest, rows_VD), applied_VD in zip(rows.items(), applied, strict=True):
-                one = self.known[digest]
-                weight = float(self._row_weights(one.weight, len(rows_VD))[0])
-                target_C = self.target(one.classes)
-                found.append(solution.left_out(rows_VD, target_C, weight=weight, applied_VD=applied_VD))
+        members: dict[str, list[str]] = {self.group_of(digest): [] for digest in wanted}
+        for digest in self.raw or self.replay:
+            members.get(self.group_of(digest), []).append(digest)
+        groups = list(members.values())
+        found: dict[str, Tensor] = {}
+        for start in range(0, len(groups), _AT_ONCE):
+            found |= self._left_out_together(solution, groups[start : start + _AT_ONCE])
+        return [found[digest] for digest in wanted]
+
+    def _left_out_together(self, solution: RidgeSolution, groups: Sequence[Sequence[str]]) -> dict[str, Tensor]:
+        rows = {digest: self._kept_rows(digest) for group in groups for digest in group}
+        applied = torch.split(solution.applied(torch.cat(list(rows.values()))), [len(one) for one in rows.values()])
+        applied_of = dict(zip(rows, applied, strict=True))
+        found: dict[str, Tensor] = {}
+        for group in groups:
+            sizes, images = [len(rows[digest]) for digest in group], [self.known[digest] for digest in group]
+            weights = [self._row_weights(one.weight, size) for one, size in zip(images, sizes, strict=True)]
+            targets = [self.target(one.classes).expand(size, -1) for one, size in zip(images, sizes, strict=True)]
+            left = solution.left_out(
+                torch.cat([rows[digest] for digest in group]),
+                torch.cat(targets),
+                weight=torch.cat(weights),
+                applied_VD=torch.cat([applied_of[digest] for digest in group]),
+            )
+            found |= dict(zip(group, torch.split(left, sizes), strict=True))
         return found
+
+    def _kept_rows(self, digest: str) -> Tensor:
+        return self.replay[digest] if digest in self.replay else self._rows(self.raw[digest]).float()
 
     def teach(self, model: ClosedFormModel) -> None:
         """Fit the model's head to everything learnt, with its temperature (or sigmoids) and threshold of "unknown".
 
-        These come from kept images that are no hard cases, each left out exactly. Raises DataError for another
-        backbone, SettingsError where too few images are kept for the threshold asked for.
+        These come from kept images that are no hard cases, each left out exactly, with its group as far as that is
+        kept. Raises DataError for another backbone, SettingsError where too few images are kept for the threshold.
         """
         self.require_fits(model)
         solution = self.ridge.solve(model.head.config.penalty)
         model.rebuild_head(self.classes)
         model.head.take(self.statistics, solution.weight_DC, solution.bias_C)
-        usual = [digest for digest in self.replay if not self.known[digest].is_hard]
+        usual = [digest for digest in self.known if digest in self.replay and not self.known[digest].is_hard]
         left = self.left_out(solution, usual)
         if isinstance(model, ClassifyModel):
             labels_N = torch.tensor([self.classes.index(self.known[digest].classes[0]) for digest in usual])
-            model.head.calibrate(torch.stack([one.mean(0) for one in left]), labels_N)
+            kin = [self.group_of(digest) for digest in usual]
+            model.head.calibrate(torch.stack([one.mean(0) for one in left]), labels_N, kin)
             decided = torch.cat([model.at_decision(one[None]) for one in left])
-            model.certify(decided / model.head.temperature.double(), labels_N)
+            most = self.per_class * len(self.classes)
+            model.certify(decided / model.head.temperature.double(), labels_N, kin, most=most)
+            if model.calibration is not None and self._is_torn(set(kin)):
+                model.install(replace(model.calibration, caveat=_TORN))
             return
         present_NC = torch.stack([self._target(self.known[digest].classes, self.classes) for digest in usual]).bool()
         model.head.calibrate(torch.cat([model.at_decision(one[None]) for one in left]), present_NC)
+
+    def _is_torn(self, groups: Set[str]) -> bool:
+        """Whether some images of these groups have left no rows that could be left out."""
+        held = self.raw or self.replay
+        return any(digest not in held and self.group_of(digest) in groups for digest in self.known)
 
     def target(self, names: Sequence[str]) -> Tensor:
         """1 where a class is among the names, else 0: float64[C]."""
@@ -277,7 +326,9 @@ class ClassMemory:
             "classes": list(self.classes),
             "rows_per_image": self.rows_per_image,
             "per_class": self.per_class,
-            "known": {name: [list(one.classes), one.weight, one.is_hard] for name, one in self.known.items()},
+            "known": {
+                name: [list(one.classes), one.weight, one.is_hard, one.group] for name, one in self.known.items()
+            },
             name: {digest: len(rows_VD) for digest, rows_VD in held.items()},
         }
         return tensors, plain
@@ -290,7 +341,7 @@ class ClassMemory:
         """
         classes = tuple(str(name) for name in plain["classes"])
         known = {
-            str(name): Known(tuple(str(c) for c in one[0]), float(one[1]), bool(one[2]))
+            str(name): Known(tuple(map(str, one[0])), float(one[1]), bool(one[2]), *map(str, one[3:]))
             for name, one in plain["known"].items()
         }
         name = "raw" if "raw" in plain else "replay"

@@ -4,6 +4,7 @@ Shapes: N images, V views, D features, C classes.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Literal, Self
 
 import torch
@@ -11,11 +12,12 @@ from pydantic import Field
 from torch import Tensor
 
 from pangu_cv.errors import SettingsError
-from pangu_cv.models.ridge_head import RidgeHeadConfig
+from pangu_cv.models.ridge_head import RidgeHeadConfig, groups_of_class
 from pangu_cv.tasks.conformal import ConformalThreshold, conformal_threshold
 from pangu_cv.tasks.viewed import ViewedConfig, ViewedModel
 
 NEVER_UNKNOWN = 0.0  # the best of C probabilities is at least 1 / C
+_ONCE_A_GROUP = "copies, and images of one group, are left out together and count once"
 
 
 class ClassifyConfig(ViewedConfig):
@@ -75,35 +77,42 @@ class ClassifyModel(ViewedModel):
         is_unknown_N = scores_NC.amax(-1) < threshold
         return scores_NC, torch.where(is_unknown_N, -1, scores_NC.argmax(-1)), threshold + 0.0
 
-    def fit(self, features_NVD: Tensor, labels_N: Tensor) -> Self:
+    def fit(self, features_NVD: Tensor, labels_N: Tensor, kin: Sequence[str] | None = None) -> Self:
         """Fit the head to features of the fit views, and the threshold where an unknown rate is asked for.
 
-        Raises SettingsError where no threshold can be had from these images and views.
+        Images that share a name in ``kin`` belong together: they are left out together, and count once there. Raises
+        SettingsError where no threshold can be had from these images and views.
         """
-        left_out_NVC = self.head.fit(features_NVD, labels_N)
-        self.certify(self.at_decision(left_out_NVC), labels_N)
+        left_out_NVC = self.head.fit(features_NVD, labels_N, kin)
+        self.certify(self.at_decision(left_out_NVC), labels_N, kin)
         return self
 
-    def certify(self, left_out_NC: Tensor, labels_N: Tensor) -> None:
+    def certify(
+        self, left_out_NC: Tensor, labels_N: Tensor, kin: Sequence[str] | None = None, *, most: int | None = None
+    ) -> None:
         """Set the threshold of "unknown", where one is asked for, from the logits of images that were left out.
 
-        Raises SettingsError where these images cannot set it.
+        Those that share a name in ``kin`` together; ``most`` is how many can ever count. Raises SettingsError where
+        these images cannot set it.
         """
         self.install(None)
         if self.config.unknown_rate is not None:
-            self.install(self._calibrate(left_out_NC, labels_N, rate=self.config.unknown_rate))
+            self._require_others(labels_N, kin, rate=self.config.unknown_rate)
+            doubts_N = (1 - left_out_NC.softmax(-1).amax(-1)).tolist()  # 1 - best score
+            names = range(len(doubts_N)) if kin is None else kin
+            once = dict(zip(reversed(names), reversed(doubts_N), strict=True))  # of each group its first image
+            found = conformal_threshold(list(once.values()), rate=self.config.unknown_rate, most=most)
+            self.install(replace(found, caveat=_ONCE_A_GROUP if len(once) < len(doubts_N) else ""))
 
-    def _calibrate(self, left_out_NC: Tensor, labels_N: Tensor, *, rate: float) -> ConformalThreshold:
-        """A threshold on doubt, 1 - best score, from images that were left out; each needs another of its class."""
-        counts = labels_N.bincount(minlength=len(self.classes))
+    def _require_others(self, labels_N: Tensor, kin: Sequence[str] | None, *, rate: float) -> None:
+        counts = groups_of_class(labels_N, kin, classes=len(self.classes))
         alone = [name for name, count in zip(self.classes, counts.tolist(), strict=True) if count < 2]
         if alone:
+            together = "" if kin is None else " (copies, and images of one group, count once)"
             raise SettingsError(
-                f"task.unknown_rate: {rate:g} needs 2 labelled images of every class, {', '.join(alone)} has 1; "
-                "label more images, raise few_shot.shots, or leave unknown_rate out"
+                f"task.unknown_rate: {rate:g} needs 2 labelled images of every class, {', '.join(alone)} has 1"
+                f"{together}; label more images, raise few_shot.shots, or leave unknown_rate out"
             )
-        doubts_N = 1 - left_out_NC.softmax(-1).amax(-1)
-        return conformal_threshold(doubts_N.tolist(), rate=rate)
 
     @property
     def certified_rate(self) -> float | None:

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 class ConformalThreshold:
     """``value`` flags scores above it; ``certified_rate`` is the false-alarm rate it keeps, ``asked_rate`` the wish.
 
-    ``caveat`` says why new images may be flagged more often, where there is reason to.
+    ``caveat`` says how images were counted, or why new ones may be flagged more often, where there is reason to.
+    ``most`` is how many images can be kept as evidence, where there is a bound.
     """
 
     value: float
@@ -28,6 +29,7 @@ class ConformalThreshold:
     certified_rate: float
     normals: int
     caveat: str = ""
+    most: int | None = None
 
     @property
     def holds(self) -> bool:
@@ -39,18 +41,26 @@ class ConformalThreshold:
         caveat = f"; {self.caveat}" if self.caveat else ""
         if self.holds:
             return f"at most {self.asked_rate:.2%} {flagged}, {by} {self.normals} {images}{caveat}"
-        need = math.ceil(1 / self.asked_rate) - 1
         return (
-            f"{self.normals} {images} cannot certify {self.asked_rate:.2%} {flagged}; "
-            f"the lowest rate they can is {self.certified_rate:.2%}, which is used. {need} {images} would do{caveat}"
+            f"{self.normals} {images} cannot certify {self.asked_rate:.2%} {flagged}; the lowest rate they can is "
+            f"{self.certified_rate:.2%}, which is used. {self._advice(images)}{caveat}"
         )
 
+    def _advice(self, images: str) -> str:
+        need = math.ceil(1 / self.asked_rate) - 1
+        if self.most is None or need <= self.most:
+            return f"{need} {images} would do"
+        return f"No more than {self.most} {images} count, so the lowest rate there is is {1 / (self.most + 1):.2%}"
 
-def conformal_threshold(normal_scores: Sequence[float], *, rate: float) -> ConformalThreshold:
-    """The threshold for ``rate`` in (0, 1), or for the lowest rate that ``normal_scores`` can certify."""
+
+def conformal_threshold(normal_scores: Sequence[float], *, rate: float, most: int | None = None) -> ConformalThreshold:
+    """The threshold for ``rate`` in (0, 1), or for the lowest rate that ``normal_scores`` can certify.
+
+    ``most`` is how many scores there can ever be, which advice to the user depends on.
+    """
     assert normal_scores, "a threshold needs a score"
     scores = sorted(normal_scores)
     rank = math.ceil((len(scores) + 1) * (1 - rate) - 1e-9)
     if rank > len(scores):
-        return ConformalThreshold(scores[-1], rate, 1 / (len(scores) + 1), len(scores))
-    return ConformalThreshold(scores[rank - 1], rate, rate, len(scores))
+        return ConformalThreshold(scores[-1], rate, 1 / (len(scores) + 1), len(scores), most=most)
+    return ConformalThreshold(scores[rank - 1], rate, rate, len(scores), most=most)

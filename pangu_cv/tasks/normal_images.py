@@ -72,8 +72,9 @@ def learn(
     The bank is saved to ``partial`` as it grows, so that a killed run in the same folder goes on where it was.
     """
     skipped: list[Skipped] = []
-    wanted = [(image.name, image.digest) for image in images]
-    key = digest(model.fingerprint, decode_spec.to_json(), normality.bank.images, normality.bank.capacity, wanted)
+    wanted = [(image.name, image.digest, image.sample.group) for image in images]
+    bank = normality.bank
+    key = digest(model.fingerprint, model.top_k, decode_spec.to_json(), bank.images, bank.capacity, wanted)
     normality = _resumed(partial, key) or normality
     known = set(normality.bank.images)
     with bar("learning normal images") as progress:

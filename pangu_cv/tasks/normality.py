@@ -6,10 +6,14 @@ can be computed again after the bank has changed. That is exact while those patc
 Images that belong together (of one group, or copies of one file) would explain each other, which no new image can count
 on: they are left out together, and count as one piece of evidence.
 
+Of more images than are kept as witnesses those stay whose groups have the smallest digests: a random draw that does not
+depend on the order in which images came. What it has once turned away stays out, and newer images of larger digests
+with it: else those learned after others were forgotten would speak for all.
+
 Shapes: P patches, K witnesses, D features.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -17,6 +21,7 @@ import torch
 from torch import Tensor
 
 from pangu_cv.errors import DataError
+from pangu_cv.features import digest as short_digest
 from pangu_cv.models.memory_bank import MemoryBank, Removal
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.conformal import ConformalThreshold, conformal_threshold
@@ -31,7 +36,7 @@ class Normality:
     """A memory bank, the witnesses of its images and the digests of their files; ``top_k`` distances make a score.
 
     ``unit`` is the distance that counts as 1.0: the median score of left-out images. ``groups`` say which images belong
-    together; one without stands for itself.
+    together; one without stands for itself. Groups of digests from ``turned_away`` on are no witnesses any more.
     """
 
     bank: MemoryBank
@@ -41,6 +46,7 @@ class Normality:
     unit: float = 1.0
     defects: KnownDefects | None = None
     groups: dict[str, str] = field(default_factory=dict)
+    turned_away: str | None = None
     _kin_of_group: dict[str, list[str]] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
@@ -57,11 +63,28 @@ class Normality:
         self._kin_of_group = None
 
     def witness(self, name: str, patches_PD: Tensor) -> None:
-        """Keep the patches of a learned image that the other images explain worst."""
-        if len(self.witnesses) < CALIBRATION_IMAGES:
-            distances = self.bank.distances(patches_PD, without=self._kin()[self._group(name)])
-            hardest = distances.topk(min(2 * self.top_k, len(distances))).indices
-            self.witnesses[name] = patches_PD[hardest].clone()
+        """Keep the patches of a learned image that the other images explain worst, where it is among the witnesses."""
+        if self.turned_away is not None and self._place(name)[0] >= self.turned_away:
+            return
+        distances = self.bank.distances(patches_PD, without=self._kin()[self._group(name)])
+        hardest = distances.topk(min(2 * self.top_k, len(distances))).indices
+        self.witnesses[name] = patches_PD[hardest].clone()
+        if len(self.witnesses) > CALIBRATION_IMAGES:
+            self._turn_one_away()
+
+    def _turn_one_away(self) -> None:
+        """A second image of a group goes first, since it counts for nothing; else the group of the largest digest."""
+        names = sorted(self.witnesses, key=self._place)
+        counted = set(self._first_of_group(names).values())
+        others = [name for name in names if name not in counted]
+        gone = (others or names)[-1]
+        del self.witnesses[gone]
+        if not others:
+            self.turned_away = self._place(gone)[0]
+
+    def _place(self, name: str) -> tuple[str, str, str]:
+        """Where an image stands in the draw of witnesses: digest of its group, of its file, its name."""
+        return short_digest(self._group(name)), self.digests.get(name, ""), name
 
     def forget(self, name: str) -> Removal:
         """Take an image away, its patches and its evidence; a known defect's patches too."""
@@ -105,11 +128,14 @@ class Normality:
         return self._kin_of_group
 
     def _once_a_group(self, scores: Mapping[str, float]) -> list[float]:
-        """Scores of which any may be the highest as likely as any other: of each group that of its first image."""
-        first: dict[str, float] = {}
-        for name, score in scores.items():
-            first.setdefault(self._group(name), score)
-        return list(first.values())
+        """Scores of which any may be the highest as likely as any other: of each group that of one image."""
+        return [scores[name] for name in self._first_of_group(sorted(scores, key=self._place)).values()]
+
+    def _first_of_group(self, names: Iterable[str]) -> dict[str, str]:
+        first: dict[str, str] = {}
+        for name in names:
+            first.setdefault(self._group(name), name)
+        return first
 
     def calibrate(self, model: AnomalyModel) -> ConformalThreshold:
         """Set the model's bank, unit and threshold from what is known now.
@@ -123,7 +149,7 @@ class Normality:
             raise DataError(f"anomaly needs at least 2 normal images, found {len(plain)}{together}")
         unit = max(plain[len(plain) // 2], 1e-6)  # of the bank alone: a known defect moves no other score
         scores = [score / unit for score in self._once_a_group(self.left_out_scores())]
-        threshold = conformal_threshold(scores, rate=model.config.false_alarm_rate)
+        threshold = conformal_threshold(scores, rate=model.config.false_alarm_rate, most=CALIBRATION_IMAGES)
         self.unit = unit
         if self.defects is not None:
             threshold = replace(threshold, caveat=_HARDEST_ONLY)
@@ -152,6 +178,8 @@ class Normality:
             "groups": self.groups,
             "unit": self.unit,
         }
+        if self.turned_away is not None:
+            plain["turned_away"] = self.turned_away
         if self.defects is not None:
             of_defects, plain["defects"] = self.defects.state()
             tensors |= of_defects
@@ -167,4 +195,6 @@ class Normality:
         defects = KnownDefects.restore(tensors["defects"], plain["defects"]) if "defects" in plain else None
         digests, unit = dict(plain["digests"]), float(plain["unit"])
         groups = dict(plain.get("groups", {}))  # earlier versions kept none
-        return cls(bank, int(plain["top_k"]), witnesses, digests, unit=unit, defects=defects, groups=groups)
+        known = cls(bank, int(plain["top_k"]), witnesses, digests, unit=unit, defects=defects, groups=groups)
+        known.turned_away = plain.get("turned_away")
+        return known

@@ -70,8 +70,10 @@ def parent_of(model: TaskModel) -> dict[str, Any]:
 def save_model(saved: SavedModel, folder: Path) -> None:
     """Write the checkpoint folder."""
     model = saved.model
+    # Adapting may have grown the network (prompts), which is then another than the task asked for.
+    task = model.config.model_copy(update={"backbone": model.backbone.config})
     manifest: dict[str, Any] = {
-        "task": model.config.model_dump(mode="json"),
+        "task": task.model_dump(mode="json"),
         "parent": saved.parent,
         "decode": saved.provenance.decode.to_json(),
         "recipe_hash": saved.provenance.recipe_hash,

@@ -25,6 +25,9 @@ def distill(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(nam
     settings = stage.DistillRecipe.load(recipes.find("distill", recipe), overrides)
     result = stage.distill(settings)
     if result is None:
+        if as_json:
+            print(json.dumps({"probes": str(settings.probes)}))
+            return
         print(f"probes  {settings.probes}")
         print(f"Next: copy it to the device and run 'pangu-cv profile {Path(str(settings.probes)).name}' there")
         return

@@ -73,6 +73,7 @@ _SHOWN = (
     "recall",
     "precision",
 )
+_OF_OTHERS = ("model", "model.json", "recipe.yaml", "bundle.json")
 
 
 @dataclass(frozen=True)
@@ -154,6 +155,7 @@ def evaluate(
     as_json
         Print the figures as JSON.
     """
+    _require_own(out)
     costs = _costs(recall, escape_cost, overkill_cost)
     opened, other = _open(model, precision), None if against is None else _open(against)
     good = good_class(opened.task, opened.classes, good)
@@ -191,6 +193,18 @@ def evaluate(
     if rival:
         print(f"\n{verdict(rival.comparison, measured.name, rival.measured.name)}")
     print(f"\nmetrics {run.folder / 'metrics.json'}\nreport  {run.report}")
+
+
+def _require_own(out: Path | None) -> None:
+    """Raise SettingsError where the folder is another command's, whose metrics.json and report.html would be lost."""
+    if out is None:
+        return
+    found = next((name for name in _OF_OTHERS if (out / name).exists()), None)
+    if found is not None:
+        raise SettingsError(
+            f"--out: '{out}' holds '{found}', so another command wrote it, and its metrics.json and report.html would "
+            "be replaced; name another folder"
+        )
 
 
 def _costs(recall: float, escape: float | None, overkill: float | None) -> Costs | None:

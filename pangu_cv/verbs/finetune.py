@@ -36,7 +36,8 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
 
 
 def _detect(metrics: dict[str, Any]) -> list[str]:
-    second = f"AP                {metrics['ap']['mean']:.1%}"
+    ap = metrics["ap"]
+    second = f"AP                {ap['mean']:.1%}" if ap else "AP                undefined"
     return _trained(metrics, "AP50", metrics["ap50"], second)
 
 
@@ -58,13 +59,14 @@ def _multilabel(metrics: dict[str, Any]) -> list[str]:
     ]
 
 
-def _trained(metrics: dict[str, Any], name: str, interval: dict[str, Any], second: str) -> list[str]:
+def _trained(metrics: dict[str, Any], name: str, interval: dict[str, Any] | None, second: str) -> list[str]:
     """What detect and segment say alike: labels, the first figure with its interval, a second one, training."""
     first, draws = metrics["draws"][0], len(metrics["draws"])
-    band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval["low"] is not None else ""
+    band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval and interval["low"] is not None else ""
+    mean = f"{interval['mean']:.1%}" if interval else "undefined"
     return [
         f"labelled images   {first['labelled']}",
-        f"{name:17} {interval['mean']:.1%}{band} on {first['images']} images, {draws} draw(s)",
+        f"{name:17} {mean}{band} on {first['images']} images, {draws} draw(s)",
         second,
         f"training          {first['seconds']:.0f} s, {first['learning']:,} numbers learnt",
     ]

@@ -40,7 +40,7 @@ def loop(
     address
         0.0.0.0 shows it in the whole network, to who has the link.
     by
-        Your name; default: the name you are logged in with.
+        Your name; default: the name you are logged in with, or with --page: people on the page.
     open_pictures
         Terminal: open each picture in its usual program.
     enough
@@ -51,7 +51,7 @@ def loop(
     settings = LoopRecipe.load(recipes.find("loop", recipe), overrides)
     people: People = InTerminal(by or writer() or "somebody", open_pictures=open_pictures)
     if page:
-        people = OnPage(port=port, address=address, token=secrets.token_urlsafe(16))
+        people = OnPage(port=port, address=address, token=secrets.token_urlsafe(16), name=by or OnPage.name)
     say = (lambda _: None) if as_json else (lambda text: print(f"· {text}", flush=True))
     result = run_loop(settings, people=people, say=say, enough=enough)
     print(json.dumps(result.metrics)) if as_json else _tell(result)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.progress import bar
-from pangu_cv.report.boxes import Drawn, draw_boxes
+from pangu_cv.report.boxes import Drawn, draw_boxes, drawn_names
 from pangu_cv.report.heat_map import overlay
 from pangu_cv.staging import staged_folder, write_json
 from pangu_runtime.bundle import Precision
@@ -48,7 +48,7 @@ def predict(
         Print one JSON object per image.
     out
         A new folder for predictions.json and, beside it, heat maps of anomalies, masks of class numbers (PNG) or
-        images with their boxes.
+        images with their boxes. There, #2 is a name that cannot be drawn: class 2, from 0, in predictions.json.
     threshold
         Move the threshold of a bundle (all tasks but segment) for this run; the move is logged and stands in every
         prediction. A classifier answers 'unknown' below it.
@@ -130,7 +130,8 @@ def _write_map(predictor: Predictor, path: Path, result: AnomalyPrediction, fold
 def _write_boxes(predictor: Predictor, path: Path, result: BoxPrediction, folder: Path, number: int) -> str:
     name = f"{number:05d}_{path.stem}.jpg"
     found = zip(result.boxes_xyxy, result.labels, result.scores_K, strict=True)
-    boxes = [Drawn(box.tolist(), f"{label} {score:.0%}") for box, label, score in found]
+    names = drawn_names(predictor.bundle.classes)
+    boxes = [Drawn(box.tolist(), f"{names[label]} {score:.0%}") for box, label, score in found]
     Image.fromarray(draw_boxes(predictor.decode(path), boxes)).save(folder / name, quality=90)
     return name
 

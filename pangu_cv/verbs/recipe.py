@@ -1,6 +1,7 @@
 """``pangu-cv recipe list|copy``."""
 
 import json
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -44,4 +45,7 @@ def copy(stage: str, name: str, target: Path) -> None:
     if target.exists():
         raise SettingsError(f"'{target}' exists already; give another name")
     write_text(target, source.read_text(encoding="utf-8"))
-    print(f"wrote {target}\nNext: pangu-cv {stage} {target} data.path=my_images")
+    print(f"wrote {target}")
+    for one in recipes.shipped():
+        if one.path == source:
+            print(f"Next: pangu-cv {one.verb} {shlex.quote(str(target))} {one.wanted}")

@@ -1,6 +1,5 @@
 """The main job end to end: images, a few labels, a model, a certified bundle, decisions without torch."""
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -116,9 +115,8 @@ def _job(kind: Kind, data: Path, out: Path, *, shots: int | None, say: Say) -> D
     labels = "all normal images" if shots is None else f"{shots} labelled images per class"
     say(f"{kind}: learning from {labels} of {data}")
     start = time.perf_counter()
-    overrides = [f"data.path={json.dumps(str(data))}", f"few_shot.shots={json.dumps(shots)}"]
-    overrides += [f"output={json.dumps(str(out))}"]
-    result = finetune(FinetuneRecipe.load(recipes.find("finetune", kind), overrides))
+    settings = [("data.path", data), ("few_shot.shots", shots), ("output", out)]
+    result = finetune(FinetuneRecipe.load(recipes.find("finetune", kind), settings))
     fitted = time.perf_counter()
     say(f"{kind}: exporting and certifying against the trained model")
     certificate, predictions = _deploy(result, out / "bundle", data)

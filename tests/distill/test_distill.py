@@ -159,6 +159,8 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pyt
     monkeypatch.undo()
     monkeypatch.setattr(choose, "search", killed)  # what was chosen is not chosen again
     again = taught(run, images, tmp_path / "broken", bound, "student.tried=1")
+    with pytest.raises(SettingsError, match="holds a model already"):
+        taught(run, images, tmp_path / "broken", bound, "student.tried=1")
     one, other = (load_model(result.model).model.state_dict() for result in (whole, again))
     for name, tensor in one.items():
         torch.testing.assert_close(other[name], tensor, msg=name)
@@ -184,6 +186,47 @@ def test_the_answers_of_another_teacher_are_not_gone_on_with(tmp_path: Path, mon
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_a_run_killed_while_its_report_is_written_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that holds a model is a finished run."""
+    run, images = teacher("classify")
+    asked = ("student.name=test_efficientnet", "student.weights=random", "budget.params_m=0.3")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(stage, "write_report", killed)
+    with pytest.raises(KeyboardInterrupt):
+        taught(run, images, tmp_path / "small", *asked, name="student")
+    assert not (tmp_path / "small" / "model").exists()
+    monkeypatch.undo()
+    monkeypatch.setattr(Stopwatch, "time", lambda self, model: (Cost(1, 0.1, 1), Cost(1, 1, 1)))
+    assert taught(run, images, tmp_path / "small", *asked, name="student").report.is_file()
+
+
+@pytest.mark.measured
+def test_the_graph_of_another_teacher_is_not_measured_against(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run killed and started again with another model in the same folder."""
+    run, images = teacher("classify")
+    model, folders = shutil.copytree(run / "model", tmp_path / "model"), []
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    def noted(recipe: DistillRecipe, watch: Stopwatch, *_: object, **__: object) -> None:
+        folders.append(watch.folder)
+
+    monkeypatch.setattr(stage, "plan", noted)
+    monkeypatch.setattr(stage, "remember", killed)
+    saved = load_model(model)
+    for shift in (0, 0, 1):
+        if shift:
+            saved.model.head.bias_C.add_(shift)  # type: ignore[union-attr, operator]
+            save_model(saved, model)
+        with pytest.raises(KeyboardInterrupt):
+            taught(model, images, tmp_path / "small", "budget.latency_ratio=0.5")
+    assert folders[0] == folders[1] != folders[2]
+
+
 def test_another_network_can_be_the_student(tmp_path: Path) -> None:
     run, images = teacher("classify")
     named = ("student.name=test_efficientnet", "student.weights=random", "budget.params_m=1")
@@ -200,9 +243,11 @@ def test_a_kit_for_the_device_and_its_table(tmp_path: Path) -> None:
     lines = [f"model={run}", f"data.path={images}", "budget.latency_ratio=0.7", *TINY, few]
     kit = tmp_path / "kit"
     assert distill(DistillRecipe.load(recipes.find("distill", "extract"), [*lines, f"probes={kit}"])) is None
-    probes = json.loads((kit / "probes.json").read_text())["probes"]
+    written = json.loads((kit / "probes.json").read_text())
+    probes, origin = written["probes"], {name: written[name] for name in ("model", "image_hw")}
     assert {probe["file"] for probe in probes} == {path.name for path in kit.glob("*.onnx")}
     table = {"format": "pangu-cv-latency", "version": 1, "probes": {probe["name"]: {"ms": 1.0} for probe in probes}}
+    table |= origin
     table["probes"]["whole"]["ms"] = 7.0  # type: ignore[index]
     (tmp_path / "latency.json").write_text(json.dumps(table))
     table_at = f"budget.table={tmp_path / 'latency.json'}"

@@ -1,9 +1,10 @@
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from pangu_cv.distill.budget import Budget, BudgetConfig, Cost
-from pangu_cv.distill.latency import LatencyTable, read_table
+from pangu_cv.distill.latency import LatencyTable, Origin, read_table
 from pangu_cv.distill.search import Candidate, best_of_sides, front, front_of, spread, within
 from pangu_cv.distill.shape import LatticeConfig, Shape, lattice
 from pangu_cv.errors import SettingsError
@@ -92,8 +93,20 @@ def test_a_table_adds_parts_up() -> None:
     assert table.predict(replace(shape, image_px=96)) == pytest.approx(1 + 6 * (192 * 37 / 1e4 + 384 * 37 / 1e5))
 
 
-def test_a_strange_table_is_refused() -> None:
-    with pytest.raises(SettingsError, match="pangu-cv profile"):
-        read_table({"format": "other", "version": 1, "probes": {}}, None, SHAPES)  # type: ignore[arg-type]
-    with pytest.raises(SettingsError, match="does not fit this model"):
-        read_table({"format": "pangu-cv-latency", "version": 1, "probes": {"whole": 3}}, None, SHAPES)  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("change", "because"),
+    [
+        ({"format": "other"}, "does not fit this model.*pangu-cv profile"),
+        ({"probes": {"whole": 3}}, "does not fit this model"),
+        ({"model": "b"}, r"was measured of another model \(b, here a\).*pangu-cv profile"),
+        ({"model": None}, "was measured of another model"),
+        ({"image_hw": [480, 640]}, r"images of \[480, 640\] pixels .* of \[40, 48\]"),
+        ({"threads": 4}, r"budget\.threads: 2 found, and budget\.table was measured with 4"),
+    ],
+)
+def test_a_strange_table_is_refused(change: dict[str, Any], because: str) -> None:
+    """Of another model, other images, other threads, or no table at all."""
+    origin = Origin("a", (40, 48))
+    table = {"format": "pangu-cv-latency", "version": 1, "threads": 2, **origin.to_json(), "probes": {}} | change
+    with pytest.raises(SettingsError, match=because):
+        read_table(table, None, SHAPES, origin=origin, threads=2)  # type: ignore[arg-type]

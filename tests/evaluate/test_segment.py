@@ -1,10 +1,16 @@
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
+from PIL import Image
 
-from pangu_cv.data.sample import Dataset
+from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
-from pangu_cv.evaluate import require_same_masks
+from pangu_cv.evaluate import Loaders, evaluate_segment, require_same_masks
+from pangu_cv.report.segmentation import compared
+from pangu_runtime.decode import DEFAULT_SPEC
 
 
 def masks(*classes: str) -> Dataset:
@@ -24,3 +30,34 @@ def test_one_class_of_defects_may_be_named_or_not() -> None:
     require_same_masks(masks("background", "crack"), ("background", "defect"))
     with pytest.raises(DataError, match="1 crack; to the model they mean 0 background, 1 spall"):
         require_same_masks(masks("background", "crack"), ("background", "spall"))
+
+
+def test_pixels_that_do_not_count_are_no_mistakes_and_reject_no_image(tmp_path: Path) -> None:
+    image, mask = tmp_path / "image.png", tmp_path / "mask.png"
+    Image.new("RGB", (4, 4), (90, 90, 90)).save(image)
+    truth = np.zeros((4, 4), np.uint8)
+    truth[:2] = 255
+    Image.fromarray(truth).save(mask)
+    sample, classes = Sample(image, mask=mask), ("background", "crack", "spall")
+    decided = np.zeros((4, 4), np.uint8)
+    decided[0] = 1
+    decider = Fixed(decided, confidence_HW=np.where(decided > 0, 0.9, 0.2))
+
+    outcome = evaluate_segment(decider, [sample], classes=classes, decode_spec=DEFAULT_SPEC).outcome
+    assert outcome.defect_confidence_N.tolist() == [0.0]  # type: ignore[union-attr]
+    assert outcome.is_defect_N.tolist() == [False]
+    assert outcome.f1 == 1
+    shown, true, found = Loaders(decider, DEFAULT_SPEC, [sample]).masks(str(image), len(classes))
+    assert (true.dtype, found.dtype, true.any(), found.any()) == (np.uint8, np.uint8, False, False)
+    assert np.array_equal(compared(shown, true, found), shown)
+
+
+class Fixed:
+    """Decides every image the same way."""
+
+    def __init__(self, mask_HW: NDArray[np.uint8], *, confidence_HW: NDArray[np.float64]) -> None:
+        self.outputs = {"mask": mask_HW[None], "confidence": confidence_HW[None]}
+
+    def run(self, images_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+        """Outputs by name."""
+        return self.outputs

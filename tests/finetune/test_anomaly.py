@@ -284,6 +284,21 @@ def test_killed_run_of_another_draw_is_not_gone_on_with(
     assert torch.equal(*found)
 
 
+@pytest.mark.parametrize("change", ["top share", "groups"])
+def test_killed_run_is_calibrated_by_the_settings_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    data = mvtec(tmp_path / "data")
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\ntrain/good/0.png,burst\ntrain/good/1.png,burst\n")
+    kill(tmp_path, monkeypatch, data, "task.top_share=1.0")
+    changed = "task.top_share=0.03" if change == "top share" else f"data.groups={table}"
+    overrides = [changed] if change == "top share" else ["task.top_share=1.0", changed]
+    again = run(tmp_path, data, *overrides)
+    fresh = run(tmp_path / "fresh", data, *overrides)
+    assert again.metrics["threshold"] == fresh.metrics["threshold"]
+
+
 def test_shell_prints_the_statement(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = mvtec(tmp_path / "data", normals=19)
     command = ["finetune", "anomaly", *NETWORK, f"data.path={data}", f"output={tmp_path / 'run'}"]

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 
 from pangu_cv.data.sample import Sample
+from pangu_cv.errors import SettingsError
 from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_cv.finetune.auto import Auto, Trial, choose, folds_of
 from pangu_cv.finetune.fitting import chosen_way
-from pangu_cv.models.adapt import Adapt, Full, Linear
+from pangu_cv.models.adapt import Adapt, Full, Linear, Partial
 from tests.finetune.tiny import QUICK, boxed, class_folders, masked, recipe
 
 SUPPORT = [Sample(Path(f"{label}{n}.png"), label=label) for label in "abc" for n in range(5)]
@@ -83,6 +84,19 @@ def test_time_is_kept_and_what_was_not_tried_is_said() -> None:
     assert time.monotonic() - began < 0.6
     assert len(found.tried[0].worth) == 5
     assert len(found.tried[1].worth) < 5
+
+
+def test_a_way_that_the_network_cannot_take_leaves_the_others() -> None:
+    usual = trial_of({"frozen": (0.5, 0.5), "linear": (0.6, 0.6)})
+
+    def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> Sequence[float]:
+        if way.kind == "partial":
+            raise SettingsError("adapt.kind: this network has no blocks")
+        return usual(way, learnt, held, seed)
+
+    found = choose(Auto(ways=(Partial(), Linear())), SUPPORT, trial, seed=0, seconds=9)
+    assert found.way == Linear()
+    assert [one.as_json()["given_up"] for one in found.tried] == ["", "adapt.kind: this network has no blocks", ""]
 
 
 def test_a_run_says_what_it_tried(tmp_path: Path) -> None:

@@ -93,6 +93,23 @@ def test_trained_heads_cannot_be_calibrated_and_say_what_to_do(tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("way", [(), ("augment.variants=1",)])
+def test_groups_and_copies_count_once(tmp_path: Path, way: tuple[str, ...]) -> None:
+    """However a classifier is fitted: 2 of 4 images of a colour are of one group, or the same file."""
+    data = class_folders(tmp_path / "data")
+    asked = ("task.unknown_rate=0.2", "few_shot.shots=null", *way)
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\ntrain/red/0.png,burst\ntrain/red/1.png,burst\n")
+    blue = data / "train" / "blue"
+    (blue / "0.png").write_bytes((blue / "1.png").read_bytes())
+    result = finetune(recipe("classify", data, tmp_path / "run", *asked, f"data.groups={table}"))
+    model = load_model(result.model).model
+    assert model.calibration
+    assert result.metrics["draws"][0]["labelled"] == 8
+    assert model.calibration.normals == 6
+    assert "images of one group, are left out together and count once" in model.statement
+
+
 def test_one_shot_has_no_image_to_leave_out(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="needs 2 labelled images of every class"):
         finetune(recipe("classify", class_folders(tmp_path / "data"), tmp_path / "run", *ROUTE[:1], "few_shot.shots=1"))

@@ -12,6 +12,7 @@ from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider, evaluate_detect
 from pangu_cv.finetune import finetune
 from pangu_cv.tasks.saved import load_model
+from pangu_cv.verbs.finetune import figures
 from pangu_runtime import golden
 from pangu_runtime.compare import compare
 from pangu_runtime.decode import DEFAULT_SPEC, decode
@@ -111,6 +112,16 @@ def test_sides_that_do_not_fit_are_told(tmp_path: Path, kind: str, side: int, to
     data = (boxed if kind == "detect" else masked)(tmp_path / "data")
     with pytest.raises(SettingsError, match=f"{side} is no multiple {told}"):
         finetune(recipe(kind, data, tmp_path / "run", *QUICK, f"task.preprocess.image_px={side}"))
+
+
+def test_without_a_true_box_among_the_images_measured_average_precision_is_undefined(tmp_path: Path) -> None:
+    data = boxed(tmp_path / "data")
+    for number in range(3):
+        (data / "Annotations" / f"test{number}.xml").write_text("<annotation></annotation>")
+    result = finetune(recipe("detect", data, tmp_path / "run", *QUICK, "train.steps=1"))
+    assert (result.metrics["ap"], result.metrics["ap50"]) == (None, None)
+    assert "AP50              undefined on 3 images, 1 draw(s)" in figures(result.metrics)
+    assert "AP                undefined" in figures(result.metrics)
 
 
 def test_same_recipe_gives_the_same_model(tmp_path: Path) -> None:

@@ -133,7 +133,9 @@ def test_no_image_of_a_group_that_is_checked_on_teaches(tmp_path: Path) -> None:
 def test_a_threshold_needs_folds(tmp_path: Path) -> None:
     data = grouped(tmp_path / "data", {"blue": ["a"] * 10, "red": ["b"] * 10}, ["new"])
     asked = ("few_shot.shots=10", "task.unknown_rate=0.2", "unlabelled={}")
-    with pytest.raises(SettingsError, match=r"every class needs labelled images of 2 groups"):
+    with pytest.raises(
+        SettingsError, match=r"2 labelled images of every class, blue, red has 1 \(copies, and images of one group"
+    ):
         finetune(recipe("classify", data, tmp_path / "run", *asked))
 
 

@@ -50,6 +50,15 @@ def test_a_new_class_is_learnt_without_the_old_images(start: Path, tmp_path: Pat
     assert len(facts["model_in"]) == len(facts["model_out"]) == 64
 
 
+def test_groups_of_new_images_are_remembered(start: Path, tmp_path: Path) -> None:
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\ngreen/20.png,burst\ngreen/21.png,burst\n")
+    data = folder(tmp_path / "more", 20, green=GREEN)
+    result = run(start, tmp_path, data={"path": data, "groups": table})
+    known = load_model(result.model).memory.known.values()  # type: ignore[union-attr]
+    assert sorted(one.group for one in known if one.classes == ("green",)) == ["", "", "burst", "burst"]
+
+
 def test_in_steps_it_decides_as_learnt_at_once(start: Path, tmp_path: Path) -> None:
     """Green, then more of red; against both at once, with the same statistics."""
     folder(tmp_path / "red", 20, red=RED)

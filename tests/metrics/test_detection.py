@@ -77,3 +77,28 @@ def test_f1_of_every_image():
     made = outcome((TRUE, TRUE), (found((50, 50, 90, 90, 1, 0.9)), TRUE), (found(), found()), (TRUE, found()))
     assert made.f1_per_image_N == pytest.approx([1, 2 / 3, 1, 0])
     assert made.intervals["f1"].mean == pytest.approx(2 * 3 / (4 + 5))
+
+
+def in_a_row(count: int) -> Found:
+    """Boxes of class 0 side by side, the surest first."""
+    left = np.arange(count) * 12.0
+    boxes_K4 = np.stack([left, np.zeros(count), left + 10, np.full(count, 10.0)], axis=1)
+    return Found(boxes_K4, np.zeros(count, int), np.linspace(0.99, 0.6, count))
+
+
+def test_boxes_beyond_the_hundred_of_coco_count() -> None:
+    many = in_a_row(150)
+    made = outcome((many, many))
+    assert made.most_found == 150
+    assert (made.recall, made.precision, made.ap, made.ap50) == pytest.approx((1, 1, 1, 1))
+    assert made.figures["ap"](np.ones((1, 1))) == pytest.approx(1)
+    assert made.score_reliability().count_B.sum() == 150
+
+
+def test_without_a_true_box_average_precision_is_undefined() -> None:
+    for seen in (found(), TRUE):
+        made = outcome((seen, found()), (found(), found()))
+        summary = made.summary()
+        assert (made.ap, made.ap50, made.recall) == (None, None, None)
+        assert [summary[name] for name in ("ap", "ap50", "ap75")] == [None] * 3
+        assert [summary["intervals"][name] for name in ("ap", "ap50")] == [None] * 2

@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
 from pangu_cv.metrics.multilabel import MultilabelOutcome
+from pangu_cv.metrics.ranking import Ranking
 
 CLASSES = ("hole", "spur", "never")
 
@@ -83,3 +84,10 @@ def test_shapes_are_checked(field: str) -> None:
     }
     with pytest.raises(ValueError, match=field):
         MultilabelOutcome(("a",), ("x", "y"), **(arrays | {field: np.zeros((1, 1))}), threshold=0.5)
+
+
+def test_classes_are_ranked_once_for_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranked, rank = [], Ranking.average_precision_R
+    monkeypatch.setattr(Ranking, "average_precision_R", lambda self, counts: ranked.append(1) or rank(self, counts))
+    outcome().per_class()
+    assert len(ranked) == len(CLASSES)

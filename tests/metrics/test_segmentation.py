@@ -41,3 +41,8 @@ def test_defective_is_an_image_whose_mask_holds_anything():
 def test_nothing_there_and_nothing_found_is_perfect():
     o = SegmentationOutcome(("none", "crack"), ("x", "y"), np.array([[[9, 0], [0, 0]]] * 2))
     assert (o.f1, o.f1_interval.low, o.f1_interval.high) == (1, 1, 1)
+
+
+def test_f1_per_image_is_counted_once():
+    o = outcome()
+    assert o.f1_per_image_N is o.f1_per_image_N

@@ -46,3 +46,31 @@ def test_images_of_a_batch_do_not_meet() -> None:
 def test_fewer_places_than_asked() -> None:
     found = decide(random_boxes(3, 0)[None], torch.rand(1, 3, 2), count=100, overlap=0.5)
     assert found.boxes_xyxy.shape == (1, 3, 4)
+
+
+def crowd(objects: int, *, places: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Objects well apart, each found by several places that nearly agree and score high."""
+    generator = torch.Generator().manual_seed(seed)
+    number = torch.arange(objects)
+    middle = torch.stack([number % 10, number // 10], 1) * 40.0 + 20
+    middle = middle.repeat_interleave(places, 0) + torch.rand(objects * places, 2, generator=generator)
+    scores = 0.5 + 0.5 * torch.rand(objects * places, 1, generator=generator)
+    return torch.cat([middle - 14, middle + 14], 1), scores
+
+
+@pytest.mark.parametrize("objects", [40, 100])
+def test_many_places_that_answer_for_one_object_crowd_no_other_out(objects: int) -> None:
+    boxes, scores = crowd(objects, places=9, seed=objects)
+    found = decide(boxes[None], scores[None], count=100, overlap=0.45)
+    assert found.scores.shape == (1, 100)
+    assert int((found.scores > 0).sum()) == objects
+
+
+def test_suppression_is_greedy_over_groups_too() -> None:
+    boxes = random_boxes(600, 3) * 3
+    scores = torch.rand(600, 2, generator=torch.Generator().manual_seed(4))
+    found = decide(boxes[None], scores[None], count=600, overlap=0.3)
+    best, label = scores.max(1)
+    kept = batched_nms(boxes, best, label, 0.3)
+    assert torch.equal(found.boxes_xyxy[0, : len(kept)], boxes[kept])
+    assert int((found.scores > 0).sum()) == len(kept)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from pangu_cv.models import ridge_head
 from pangu_cv.models.ridge_head import FALLBACK_TEMPERATURE, RidgeHead, RidgeHeadConfig
-from pangu_cv.models.ridge_map import _dual, _primal, unit
+from pangu_cv.models.ridge_map import _dual, _primal, left_out_together, unit
 
 GROUPS = [5, 3, 4]
 
@@ -42,6 +42,31 @@ def test_leave_one_out_equals_refitting_without_the_image(seed: int, views: int)
     torch.testing.assert_close(again.fit(features, labels) * again.temperature.double(), found)
 
 
+@pytest.mark.parametrize("views", [1, 3])
+@pytest.mark.parametrize("images", [6, 30])
+def test_leaving_out_a_group_equals_refitting_without_it(views: int, images: int) -> None:
+    """Of one to three images, of several classes; in the dual and in the primal."""
+    features, labels = problem(1, images=images, views=views)
+    kin = [f"burst {number % (images // 2)}" if number < images - 1 else "burst 0" for number in range(images)]
+    head = fitted(features, labels)
+    rows = head.normalised(features.double(), head.statistics(features))
+    targets = torch.nn.functional.one_hot(labels, 3).double()[:, None].expand(-1, views, -1)
+    found = head.solve(features, torch.nn.functional.one_hot(labels, 3), kin)
+    for group in set(kin):
+        out = torch.tensor([name == group for name in kin])
+        expected = refit(rows[~out].flatten(0, 1), targets[~out].flatten(0, 1), rows[out].flatten(0, 1))
+        torch.testing.assert_close(found[out].flatten(0, 1), expected, atol=1e-9, rtol=0)
+    alone = head.solve(features, torch.nn.functional.one_hot(labels, 3), ["all"] * images)
+    assert torch.equal(alone, torch.zeros_like(alone))
+
+
+def test_classes_of_one_group_have_no_other_to_set_the_temperature_by() -> None:
+    features, labels = problem(5, images=6)
+    head = RidgeHeadConfig().build(groups=GROUPS, classes=3)
+    head.fit(features, labels, [f"burst of {label}" for label in labels])
+    assert float(head.temperature) == pytest.approx(FALLBACK_TEMPERATURE)
+
+
 def refit(x: Tensor, y: Tensor, queries: Tensor) -> Tensor:
     """Ridge regression with an unpenalised intercept, in the primal."""
     mean, base = x.mean(0), y.mean(0)
@@ -52,9 +77,10 @@ def refit(x: Tensor, y: Tensor, queries: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("views", [1, 3])
 def test_few_and_many_views_are_solved_alike(views: int) -> None:
-    x = problem(1, views=views)[0].double()
-    targets = torch.randn(x.shape[0] * views, 3, dtype=torch.float64)
-    for one, other in zip(_dual(x, targets, 0.3), _primal(x, targets, 0.3), strict=True):
+    x = problem(1, views=views)[0].double().flatten(0, 1)
+    targets = torch.randn(len(x), 3, dtype=torch.float64)
+    blocks = left_out_together(["a", "a", "b", *"cdefghijk"], views=views)
+    for one, other in zip(_dual(x, targets, 0.3, blocks), _primal(x, targets, 0.3, blocks), strict=True):
         torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
 
 

@@ -87,6 +87,18 @@ def test_a_weighted_image_is_left_out_exactly(rows: int) -> None:
     torch.testing.assert_close(found, expected, **CLOSE)
 
 
+@pytest.mark.parametrize("rows", [8, 40])
+def test_rows_of_several_weights_and_targets_are_left_out_together(rows: int) -> None:
+    rows_PD, targets_PC = problem(rows)
+    weight_V = torch.tensor([2.5, 1.0, 0.3])
+    rest = learnt(rows_PD[3:], targets_PC[3:])
+    without, every = rest.solve(PENALTY), rest.add(rows_PD[:3], targets_PC[:3], weight_V).solve(PENALTY)
+    found = every.left_out(rows_PD[:3], targets_PC[:3], weight=weight_V)
+    torch.testing.assert_close(found, rows_PD[:3] @ without.weight_DC + without.bias_C, **CLOSE)
+    alone = learnt(rows_PD[:1], targets_PC[:1]).solve(PENALTY)
+    assert torch.equal(alone.left_out(rows_PD[:1], targets_PC[:1]), torch.zeros_like(targets_PC[:1]).double())
+
+
 @pytest.mark.parametrize(("first", "second"), [(5, 4), (5, 60), (60, 5), (60, 60)])
 def test_two_memories_join(first: int, second: int) -> None:
     rows_PD, targets_PC = problem(first + second)

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from pangu_cv.models.training import Resume, TrainConfig, train
+from pangu_cv.models.adapt import Group
+from pangu_cv.models.training import History, Resume, TrainConfig, _Average, _Freezing, train
 
 CONFIG = TrainConfig(steps=20, batch=4, workers=0, lr=1e-2)
 
@@ -91,3 +92,38 @@ def test_a_head_that_learns_starts_where_it_was_fitted() -> None:
             learnt.bias += 1
         head.settle(learnt)
         torch.testing.assert_close(head(features), before + 1)
+
+
+def test_a_mean_that_was_kept_goes_where_the_weights_are() -> None:
+    model = nn.Linear(2, 2, device="meta")  # stands for a GPU: arithmetic with the CPU's tensors is refused alike
+    average = _Average(model, 0.9)
+    average.mean = {"weight": torch.zeros(2, 2), "bias": torch.zeros(2)}
+    average.on_train_batch_end()
+    assert {mean.device.type for mean in average.mean.values()} == {"meta"}
+
+
+def test_the_mean_of_a_frozen_weight_goes_on_to_where_it_froze() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    average = _Average(model, 0.5)
+    for step in range(40):
+        if step < 5:
+            nn.init.constant_(model.weight, float(step))
+        model.weight.requires_grad_(step < 5)
+        average.on_train_batch_end()
+    average.on_train_end()
+    assert float(model.weight) == pytest.approx(4.0, abs=1e-6)
+
+
+def test_what_was_frozen_is_frozen_after_a_resume() -> None:
+    def freezing(model: nn.Module) -> _Freezing:
+        groups = [Group(tuple(model[at].parameters()), 1.0) for at in (2, 0)]
+        return _Freezing(groups, 0.5, warm=0, history=History())
+
+    first, again = freezing(network()), freezing(model := network())
+    first.mean, first.highest = [1.0, 0.1], [1.0, 1.0]
+    for _ in range(12):
+        first.on_train_batch_end()
+    again.restore(first.state())
+    assert [p.requires_grad for p in model.parameters()] == [False, False, True, True]
+    assert again.state() == first.state()
+    assert again.state()["steps"] == 12

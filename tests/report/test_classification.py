@@ -76,3 +76,22 @@ def test_words_on_confidence_follow_the_numbers():
     assert "surer than it should be: on average 33 points above" in report(outcome(confidence=0.9999))[0]
     assert "more careful than it need be: on average 30 points below" in report(outcome(wrong=0))[0]
     assert "agree closely" in report(outcome(wrong=27))[0]
+
+
+class Counted(np.ndarray):
+    """An array that counts how often its best column is looked for."""
+
+    looked = 0
+
+    def argmax(self, *arguments, **named):
+        Counted.looked += 1
+        return np.asarray(self).argmax(*arguments, **named)
+
+
+@pytest.mark.usefixtures("no_drawing")
+def test_predictions_are_made_once_whatever_the_number_of_images(monkeypatch):
+    made = outcome()
+    monkeypatch.setattr(Counted, "looked", 0)
+    counted = ClassificationOutcome(CLASSES, made.paths, made.scores_NC.view(Counted), made.truth_N)
+    assert report(counted)[0] == report(made)[0]
+    assert Counted.looked == 1

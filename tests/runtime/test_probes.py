@@ -138,3 +138,16 @@ def test_file_that_is_no_kit_is_told(kit: Path, change: Callable[[Path], None]) 
     change(kit / "probes.json")
     with pytest.raises(PanguError):
         read_probes(kit)
+
+
+def test_answer_says_what_the_kit_is_of(kit: Path) -> None:
+    about = {"model": "0123abcd", "image_hw": [480, 640]}
+    write(kit, probe("small", "small.onnx"), **about)
+    assert measure_probes(kit, threads=1, rounds=1).items() >= about.items()
+
+
+@pytest.mark.parametrize("about", [{"model": 3}, {"image_hw": [480]}, {"image_hw": [0, 640]}, {"image_hw": "large"}])
+def test_kit_of_nothing_known_is_told(kit: Path, about: dict[str, Any]) -> None:
+    write(kit, probe("small", "small.onnx"), **about)
+    with pytest.raises(PanguError, match=f"{next(iter(about))}: .* is needed|{next(iter(about))}: .* are needed"):
+        measure_probes(kit, threads=1, rounds=1)

@@ -7,6 +7,7 @@ from pangu_cv.errors import DataError
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.replay import Known, kept
+from pangu_cv.models.ridge_memory import RidgeSolution
 from pangu_cv.tasks.class_memories import merge
 from pangu_cv.tasks.class_memory import ClassMemory, Lesson
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
@@ -56,6 +57,49 @@ def test_a_memory_teaches_what_the_model_was_fitted_to(blank: ClassifyModel) -> 
     memory.teach(blank)
     for found, wanted in zip(answers(blank), expected, strict=True):
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+
+
+def grouped(seen: list[Lesson]) -> list[Lesson]:
+    """Two images a group, which look the same but for little."""
+    pairs = zip(seen[::2], seen[1::2], strict=True)
+    close = [(one, replace(two, features_VD=one.features_VD + 0.05 * two.features_VD)) for one, two in pairs]
+    return [replace(one, group=pair[0].digest + " and more") for pair in close for one in pair]
+
+
+def test_a_memory_leaves_out_groups_as_the_fit_does(blank: ClassifyModel) -> None:
+    """Also of images of which it keeps no rows to measure by, as long as it has them as they came."""
+    seen = grouped(lessons(blank, "ab", each=20))
+    kin = [one.group for one in seen]
+    fitted(blank, "ab", seen).fit(
+        torch.stack([one.features_VD for one in seen]), torch.tensor(["ab".index(one.classes[0]) for one in seen]), kin
+    )
+    expected, calibration = answers(blank), blank.calibration
+    memory = ClassMemory.of(blank, seen, per_class=20)
+    memory = ClassMemory.restore(*memory.state(), groups=blank.head.groups)
+    memory.teach(blank)
+    for found, wanted in zip(answers(blank), expected, strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert calibration
+    assert blank.calibration
+    assert (blank.calibration.normals, blank.calibration.caveat) == (calibration.normals, calibration.caveat)
+    assert blank.calibration.normals == 20
+
+    few = ClassMemory.of(blank, seen, per_class=5)
+    whole = dict(zip(memory.replay, memory.left_out(solved(memory), memory.replay), strict=True))
+    for digest, rows in zip(few.replay, few.left_out(solved(few), few.replay), strict=True):
+        torch.testing.assert_close(rows, whole[digest], atol=1e-5, rtol=0)
+
+
+def solved(memory: ClassMemory) -> RidgeSolution:
+    return memory.ridge.solve(0.3)
+
+
+def test_groups_that_are_kept_in_part_are_said_to_make_the_threshold_doubtful(blank: ClassifyModel) -> None:
+    seen = grouped(lessons(blank, "ab", each=20))
+    fitted(blank, "ab", seen)
+    for per_class, is_doubtful in ((40, False), (5, True)):
+        ClassMemory.of(blank, seen, per_class=per_class).folded().teach(blank)
+        assert ("of some groups not all images are kept" in blank.statement) == is_doubtful
 
 
 @pytest.mark.parametrize("each", [6, 160])

@@ -131,6 +131,34 @@ def test_too_few_images_for_the_rate_say_the_lowest() -> None:
     assert "99 labelled images would do" in model.statement
 
 
+def test_near_copies_are_unknown_as_seldom_as_asked_where_they_are_told_to_belong_together() -> None:
+    """30 pictures, 5 near copies of each: copies explain each other, and no new picture has one that was learnt."""
+    rates, counted = [], []
+    for seed in range(4):
+        model = build()
+        model.config = model.config.model_copy(update={"unknown_rate": 0.2})
+        features, labels = clusters(model, images=30, classes=3, seed=seed)
+        noise = 0.05 * torch.randn(150, *features.shape[1:], generator=torch.Generator().manual_seed(seed))
+        kin = [f"burst {number}" for number in range(30) for _ in range(5)]
+        model.fit(features.repeat_interleave(5, 0) + noise, labels.repeat_interleave(5), kin)
+        known, _ = clusters(model, images=300, classes=3, seed=100 + seed)
+        rates.append(float((model.decide_from_features(known[:, :1], model.threshold)[1] < 0).float().mean()))
+        assert model.calibration
+        counted.append(model.calibration.normals)
+    assert counted == [30] * 4
+    assert sum(rates) / len(rates) < 0.3
+    assert model.statement.endswith("copies, and images of one group, are left out together and count once")
+
+
+def test_one_group_of_a_class_cannot_be_calibrated() -> None:
+    model = build()
+    model.config = model.config.model_copy(update={"unknown_rate": 0.1})
+    features, labels = clusters(model, images=9, classes=3)
+    kin = [f"burst {number}" if label < 2 else "one burst" for number, label in enumerate(labels)]
+    with pytest.raises(SettingsError, match=r"every class, c has 1 \(copies, and images of one group, count once\)"):
+        model.fit(features, labels, kin)
+
+
 def test_one_image_of_a_class_cannot_be_calibrated() -> None:
     model = build()
     model.config = model.config.model_copy(update={"unknown_rate": 0.1})

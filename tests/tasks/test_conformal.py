@@ -35,6 +35,14 @@ def test_too_few_images_say_the_lowest_rate_and_how_many_would_do(count: int) ->
     assert not conformal_threshold([1.0] * (int(need[1]) - 1), rate=0.05).holds
 
 
+def test_advice_never_asks_for_more_images_than_count() -> None:
+    scores = [float(n) for n in range(1000)]
+    told = conformal_threshold(scores, rate=0.0005, most=1000).explain()
+    assert "would do" not in told
+    assert told.endswith("No more than 1000 normal images count, so the lowest rate there is is 0.10%")
+    assert "999 normal images would do" in conformal_threshold(scores[:500], rate=0.001, most=1000).explain()
+
+
 def test_explain_states_the_rate() -> None:
     text = conformal_threshold([1.0] * 50, rate=0.05).explain()
     assert text == "at most 5.00% false alarms, certified by 50 normal images"

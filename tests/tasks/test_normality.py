@@ -160,6 +160,74 @@ def test_witnesses_are_bounded(model: AnomalyModel, monkeypatch: pytest.MonkeyPa
     assert sum(name != "" for name in normality.bank.images) == 8
 
 
+def witnessed(normality: Normality, seen: dict[str, Tensor], *, groups: dict[str, str] | None = None) -> Normality:
+    """Learn and witness images whose digests are their names."""
+    for name, patches in seen.items():
+        normality.learn(name, patches, digest=name, group=(groups or {}).get(name, ""))
+    for name, patches in seen.items():
+        normality.witness(name, patches)
+    return normality
+
+
+def test_witnesses_are_a_draw_of_all_images_in_any_order_and_any_steps(
+    model: AnomalyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One camera after the other: both are among the witnesses, and so are images that come with an update."""
+    monkeypatch.setattr("pangu_cv.tasks.normality.CALIBRATION_IMAGES", 12)
+    one = {f"cam1/{name}": patches for name, patches in images(model, count=20).items()}
+    two = {f"cam2/{name}": patches for name, patches in images(model, count=20, seed=1).items()}
+    whole = witnessed(Normality.empty(model), one | two)
+    assert {name[:4] for name in whole.witnesses} == {"cam1", "cam2"}
+    backwards = witnessed(Normality.empty(model), dict(reversed((one | two).items())))
+    in_steps = witnessed(witnessed(Normality.empty(model), one), two)
+    assert set(whole.witnesses) == set(backwards.witnesses) == set(in_steps.witnesses)
+    every = brute_force(one | two, model.top_k)
+    close(whole.left_out_scores(), {name: every[name] for name in whole.witnesses})
+
+
+def test_images_after_forgotten_witnesses_are_drawn_as_those_before_were(
+    model: AnomalyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those turned away cannot come back, so new ones of digests as large must not either."""
+    monkeypatch.setattr("pangu_cv.tasks.normality.CALIBRATION_IMAGES", 6)
+    old = {f"old/{name}": patches for name, patches in images(model, count=12).items()}
+    new = {f"new/{name}": patches for name, patches in images(model, count=4, seed=1).items()}
+    normality = witnessed(Normality.empty(model), old)
+    places = {name: normality._place(name) for name in old}
+    rest = sorted(normality.witnesses)[4:]
+    for name in set(normality.witnesses) - set(rest):
+        normality.forget(name)
+    normality = Normality.restore(*normality.state())
+    witnessed(normality, new)
+    turned_away = min(places[name] for name in old if name in normality.digests and name not in rest)
+    expected = {name for name in new if normality._place(name) < turned_away}
+    assert 0 < len(expected) < len(new)
+    assert set(normality.witnesses) == {*rest, *expected}
+    assert normality.calibrate(model).normals == len(rest) + len(expected)
+
+
+def test_second_images_of_a_group_make_room_for_other_groups(
+    model: AnomalyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pangu_cv.tasks.normality.CALIBRATION_IMAGES", 6)
+    seen = images(model, count=24)
+    groups = {f"{n}.png": f"burst {n // 4}" for n in range(24)}
+    normality = witnessed(Normality.empty(model), seen, groups=groups)
+    assert {groups[name] for name in normality.witnesses} == set(groups.values())
+    assert normality.calibrate(model).normals == 6
+
+
+def test_no_number_of_images_is_said_to_certify_what_the_witnesses_cannot(
+    model: AnomalyModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pangu_cv.tasks.normality.CALIBRATION_IMAGES", 6)
+    told = witnessed(Normality.empty(model), images(model, count=9)).calibrate(model).explain()
+    assert told == (
+        "6 normal images cannot certify 5.00% false alarms; the lowest rate they can is 14.29%, which is used. "
+        "No more than 6 normal images count, so the lowest rate there is is 14.29%"
+    )
+
+
 def test_state_goes_to_disk_and_back(model: AnomalyModel) -> None:
     normality = learned(model, images(model))
     normality.calibrate(model)

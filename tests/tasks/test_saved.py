@@ -7,7 +7,13 @@ import pytest
 
 from pangu_cv.errors import CheckpointError, PanguError
 from pangu_cv.evaluate import TorchDecider
-from pangu_cv.tasks.saved import load_model, save_model
+from pangu_cv.models.adapt import Prompt
+from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.models.preprocess import PreprocessConfig
+from pangu_cv.tasks.detect import DetectConfig
+from pangu_cv.tasks.saved import Provenance, SavedModel, load_model, parent_of, save_model
+from pangu_cv.tasks.segment import SegmentConfig
+from pangu_runtime.decode import DEFAULT_SPEC
 from tests.finetune.tiny import Made, copy_of
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (2, 50, 70, 3), dtype=np.uint8)
@@ -27,6 +33,21 @@ def test_saving_and_loading_changes_no_score(kind: str, request: pytest.FixtureR
     assert (again.normality is None) == (kind != "anomaly")
     assert getattr(again.model, "calibration", None) == getattr(saved.model, "calibration", None)
     assert (kind in ("unknown", "anomaly")) == (getattr(again.model, "calibration", None) is not None)
+
+
+@pytest.mark.parametrize("task", [DetectConfig, SegmentConfig])
+def test_a_network_with_prompts_is_loaded_as_it_was(task: type[DetectConfig | SegmentConfig], tmp_path: Path) -> None:
+    """Prompts make another network than the task asked for."""
+    backbone = BackboneConfig(name="test_vit", weights="random", levels=(1, 2, 3, 4))
+    model = task(backbone=backbone, preprocess=PreprocessConfig(image_px=64)).build(("a", "b"))
+    Prompt(tokens=3).prepare(model.backbone)
+    provenance = Provenance(DEFAULT_SPEC, "recipe", "data")
+    save_model(SavedModel(model, provenance, parent_of(model)), tmp_path / "model")
+    again = load_model(tmp_path / "model").model
+    assert again.config.backbone.arguments == {"reg_tokens": 3}
+    before, after = TorchDecider(model).run(IMAGE), TorchDecider(again).run(IMAGE)
+    for name, value in before.items():
+        np.testing.assert_array_equal(after[name], value)
 
 
 def test_manifest_says_where_the_model_comes_from(classify: Made) -> None:

@@ -146,3 +146,16 @@ def test_a_precision_that_is_not_there_is_refused(classify: Made, tmp_path: Path
             cli.main(["evaluate", str(model), str(classify.data), "--precision", "int8", "--out", str(tmp_path)])
         assert stopped.value.code == 2
         assert told in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("theirs", ["model/model.json", "recipe.yaml", "bundle.json"])
+def test_the_folder_of_another_command_is_not_written_into(theirs: str, tmp_path: Path, capsys) -> None:
+    """Its own metrics and report would be replaced."""
+    for name in (theirs, "metrics.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("theirs")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["evaluate", "nowhere", "nothing", "--out", str(tmp_path)])
+    assert stopped.value.code == 2
+    assert f"holds '{theirs.split('/')[0]}', so another command wrote it" in capsys.readouterr().err
+    assert (tmp_path / "metrics.json").read_text() == "theirs"

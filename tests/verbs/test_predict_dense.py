@@ -1,11 +1,14 @@
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pangu_cv.verbs.predict import predict
+from pangu_cv.verbs.predict import _write_boxes, predict
+from pangu_runtime.decode import decode
+from pangu_runtime.predictor import BoxPrediction
 from tests.finetune.tiny import Made
 
 
@@ -28,3 +31,14 @@ def test_boxes_are_written_and_drawn(detect: Made, tmp_path: Path, capsys: pytes
     assert drawn.shape == original.shape
     assert np.abs(drawn - original).max() > 60
     assert any(word in capsys.readouterr().out for word in ("dark", "light"))
+
+
+def test_a_class_whose_name_cannot_be_drawn_is_drawn_as_its_number(tmp_path: Path) -> None:
+    Image.new("RGB", (120, 60), (90, 90, 90)).save(tmp_path / "a.png")
+    predictor = SimpleNamespace(bundle=SimpleNamespace(classes=("划痕", "凹坑")), decode=decode)
+    drawn = []
+    for number, label in enumerate(predictor.bundle.classes):
+        result = BoxPrediction("a.png", (label,), np.array([0.9]), np.array([[5, 5, 100, 50]]), 0.5)
+        name = _write_boxes(predictor, tmp_path / "a.png", result, tmp_path, number)  # type: ignore[arg-type]
+        drawn.append(np.asarray(Image.open(tmp_path / name)))
+    assert not np.array_equal(*drawn)

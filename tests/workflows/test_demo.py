@@ -34,7 +34,7 @@ def _tiny_recipes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_demo_on_own_images_ends_with_a_verified_bundle(
     kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = (class_folders if kind == "classify" else mvtec)(tmp_path / "data")
+    data = (class_folders if kind == "classify" else mvtec)(tmp_path / "data \U0001f600 #2: a")
     out = tmp_path / "out"
     with pytest.raises(SystemExit) as stopped:
         cli.main(["demo", "--data", str(data), "--out", str(out)])

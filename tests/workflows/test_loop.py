@@ -12,6 +12,7 @@ from pangu_cv.data.config import DataConfig
 from pangu_cv.distill import DistillRecipe, DistillResult
 from pangu_cv.errors import BundleError, DataError, SettingsError
 from pangu_cv.features import content_digest
+from pangu_cv.iterate.answers import AnswerFile
 from pangu_cv.iterate.ask import Session
 from pangu_cv.iterate.ledger import Ledger
 from pangu_cv.iterate.questions import PricesConfig
@@ -155,6 +156,39 @@ def test_one_round_more_goes_on_and_other_classes_do_not(settings: list[str], tm
         run_loop(
             load(settings, oracle, f"output={moved}", "classes=[blue, red]"), people=Person(tmp_path, 0), say=quiet
         )
+
+
+@pytest.mark.usefixtures("_no_end")
+@pytest.mark.parametrize("mistake", ["images={}/imgs_typo", "gate_images=35", "gate.path={}/new_images"])
+def test_a_mistake_before_anything_is_frozen_may_be_mended(mistake: str, settings: list[str], tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        run_loop(load(settings, mistake.format(tmp_path)), people=Person(tmp_path, 0), say=quiet)
+    result = run_loop(load(settings), people=Person(tmp_path, 0), say=quiet)
+    assert "frozen set" in str(result.open)
+
+
+@pytest.mark.usefixtures("_no_end")
+def test_a_frozen_set_of_one_class_may_grow_and_no_answer_is_lost(settings: list[str], tmp_path: Path) -> None:
+    person, home = Person(tmp_path, 1000), tmp_path / "loop"
+    colours = person.oracle.truth
+    person.oracle = Oracle(dict.fromkeys(colours, "blue"), PricesConfig(), 0)
+    few = load(settings, "gate_images=3", "rounds=1")
+    with pytest.raises(DataError, match=r"3 images of fewer than two classes; raise gate_images"):
+        run_loop(few, people=person, say=quiet)
+    first = AnswerFile(home / "frozen" / "answers.jsonl").read()
+    person.oracle = Oracle(colours, PricesConfig(), 0)
+    with pytest.raises(DataError, match="leave too few to learn from; lower it"):
+        run_loop(load(settings, "gate_images=35", "rounds=1"), people=person, say=quiet)
+    with pytest.raises(SettingsError, match=r"gate_images: 2 is less than the 3 that were drawn"):
+        run_loop(load(settings, "gate_images=2", "rounds=1"), people=person, say=quiet)
+    person.left = FROZEN - len(first)
+    result = run_loop(load(settings, "rounds=1"), people=person, say=quiet)
+    assert result.metrics["frozen"]["frozen"] == FROZEN
+    answers = AnswerFile(home / "frozen" / "answers.jsonl").read()
+    assert list(answers[:3]) == list(first)
+    assert len({answer.sha256 for answer in answers}) == len(answers) == FROZEN
+    with pytest.raises(SettingsError, match=r"gate_images: the loop in .* has begun with 9"):
+        run_loop(load(settings, "gate_images=12", "rounds=1"), people=person, say=quiet)
 
 
 @pytest.mark.usefixtures("_no_end")

@@ -12,9 +12,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from pangu_cv import cli
+from pangu_cv.errors import DataError
 from pangu_cv.iterate.answers import AnswerFile
 from pangu_cv.iterate.ask import Session
-from pangu_cv.workflows.loop import OnPage, run_loop
+from pangu_cv.workflows.loop import LoopRecipe, OnPage, People, run_loop
 from tests.finetune.tiny import COLOURS
 from tests.workflows.loops import FROZEN, Person, card, knowing, load, quiet
 
@@ -68,6 +70,18 @@ def test_a_phone_answers_round_after_round_under_one_link(settings: list[str], t
     assert result.open is None
     assert result.metrics["rounds"][-1]["measured"]["summary"]["balanced_accuracy"] > 0.9
     assert {answer.by for answer in AnswerFile(tmp_path / "loop" / "answers.jsonl").read()} == {"anna"}
+
+
+@pytest.mark.parametrize(("by", "name"), [(["--by", "Ann"], "Ann"), ([], "people on the page")])
+def test_who_asks_for_a_page_may_give_a_name_for_the_ledger(
+    by: list[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def told(recipe: LoopRecipe, *, people: People, **_: object) -> None:
+        raise DataError(f"{type(people).__name__} {people.name}")
+
+    monkeypatch.setattr("pangu_cv.verbs.loop.run_loop", told)
+    with pytest.raises(DataError, match=f"OnPage {name}"):
+        cli.app(["loop", "power_line", "images=x", "classes=[a,b]", "--page", *by])
 
 
 @pytest.mark.usefixtures("_no_end")

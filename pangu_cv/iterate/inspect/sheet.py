@@ -1,6 +1,6 @@
 """A contact sheet as one HTML file, the most urgent pictures first: what there is without FiftyOne."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from pangu_cv.data.sample import Dataset
 from pangu_cv.errors import ImageError
 from pangu_cv.iterate.inspect.findings import Finding
 from pangu_cv.iterate.inspect.out import DOUBTFUL
-from pangu_cv.report.boxes import Drawn, draw_boxes
+from pangu_cv.report.boxes import Drawn, draw_boxes, drawn_names, key_of
 from pangu_cv.report.page import Page, Tile
 from pangu_cv.report.palette import CURVES, LIGHT
 from pangu_cv.report.picture import Picture
@@ -39,12 +39,14 @@ def write_sheet(
             Tile("Unreadable", str(len(faults)), "", "bad" if faults else "good"),
         ]
     )
-    for note in (*dataset.notes, *notes):
+    boxed = sorted({box.label for one in findings for box in one.sample.boxes or ()})
+    key = key_of(boxed, boxed)
+    for note in (*dataset.notes, *notes, *([f"In the pictures {key}."] if key else [])):
         page.note(note)
     if faults:
         page.section("Files that cannot be read")
         page.table(["image", "why"], [(one.name, "; ".join(one.faults)) for one in faults])
-    show = _Shower(spec)
+    show = _Shower(spec, drawn_names(boxed))
     for heading, text, chosen, words in (
         ("Likely label errors", "The surest first. A label is suspected, not known, to be wrong.", errors, _suspicion),
         ("Doubts", "Where the answer was nearest to another one.", doubts, _doubt),
@@ -89,8 +91,8 @@ def _doubt(one: Finding) -> str:
 class _Shower:
     """Pictures as people see them: small, with their boxes; a cross for one that cannot be read."""
 
-    def __init__(self, spec: DecodeSpec) -> None:
-        self._spec = spec
+    def __init__(self, spec: DecodeSpec, names: Mapping[str, str]) -> None:
+        self._spec, self._names = spec, names
 
     def __call__(self, one: Finding) -> NDArray[np.uint8]:
         try:
@@ -101,7 +103,7 @@ class _Shower:
             cross[line | line[:, ::-1]] = (200, 0, 0)
             return cross
         if one.sample.boxes:
-            image = draw_boxes(image, [Drawn(box.xyxy, box.label) for box in one.sample.boxes])
+            image = draw_boxes(image, [Drawn(box.xyxy, self._names[box.label]) for box in one.sample.boxes])
         small = Image.fromarray(image)
         small.thumbnail((_SIDE_PX, _SIDE_PX))
         return np.asarray(small)

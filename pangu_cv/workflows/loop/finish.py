@@ -1,5 +1,6 @@
 """After the last round: a smaller model where one is asked for, the certified bundle, its replay, its decisions."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,8 @@ def _smaller(loop: Loop, last: Round) -> Figures:
     assert wish is not None
     assert last.model is not None
     loop.say("teaching a smaller model")
+    if (loop.home / "smaller" / "model").exists():  # of a model before this one, or of one whose figures were not kept
+        shutil.rmtree(loop.home / "smaller")
     result = distill(
         DistillRecipe(
             model=last.model,

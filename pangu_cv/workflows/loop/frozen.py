@@ -7,13 +7,13 @@ each is asked for in full: a model's guess has no place in what judges it.
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from pangu_cv.data.sample import Dataset, Sample
-from pangu_cv.data.versions import newest, write_version
-from pangu_cv.errors import DataError, ImageError
+from pangu_cv.data.versions import newest, read_version, write_version
+from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import test_samples
 from pangu_cv.features import content_digest
 from pangu_cv.iterate.answers import AnswerFile
@@ -83,11 +83,7 @@ def _drawn(loop: Loop, pool: Pool) -> tuple[dict[Sample, str], Figures]:
             f"gate_images: {count} of {len(of_digest)} different images leave too few to learn from; lower it, or name "
             "labelled images as gate"
         )
-    order = sorted(of_digest, key=lambda sha256: hashlib.sha256(f"{recipe.seed} {sha256}".encode()).digest())
-    drawn = loop.frozen / "drawn"
-    if newest(drawn) is None:
-        samples = tuple(sorted((Sample(of_digest[one]) for one in order[:count]), key=lambda s: s.path))
-        write_version(drawn, Dataset(root, "images", samples), note="drawn by chance to be frozen")
+    drawn = _draw(loop, of_digest)
     ready = prepare(drawn, classes=recipe.classes, model=None, root=None, sight=loop.sight(), store=loop.store)
     session = Session(ready.subject, AnswerFile(loop.frozen / "answers.jsonl"), _IN_FULL)
     loop.ask(session, "frozen set, never learnt")
@@ -98,6 +94,25 @@ def _drawn(loop: Loop, pool: Pool) -> tuple[dict[Sample, str], Figures]:
     ]
     told: Figures = {"answers": session.known.answers, "seconds": round(session.known.seconds, 1)}
     return _keep(loop, named, root, "drawn by chance, named by people"), told
+
+
+def _draw(loop: Loop, of_digest: Mapping[str, Path]) -> Path:
+    """The version of what is drawn: in the same order every time, so that it may grow and no answer is lost."""
+    recipe, drawn = loop.recipe, loop.frozen / "drawn"
+    before = newest(drawn)
+    known = {content_digest(s.path): s.path for s in read_version(before).dataset} if before else {}
+    if len(known) > recipe.gate_images:
+        raise SettingsError(
+            f"gate_images: {recipe.gate_images} is less than the {len(known)} that were drawn and are asked about; it "
+            "may only grow. Or name another output"
+        )
+    if len(known) < recipe.gate_images:
+        order = sorted(of_digest, key=lambda sha256: hashlib.sha256(f"{recipe.seed} {sha256}".encode()).digest())
+        more = [of_digest[sha256] for sha256 in order if sha256 not in known]
+        paths = [*known.values(), *more][: recipe.gate_images]
+        samples = tuple(Sample(path) for path in sorted(paths))
+        write_version(drawn, Dataset(recipe.images.absolute(), "images", samples), note="drawn by chance to be frozen")
+    return drawn
 
 
 def _keep(loop: Loop, samples: Sequence[Sample], root: Path, note: str) -> dict[Sample, str]:
@@ -113,7 +128,8 @@ def _keep(loop: Loop, samples: Sequence[Sample], root: Path, note: str) -> dict[
             seen.add(sha256)
             found[Sample(sample.path, label=sample.label, split="test")] = sha256
     if len({sample.label for sample in found}) < 2:
-        raise DataError(f"the frozen set shows {len(found)} images of fewer than two classes; freeze more images")
+        more = "bring images of more classes" if loop.recipe.gate else "raise gate_images, what was answered stays"
+        raise DataError(f"the frozen set shows {len(found)} images of fewer than two classes; {more}")
     if newest(loop.frozen) is None:
         write_version(loop.frozen, Dataset(root, "images", tuple(found)), note=note)
     return found

@@ -56,13 +56,13 @@ class LoopRecipe(Settings):
     """The frozen set that every round is measured on and no update may be worse on: labelled images that are never
     learnt. null draws ``gate_images`` of the images and asks for the class of each before the first round."""
     gate_images: Positive = 60
-    """Size of a frozen set that is drawn."""
+    """Size of a frozen set that is drawn; it may grow until the set is frozen."""
     oracle: OracleConfig | None = None
     """A simulated person; null asks people."""
     ask: AskConfig = AskConfig()
     """How questions are chosen and when they end; ``max_seconds`` is of one round."""
-    max_drop: Annotated[float, Field(ge=0, lt=1)] = 0.003
-    """By how much an update may be worse on the frozen set, as a share; an update that is worse is rolled back."""
+    max_drop_points: Annotated[float, Field(ge=0, lt=100)] = 0.3
+    """By how many points (of 100) an update may be worse on the frozen set; one that is worse is rolled back."""
     task: ClassifyConfig = ClassifyConfig()
     """The classifier."""
     distill: SmallerConfig | None = None
@@ -79,7 +79,7 @@ class LoopRecipe(Settings):
     @field_validator("oracle", mode="before")
     @classmethod
     def _oracle_by_path(cls, value: object) -> object:
-        return {"path": value} if isinstance(value, str | Path) else value
+        return {"path": value} if isinstance(value, str | Path | int | float) else value
 
     @field_validator("classes")
     @classmethod
@@ -96,5 +96,5 @@ class LoopRecipe(Settings):
     @property
     def bound(self) -> dict[str, object]:
         """What a loop that has begun cannot change: other settings would make its first rounds untrue."""
-        free = {"rounds", "count", "goal", "ask", "max_drop", "distill", "output", "cache"}
+        free = {"rounds", "count", "goal", "ask", "max_drop_points", "distill", "output", "cache"}
         return self.model_dump(mode="json", exclude=free)

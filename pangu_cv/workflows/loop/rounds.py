@@ -237,7 +237,7 @@ def _update(loop: Loop, output: Path, asked: Figures, model: Path) -> None:
         output=output,
         data=DataConfig(path=loop.home / asked["version"]),
         gate=DataConfig(path=loop.frozen),
-        max_drop=recipe.max_drop,
+        max_drop=recipe.max_drop_points / 100,
         relabel=True,  # the latest word on an image counts
         ledger=loop.ledger,
         by=loop.people.name,

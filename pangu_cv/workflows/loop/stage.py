@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from pangu_cv.alone import alone
+from pangu_cv.data.versions import newest
 from pangu_cv.errors import BundleError, DataError, SettingsError
 from pangu_cv.iterate.mine import NothingLeftError
 from pangu_cv.runs import Run
@@ -14,7 +15,7 @@ from pangu_cv.workflows.loop.people import Oracle, People
 from pangu_cv.workflows.loop.recipe import LoopRecipe
 from pangu_cv.workflows.loop.report import loop_report
 from pangu_cv.workflows.loop.rounds import Round, run_round
-from pangu_cv.workflows.loop.steps import Figures, Loop, Paused, Say, once
+from pangu_cv.workflows.loop.steps import FROZEN, Figures, Loop, Paused, Say, once
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,19 @@ def _run(recipe: LoopRecipe, people: People, say: Say, *, enough: bool) -> LoopR
 
 def _require_same(recipe: LoopRecipe) -> None:
     """Raises SettingsError where the folder holds a loop of other images, classes, answers or classifier; DataError
-    where what it holds cannot be read.
+    where what it holds cannot be read. A loop that has not got as far as its frozen set has not begun.
     """
-    path = recipe.folder / "recipe.yaml"
+    path, frozen = recipe.folder / "recipe.yaml", recipe.folder / FROZEN
     if not path.is_file():
         return
     try:
         kept = LoopRecipe.load(path)
     except SettingsError as error:
         raise DataError(f"{error}\n{path}: is no recipe of a loop; remove it, and it is written anew") from None
-    changed = [name for name, value in recipe.bound.items() if kept.bound[name] != value]
+    if not frozen.is_dir():
+        return
+    free = {"gate_images"} if newest(frozen) is None else set()  # what is still drawn may grow
+    changed = [name for name, value in recipe.bound.items() if name not in free and kept.bound[name] != value]
     if changed:
         raise SettingsError(
             f"{changed[0]}: the loop in '{recipe.folder}' has begun with {kept.bound[changed[0]]!r}, and is asked for "

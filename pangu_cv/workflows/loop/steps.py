@@ -14,6 +14,7 @@ from pangu_cv.staging import write_json
 from pangu_cv.workflows.loop.people import People, is_answered
 from pangu_cv.workflows.loop.recipe import LoopRecipe
 
+FROZEN = "frozen"
 Figures = dict[str, Any]
 Say = Callable[[str], None]
 
@@ -35,7 +36,7 @@ class Loop:
     @property
     def frozen(self) -> Path:
         """The frozen set, as a dataset version."""
-        return self.home / "frozen"
+        return self.home / FROZEN
 
     @property
     def pool(self) -> Path:

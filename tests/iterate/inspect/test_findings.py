@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from pangu_cv.data.readers import read_dataset
-from pangu_cv.data.sample import Box, Dataset
+from pangu_cv.data.sample import Box, Dataset, Sample
 from pangu_cv.iterate.inspect.dense_errors import against_boxes, against_mask, iou
 from pangu_cv.iterate.inspect.features_2d import Features, flat
 from pangu_cv.iterate.inspect.findings import Collector, Finding
@@ -13,6 +13,7 @@ from pangu_cv.iterate.inspect.label_errors import left_out_probabilities, left_o
 from pangu_cv.iterate.inspect.look import looks
 from pangu_cv.iterate.inspect.model import FromAfar, open_looker
 from pangu_cv.iterate.inspect.sheet import write_sheet
+from pangu_runtime.decode import DEFAULT_SPEC
 from pangu_runtime.predictor import BoxPrediction, MaskPrediction
 from tests.finetune import tiny
 from tests.iterate.inspect.answers import Told
@@ -189,3 +190,17 @@ def test_a_model_of_any_kind_looks(tmp_path: Path, classify: tiny.Made) -> None:
     assert run.fingerprint == checkpoint.fingerprint != bundle.fingerprint
     assert bundle.features == open_looker(None).features != run.features
     assert FromAfar().answer(image, "x").features_D.shape == (576,)
+
+
+def test_boxes_whose_names_cannot_be_drawn_are_numbered_and_the_page_says_which(tmp_path: Path) -> None:
+    path = tiny.save(tmp_path / "a.png", tiny.picture(tiny.COLOURS["red"], 1))
+    pages = []
+    for name in ("dent", "划痕", "凹坑"):
+        sample = Sample(path, boxes=(Box("dent", (2, 2, 9, 9)), Box(name, (20, 20, 60, 60))))
+        finding = Finding("a.png", sample, None, "", doubt=0.9)
+        dataset = Dataset(tmp_path, "voc", (sample,))
+        write_sheet(tmp_path / "page.html", [finding], dataset, spec=DEFAULT_SPEC, title="t", features="colours")
+        pages.append((tmp_path / "page.html").read_text())
+    assert "In the pictures" not in pages[0]
+    assert "In the pictures #1 = 划痕." in pages[1]
+    assert "In the pictures #1 = 凹坑." in pages[2]
