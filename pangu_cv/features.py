@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import count
+from itertools import islice
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pangu_cv.errors import ImageError
-from pangu_cv.pixel_gate import PixelGate, pixels_of
+from pangu_cv.image_size import pixels_of
 from pangu_runtime.decode import DecodeSpec, decode
 
 Progress = Callable[[int, int], None]
@@ -150,29 +150,38 @@ def _rows(shard: Path, *names: str) -> list[tuple[Any, ...]]:
 def read_ahead(paths: Sequence[Path], read: Callable[[Path], Any], *, workers: int | None = None) -> Iterator[Any]:
     """``read(path)`` of every path in order, a few images ahead; an ``ImageError`` is given, not raised.
 
-    What is read and not yet used, the image in use counted, is at most 24 megapixels a worker, or one image.
+    What lies ready beside the image in use is at most 24 megapixels a worker, or one image.
     """
     workers = workers or min(8, os.cpu_count() or 1)
-    gate = PixelGate(workers * _PIXELS_A_WORKER)
+    ahead = 2 * workers + 1
 
-    def guarded(number: int, path: Path) -> Any:
-        gate.enter(number, pixels_of(path))
+    def guarded(path: Path) -> Any:
         try:
             return read(path)
         except ImageError as error:
             return error
 
-    with ThreadPoolExecutor(workers) as pool, gate.opened_at_last():
-        pending: deque[Future[Any]] = deque()
-        used = count()
-        for number, path in enumerate(paths):
-            pending.append(pool.submit(guarded, number, path))
-            if len(pending) > 2 * workers:
-                yield pending.popleft().result()  # nothing here may keep it alive
-                gate.leave(next(used))
-        while pending:
-            yield pending.popleft().result()
-            gate.leave(next(used))
+    left = iter(paths)
+    sized: deque[tuple[Path, Future[int]]] = deque()  # headers are looked at first: no thread ever waits for room
+    reading: deque[tuple[int, Future[Any]]] = deque()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        while True:
+            sized.extend((path, pool.submit(pixels_of, path)) for path in islice(left, ahead - len(sized)))
+            room = workers * _PIXELS_A_WORKER - sum(pixels for pixels, _ in reading)
+            while sized and (not reading or (len(reading) < ahead and _fits(sized[0][1], room))):
+                path, size = sized.popleft()
+                reading.append((size.result(), pool.submit(guarded, path)))
+                room -= size.result()
+            if not reading:
+                return
+            yield reading.popleft()[1].result()  # nothing here may keep it alive
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _fits(size: "Future[int]", room: int) -> bool:
+    return size.done() and size.result() <= room
 
 
 def extract(

@@ -71,7 +71,6 @@ def shifts_of(saved: SavedModel, samples: Sequence[Sample], reference: Decider) 
         return {}
     memory = saved.memory.roomy(_ALL)
     learnt = {digest: one for one in samples if (digest := _digest(one)) in memory.replay}
-    learnt = {digest: one for digest, one in learnt.items() if f"{digest}#2" not in memory.known}  # copies stay behind
     if not learnt:
         return {}
     head = saved.model.head

@@ -3,12 +3,10 @@
 from pangu_cv.distill.budget import Budget
 from pangu_cv.distill.choose import sub_models
 from pangu_cv.distill.costs import counted
-from pangu_cv.distill.images import Seen
 from pangu_cv.distill.recipe import DistillRecipe, ExtractConfig
 from pangu_cv.distill.search import within
-from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.errors import SettingsError
 from pangu_cv.tasks import TaskModel
-from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.saved import SavedModel
 
 
@@ -45,17 +43,3 @@ def _require_counted_bounds(recipe: DistillRecipe, student: ExtractConfig, teach
     if recipe.budget.is_counted:
         bounds = Budget(None, recipe.budget.params_m, recipe.budget.size_mb)
         within(shapes, costs, bounds, slack=recipe.budget.slack)
-
-
-def require_normals(teacher: TaskModel, seen: Seen, *, learnt: int) -> None:
-    """Raise DataError where the labels name too few normal images to fill a bank before the comparison."""
-    if not isinstance(teacher, AnomalyModel) or not seen.normal:
-        return
-    known = [path for path in seen.views.paths[:learnt] if path in seen.normal]
-    apart = {seen.groups.get(path, str(path)) for path in known}
-    if len(apart) < 2:
-        raise DataError(
-            f"data: {len(known)} of the {learnt} images that are learnt from are labelled good, of {len(apart)} "
-            "groups; the student's threshold needs at least 2 that do not belong together, better 20. Add normal "
-            "images, or name a folder without labels: then the teacher says which are normal"
-        )

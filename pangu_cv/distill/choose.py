@@ -72,7 +72,9 @@ def choose(
     """By the recipe and its plan; ``folder`` is the run's."""
     if isinstance(planned, Input):
         assert isinstance(recipe.student, TimmConfig), "an input is planned for another network"
-        model = another_network(lesson.teacher, recipe.student, image_px=planned.image_px)
+        with torch.random.fork_rng([]):
+            torch.manual_seed(recipe.seed)  # of random weights, where they are asked for
+            model = another_network(lesson.teacher, recipe.student, image_px=planned.image_px)
         return Chosen(lesson.begin(model), None, planned.use, ())
     assert isinstance(recipe.student, ExtractConfig), "sub-models are planned to be taken out"
     path = folder / "chosen.ckpt"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pangu_cv.data.sample import Sample
 from pangu_cv.distill.images import Seen
 from pangu_cv.distill.views import Views
-from pangu_cv.errors import DataError, ImageError
+from pangu_cv.errors import ImageError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.features import read_ahead
 from pangu_cv.progress import bar
@@ -68,7 +68,7 @@ def calibrator(student: SavedModel, teacher: SavedModel, seen: Seen) -> Callable
     """
     model = student.model
     if isinstance(model, AnomalyModel):
-        normal, bank_of = _normal_images(teacher, seen), model
+        bank_of, normal = model, seen.normal
         return lambda images: _with_bank(student, bank_of, seen, [p for p in seen.views.paths[:images] if p in normal])
     if isinstance(model, ClassifyModel) and isinstance(teacher.model, ClassifyModel) and teacher.model.calibration:
         asked, doubting = teacher.model.calibration, model
@@ -88,23 +88,6 @@ def _with_bank(student: SavedModel, model: AnomalyModel, seen: Seen, normal: Seq
     own = named(samples, Normality.empty(model), root=seen.views.paths[0].parent)
     learned = learn(model, Normality.empty(model), own, decode_spec=seen.views.spec)
     return replace(student, normality=learned.normality)
-
-
-def _normal_images(teacher: SavedModel, seen: Seen) -> frozenset[Path]:
-    """Images known to be normal; where nothing is known those that the teacher calls so."""
-    if seen.normal:
-        return seen.normal
-    views = seen.views
-    decider, found = TorchDecider(teacher.model), set()
-    with bar("looking for normal images") as progress:
-        images = read_ahead(views.paths, lambda path: decode(path, spec=views.spec))
-        for done, (path, image) in enumerate(zip(views.paths, images, strict=True), start=1):
-            if not isinstance(image, ImageError) and not bool(decider.run(image[None])["is_anomalous"][0]):
-                found.add(path)
-            progress(done, len(views.paths))
-    if len(found) < 2:
-        raise DataError(f"the teacher calls {len(found)} of {len(views.paths)} images normal; the student needs more")
-    return frozenset(found)
 
 
 def _as_often_unknown(asked: ConformalThreshold, doubts_2N: NDArray[np.float64]) -> ConformalThreshold:

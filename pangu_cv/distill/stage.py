@@ -7,27 +7,28 @@ import shutil
 from pathlib import Path
 
 from pangu_cv.alone import alone, require_no_model
-from pangu_cv.distill.beforehand import require_normals, require_teachable
+from pangu_cv.distill.beforehand import require_teachable
 from pangu_cv.distill.choose import choose, plan, sub_models
 from pangu_cv.distill.figures import Outcome, figures
 from pangu_cv.distill.finish import agreement, calibrator, parent
 from pangu_cv.distill.images import readable_views
 from pangu_cv.distill.latency import Origin, write_kit
 from pangu_cv.distill.memory import remember
+from pangu_cv.distill.normals import with_normals
 from pangu_cv.distill.recipe import DistillRecipe, DistillResult, ExtractConfig
 from pangu_cv.distill.report import write_report
 from pangu_cv.distill.stopwatch import Stopwatch
+from pangu_cv.distill.taught import taught
 from pangu_cv.distill.teaching import Lesson
 from pangu_cv.errors import SettingsError
 from pangu_cv.features import content_digest, digest
 from pangu_cv.models.checkpoint_folder import folder_of
-from pangu_cv.models.training import Resume
 from pangu_cv.runs import Run
 from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, load_model, save_model
 
 _HELD_OUT = 0.15
 _MOST_HELD_OUT = 200
-_STEPS = ("kit", "whole", "teacher", "latency.json", "input.json", "chosen.ckpt", "training.ckpt")
+_STEPS = ("kit", "whole", "teacher", "latency.json", "input.json", "chosen.ckpt", "training.ckpt", "taught.ckpt")
 
 
 def distill(recipe: DistillRecipe) -> DistillResult | None:
@@ -66,7 +67,7 @@ def _distill(recipe: DistillRecipe) -> DistillResult:
     seen = readable_views(recipe, teacher, saved.provenance.decode)
     views = seen.views
     held_out = min(max(1, round(_HELD_OUT * len(views.paths))), _MOST_HELD_OUT)
-    require_normals(teacher, seen, learnt=len(views.paths) - held_out)
+    seen = with_normals(teacher, seen, learnt=len(views.paths) - held_out)
     run = Run.start(recipe.output, name="distill", recipe=recipe)
     told, origin = recipe.model_dump(mode="json", exclude={"output"}), Origin(_contents(folder), seen.image_hw)
     key = digest(told, [(str(path), path.stat().st_size) for path in views.paths], origin.model)
@@ -76,9 +77,8 @@ def _distill(recipe: DistillRecipe) -> DistillResult:
     lesson = Lesson(views, memory, teacher, held_out, recipe.loss, recipe.train, recipe.seed)
     chosen = choose(recipe, planned, lesson, seen, stopwatch, run.folder, key=key)
     before = lesson.judge(chosen.pupil)
-    resume = Resume(run.folder / "training.ckpt", key)
     lesson.forget_inputs(but=chosen.pupil.model.config.preprocess.image_px)
-    history = lesson.teach(chosen.pupil, seconds=recipe.train.max_seconds, resume=resume)
+    history = taught(lesson, chosen.pupil, run.folder, seconds=recipe.train.max_seconds, key=key)
     after = lesson.judge(chosen.pupil)
     provenance = Provenance(
         saved.provenance.decode,

@@ -1,6 +1,6 @@
 """Fit classifiers to draws of a few labels, measure them on the test images, save the first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,10 +132,12 @@ def fit_draws(
         seen = extract(support, model, views=config.fit_views, store=store, decode_spec=spec, progress=progress)
     with bar("features of the test images") as progress:
         test = extract(tested, model, views=config.decision_views, store=store, decode_spec=spec, progress=progress)
-    results = [fit_draw(model, draw, seen, test) for draw in reversed(draws)]
+    readable = list({s.path: s for d in draws for s in d.support if s.path in seen.index}.values())
+    kin = dict(zip((s.path for s in readable), kin_of(readable), strict=True))
+    results = [fit_draw(model, draw, seen, test, kin) for draw in reversed(draws)]
     first = [s for s in draws[0].support if s.path in seen.index]
     names = [(str(s.label),) for s in first]
-    memory = remembered(model, [s.path for s in first], names, _rows(seen, first), kin_of(first))
+    memory = remembered(model, [s.path for s in first], names, _rows(seen, first), [kin[s.path] for s in first])
     return results[::-1], tuple({s.path: s for s in (*seen.skipped, *test.skipped)}.values()), memory
 
 
@@ -143,14 +145,19 @@ def _rows(seen: Extraction, samples: Sequence[Sample]) -> Tensor:
     return torch.from_numpy(seen.features_NVD[[seen.index[s.path] for s in samples]])
 
 
-def fit_draw(model: ClassifyModel, draw: Draw, seen: Extraction, test: Extraction) -> DrawResult:
-    """Fit the head to a draw and decide its test images."""
+def fit_draw(
+    model: ClassifyModel, draw: Draw, seen: Extraction, test: Extraction, kin: Mapping[Path, str] | None = None
+) -> DrawResult:
+    """Fit the head to a draw and decide its test images; images that share a name in ``kin`` belong together.
+
+    Without it, copies and groups of this draw are looked for.
+    """
     support = [s for s in draw.support if s.path in seen.index]
     lost = sorted(set(model.classes) - {str(s.label) for s in support})
     if lost:
         raise DataError(f"draw {draw.seed}: no readable image is left of class(es) {', '.join(lost)}")
     labels = torch.tensor([model.classes.index(str(s.label)) for s in support])
-    model.fit(_rows(seen, support), labels, kin_of(support))
+    model.fit(_rows(seen, support), labels, [kin[s.path] for s in support] if kin else kin_of(support))
     return DrawResult(draw, len(support), decided(model, draw, test))
 
 

@@ -17,6 +17,7 @@ from pangu_cv.evaluate import require_known, truth_of
 from pangu_cv.features import Extraction, FeatureStore, cache_folder, extract
 from pangu_cv.finetune.draws import Parts, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
+from pangu_cv.finetune.kin import kin_of
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.metrics.multilabel import MultilabelOutcome
@@ -112,7 +113,7 @@ def fit_draws(
         fitted.append(Fitted(seed, model, kept, History(), outcome, (*seen.skipped, *test.skipped)))
     first = fitted[-1].support
     names = [tuple(sorted(shown[s])) for s in first]
-    return fitted[::-1], remembered(model, [s.path for s in first], names, _rows(seen, first))
+    return fitted[::-1], remembered(model, [s.path for s in first], names, _rows(seen, first), kin_of(first))
 
 
 def _rows(seen: Extraction, samples: Sequence[Sample]) -> Tensor:

@@ -10,6 +10,7 @@ import copy
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -114,13 +115,14 @@ def teach(
     if not seen.index:
         raise DataError("unlabelled: none of the images can be read")
     others = Others(torch.from_numpy(seen.features_NVD[:, 0]), config.neighbours, config.weight)
-    held_N, answers = _left_out(model, features_NVD, samples, labels_N, others, seed=seed)
+    kin = kin_of(samples)
+    held_N, answers = _left_out(model, features_NVD, labels_N, kin, others, seed=seed)
     alone, together = (_right(answers_NC[held_N], labels_N[held_N]) for answers_NC in answers)
     helped = alone is None or together is None or together >= alone
     head = model.head if helped else copy.deepcopy(model.head)
     spread = fit_with_others(head, features_NVD, labels_N, others)
     if helped:
-        _certify(model, answers[1], held_N, labels_N, kin_of(samples))
+        _certify(model, answers[1], held_N, labels_N, kin)
     return Taught(tuple(seen.index), spread, alone, together, helped, seen.skipped)
 
 
@@ -128,7 +130,7 @@ def _certify(model: ClassifyModel, left_out_NC: Tensor, held_N: Tensor, labels_N
     """Temperature and threshold; without any fold the temperature stays that of the labelled images alone."""
     if not bool(held_N.any()):
         return
-    model.head.calibrate(left_out_NC[held_N], labels_N[held_N])
+    model.head.calibrate(left_out_NC[held_N], labels_N[held_N], list(compress(kin, held_N.tolist())))
     model.certify(left_out_NC / model.head.temperature.double(), labels_N, kin)
     if model.calibration is not None:
         model.install(replace(model.calibration, caveat=_FOLDS_SAID))
@@ -137,8 +139,8 @@ def _certify(model: ClassifyModel, left_out_NC: Tensor, held_N: Tensor, labels_N
 def _left_out(
     model: ClassifyModel,
     features_NVD: Tensor,
-    samples: Sequence[Sample],
     labels_N: Tensor,
+    kin: Sequence[str],
     others: Others,
     *,
     seed: int,
@@ -148,9 +150,10 @@ def _left_out(
     alone_NC = torch.zeros(len(labels_N), len(model.classes), dtype=torch.float64)
     together_NC = torch.zeros_like(alone_NC)
     head = copy.deepcopy(model.head)
-    for fold in folds_of(samples, _FOLDS, seed=seed):
-        members = set(fold)
-        out = torch.tensor([at for at, sample in enumerate(samples) if sample in members])
+    labels = [str(label) for label in labels_N.tolist()]
+    numbered = [Sample(Path(str(at)), label=label, group=kin[at]) for at, label in enumerate(labels)]
+    for fold in folds_of(numbered, _FOLDS, seed=seed):
+        out = torch.tensor(sorted(int(sample.path.name) for sample in fold))
         learnt_N = torch.ones(len(labels_N), dtype=torch.bool)
         learnt_N[out] = False
         head.fit(features_NVD[learnt_N], labels_N[learnt_N])

@@ -35,10 +35,11 @@ class WeightTrial:
 
 @dataclass(frozen=True, eq=False)
 class _Left:
-    """What is mapped and what is true of usual images and of hard cases, each left out."""
+    """What is mapped and what is true of usual images and of hard cases, each left out; groups of the usual ones."""
 
     usual: tuple[Tensor, Tensor]
     hard: tuple[Tensor, Tensor]
+    kin: list[str]
 
 
 def choose_weight(model: ClosedFormModel, memory: ClassMemory, lessons: Sequence[Lesson]) -> tuple[WeightTrial, ...]:
@@ -51,7 +52,7 @@ def choose_weight(model: ClosedFormModel, memory: ClassMemory, lessons: Sequence
     """
     roomy = memory.roomy(max(len(lessons), _USUAL))
     tried = [_left_out(model, roomy, lessons, weight) for weight in (0.0, *WEIGHTS)]
-    temperature = _temperature(model, tried[0].usual)
+    temperature = _temperature(model, tried[0])
     hard_losses = [_losses(model, one.hard[0] / temperature, one.hard[1]) for one in tried]
     trials = []
     for weight, one, losses_H in zip((0.0, *WEIGHTS), tried, hard_losses, strict=True):
@@ -83,20 +84,22 @@ def _left_out(model: ClosedFormModel, roomy: ClassMemory, lessons: Sequence[Less
     given = weight or 1e-12  # as good as nothing
     grown = roomy.learn(model, [replace(one, weight=given) for one in lessons])
     solution = grown.ridge.solve(model.head.config.penalty)
-    groups = []
-    for is_hard in (False, True):
-        chosen = [key for key in grown.replay if grown.known[key].is_hard == is_hard]
+    usual, hard = ([key for key in grown.replay if grown.known[key].is_hard == is_hard] for is_hard in (False, True))
+
+    def part(chosen: list[str]) -> tuple[Tensor, Tensor]:
         mapped_NC = torch.cat([model.at_decision(one[None]) for one in grown.left_out(solution, chosen)])
-        groups.append((mapped_NC, torch.stack([grown.target(grown.known[key].classes) for key in chosen])))
-    return _Left(*groups)
+        return mapped_NC, torch.stack([grown.target(grown.known[key].classes) for key in chosen])
+
+    return _Left(part(usual), part(hard), [grown.group_of(key) for key in usual])
 
 
-def _temperature(model: ClosedFormModel, usual: tuple[Tensor, Tensor]) -> float:
+def _temperature(model: ClosedFormModel, left: _Left) -> float:
     """The one that fits usual images; a tagger's sigmoids are steep enough by half."""
     if not isinstance(model, ClassifyModel):
         return 0.1
-    head = model.config.head.build(groups=model.groups, classes=usual[1].shape[1])
-    head.calibrate(usual[0], usual[1].argmax(1))
+    mapped_NC, truth_NC = left.usual
+    head = model.config.head.build(groups=model.groups, classes=truth_NC.shape[1])
+    head.calibrate(mapped_NC, truth_NC.argmax(1), left.kin)
     return float(head.temperature)
 
 

@@ -92,7 +92,8 @@ class RidgeMap(nn.Module):
         """Fit to N images seen in V views each; a view counts as an image of its own, so the map learns to ignore it.
 
         Statistics and weights come from these images alone (inductive). Solved in float64, in the dual where there are
-        fewer views than features and in the primal otherwise: time and memory grow with N then. Returns what each view
+        fewer views than features and in the primal otherwise: time and memory grow with N then, and memory with the
+        square of the largest group. Returns what each view
         of each image gets from the ridge fitted without that image, and without those that share its name in ``kin``:
         float64[N,V,C], 0 where no image is left.
         """

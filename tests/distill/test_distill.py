@@ -19,6 +19,7 @@ from pangu_cv.distill import DistillRecipe, DistillResult, choose, costs, distil
 from pangu_cv.distill.budget import Cost
 from pangu_cv.distill.recipe import ImagesConfig
 from pangu_cv.distill.stopwatch import Stopwatch, millions
+from pangu_cv.distill.teaching import Lesson
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_cv.tasks import TaskModel
@@ -200,7 +201,10 @@ def test_a_run_killed_while_its_report_is_written_goes_on(tmp_path: Path, monkey
     assert not (tmp_path / "small" / "model").exists()
     monkeypatch.undo()
     monkeypatch.setattr(Stopwatch, "time", lambda self, model: (Cost(1, 0.1, 1), Cost(1, 1, 1)))
-    assert taught(run, images, tmp_path / "small", *asked, name="student").report.is_file()
+    monkeypatch.setattr(Lesson, "teach", killed)  # what was taught is kept
+    finished = taught(run, images, tmp_path / "small", *asked, name="student")
+    assert finished.report.is_file()
+    assert not (tmp_path / "small" / "taught.ckpt").exists()
 
 
 @pytest.mark.measured

@@ -3,14 +3,16 @@
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pangu_cv.distill.beforehand import require_normals
 from pangu_cv.distill.finish import calibrator
 from pangu_cv.distill.images import Seen
+from pangu_cv.distill.normals import with_normals
 from pangu_cv.distill.recipe import ImagesConfig
 from pangu_cv.distill.views import Views
 from pangu_cv.errors import DataError
+from pangu_cv.evaluate import TorchDecider
 from pangu_cv.models.augment import AugmentConfig
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.classify import ClassifyModel
@@ -87,9 +89,24 @@ def test_the_threshold_of_unknown_is_fitted_to_what_it_may_see(tmp_path: Path) -
 def test_too_few_normal_images_are_told_at_once(tmp_path: Path) -> None:
     model = load_model(teacher("anomaly")[0] / "model").model
     seen = seen_of(tmp_path, groups=2)
-    require_normals(model, seen, learnt=9)
+    assert with_normals(model, seen, learnt=9).normal == seen.normal
     with pytest.raises(DataError, match="1 of the 1 images that are learnt from are labelled good"):
-        require_normals(model, seen, learnt=1)
+        with_normals(model, seen, learnt=1)
     one_group = replace(seen, groups=dict.fromkeys(seen.views.paths, "batch"))
     with pytest.raises(DataError, match=r"9 of the 9 .* of 1 groups"):
-        require_normals(model, one_group, learnt=9)
+        with_normals(model, one_group, learnt=9)
+    for path in seen.views.paths[1:9]:
+        path.write_bytes(seen.views.paths[0].read_bytes())
+    with pytest.raises(DataError, match=r"9 of the 9 .* of 1 groups \(copies are one\)"):
+        with_normals(model, replace(seen, groups={}), learnt=9)
+
+
+def test_what_the_teacher_calls_normal_is_counted_where_nothing_is_labelled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = load_model(teacher("anomaly")[0] / "model").model
+    seen = replace(seen_of(tmp_path), normal=frozenset())
+    answers = iter([False, True, True, True, True, True, True, True, True, False])
+    monkeypatch.setattr(TorchDecider, "run", lambda *_: {"is_anomalous": np.array([next(answers)])})
+    with pytest.raises(DataError, match="1 of the 9 images that are learnt from are normal by what the teacher says"):
+        with_normals(model, seen, learnt=9)

@@ -1,5 +1,6 @@
-"""Large images are read ahead one at a time, small ones side by side; nobody waits for ever."""
+"""Large images are read one at a time, small ones side by side; nobody waits for ever."""
 
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from PIL import Image
 
 from pangu_cv import features
 from pangu_cv.features import read_ahead
-from pangu_cv.pixel_gate import PixelGate, pixels_of
+from pangu_cv.image_size import pixels_of
 from pangu_runtime.decode import DEFAULT_SPEC, decode
 
 SIDE = 200
@@ -43,24 +44,24 @@ class Held:
         return path.name
 
     def used(self, reader: Iterator[str]) -> list[str]:
-        """All of them, each used until the next is asked for."""
+        """All of them; the one in use is not counted."""
         names = []
         for name in reader:
-            names.append(name)
-            threading.Event().wait(0.01)  # readers get as far ahead as they may
             with self.lock:
                 self.now -= 1
+            names.append(name)
+            threading.Event().wait(0.02)  # readers get as far ahead as they may
         return names
 
 
-@pytest.mark.parametrize(("pixels_a_worker", "most"), [(30_000, 1), (60_000, 3)])
+@pytest.mark.parametrize(("pixels_a_worker", "most"), [(15_000, 1), (40_000, 2), (60_000, 3)])
 def test_what_is_held_is_bounded_by_pixels(
     noisy: list[Path], monkeypatch: pytest.MonkeyPatch, pixels_a_worker: int, most: int
 ) -> None:
     monkeypatch.setattr(features, "_PIXELS_A_WORKER", pixels_a_worker)
     held = Held()
     assert held.used(read_ahead(noisy, held.read, workers=2)) == [path.name for path in noisy]
-    assert held.most == most  # as many as there is room for
+    assert held.most <= most
 
 
 def test_small_images_are_read_ahead_as_before(tmp_path: Path) -> None:
@@ -69,20 +70,43 @@ def test_small_images_are_read_ahead_as_before(tmp_path: Path) -> None:
         Image.new("RGB", (8, 8)).save(path)
     held = Held()
     held.used(read_ahead(paths, held.read, workers=2))
-    assert 5 <= held.most <= 6
+    assert 4 <= held.most <= 5
 
 
-def test_a_reader_that_is_left_early_ends(noisy: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(features, "_PIXELS_A_WORKER", 1)
-    reader = read_ahead(noisy, lambda path: path.name, workers=2)
+def test_a_reader_that_is_left_early_reads_no_more(noisy: list[Path]) -> None:
+    started: list[Path] = []
+
+    def read(path: Path) -> str:
+        started.append(path)
+        threading.Event().wait(0.05)
+        return path.name
+
+    reader = read_ahead(noisy, read, workers=1)
     assert next(reader) == "00.png"
-    closing = threading.Thread(target=reader.close, daemon=True)  # type: ignore[attr-defined]
-    closing.start()
-    closing.join(10)
-    assert not closing.is_alive()
+    reader.close()  # type: ignore[attr-defined]
+    assert len(started) <= 2
 
 
-def test_a_bug_while_others_wait_is_raised(noisy: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_ends_though_an_error_keeps_the_reader_alive(noisy: list[Path]) -> None:
+    """A traceback keeps the frame that holds it, and a thread that waited for room would keep the process."""
+    code = f"""
+from pathlib import Path
+from pangu_cv import features
+features._PIXELS_A_WORKER = 1
+
+def run():
+    reader = features.read_ahead(sorted(Path({str(noisy[0].parent)!r}).iterdir()), len, workers=2)
+    for _ in reader:
+        pass
+
+run()
+"""
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "TypeError" in ended.stderr
+
+
+def test_a_bug_is_raised(noisy: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "_PIXELS_A_WORKER", 1)
 
     def read(path: Path) -> str:
@@ -117,20 +141,3 @@ def test_an_image_beyond_the_default_limit_counts_as_more_than_that(
     data[22:26] = (20_000).to_bytes(4, "little")
     huge.write_bytes(bytes(data) + bytes(70_000))
     assert pixels_of(huge) > DEFAULT_SPEC.max_pixels
-
-
-def test_a_gate_lets_in_by_number() -> None:
-    gate, entered = PixelGate(10), []
-
-    def enter(number: int, pixels: int) -> None:
-        gate.enter(number, pixels)
-        entered.append(number)
-
-    threads = [threading.Thread(target=enter, args=(number, 6), daemon=True) for number in (1, 0)]
-    for thread in threads:
-        thread.start()
-        thread.join(0.1)
-    assert entered == [0]
-    gate.leave(0)
-    threads[0].join(5)
-    assert entered == [0, 1]
