@@ -10,6 +10,7 @@ from pangu_cv.data.shown import classes_shown
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.finetune import finetune
 from pangu_cv.finetune.multilabel import draw_shown
+from pangu_cv.tasks.saved import load_model
 from tests.finetune.tiny import Made, boxed, recipe, tagged
 
 
@@ -23,6 +24,18 @@ def test_figures_and_report_of_several_draws(tmp_path: Path) -> None:
     page = result.report.read_text()
     for words in ("Mean AP", "All draws", "Where every class was right", "dark, light"):
         assert words in page, words
+
+
+def test_groups_are_remembered_for_updates(tmp_path: Path) -> None:
+    data = tagged(tmp_path / "data", train=12)
+    dataset = read_dataset(data)
+    burst = [s.path.relative_to(dataset.root).as_posix() for s in dataset if s.split == "train"][:2]
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\n" + "".join(f"{name},burst\n" for name in burst))
+    asked = ("few_shot.shots=null", f"data.groups={table}")
+    memory = load_model(finetune(recipe("multilabel", data, tmp_path / "run", *asked)).model).memory
+    assert memory is not None
+    assert [one.group for one in memory.known.values()].count("burst") == 2
 
 
 def pool_of(*contents: str) -> tuple[list[Sample], dict[Sample, frozenset[str]]]:
