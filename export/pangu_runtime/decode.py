@@ -199,14 +199,22 @@ def _check_pixels(size: tuple[int, int], name: str, spec: DecodeSpec) -> None:
 
 
 def _to_rgb(im: ImageFile, spec: DecodeSpec, name: str) -> NDArray[np.uint8]:
+    """In strips: Pillow's way to numpy takes twice the memory of what it copies."""
+    has_alpha = im.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in im.info
+    rgb = np.empty((im.height, im.width, 3), np.uint8)
+    step = max(1, _BLOCK_PIXELS // im.width)
     try:
-        if im.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in im.info:
-            straight = im.convert("LA") if im.mode == "La" else im
-            rgba = np.asarray(straight if straight.mode == "RGBA" else straight.convert("RGBA"))
-            return _over_grey(rgba[..., :3], rgba[..., 3:], spec.background)
-        return np.array(im if im.mode == "RGB" else im.convert("RGB"))  # a copy: torch warns of read-only views
+        for top in range(0, im.height, step):
+            strip = im if step >= im.height else im.crop((0, top, im.width, min(top + step, im.height)))
+            if has_alpha:
+                straight = strip.convert("LA") if strip.mode == "La" else strip
+                rgba = np.asarray(straight if straight.mode == "RGBA" else straight.convert("RGBA"))
+                rgb[top : top + step] = _over_grey(rgba[..., :3], rgba[..., 3:], spec.background)
+            else:
+                rgb[top : top + step] = np.asarray(strip if strip.mode == "RGB" else strip.convert("RGB"))
     except (ValueError, TypeError) as error:
         raise ImageError(name, "unsupported", f"mode {im.mode} does not convert to RGB; save as 8-bit RGB") from error
+    return rgb
 
 
 def _range_unsupported(im: ImageFile, name: str, spec: DecodeSpec) -> ImageError:

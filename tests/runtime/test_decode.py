@@ -212,7 +212,7 @@ def test_pictures_of_a_file_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> 
     assert [reason(one).reason for one in data.values()] == ["multipage"] * 2
 
 
-@pytest.mark.parametrize(("mode", "most"), [("RGB", 7), ("RGBA", 10), ("LA", 10)])
+@pytest.mark.parametrize(("mode", "most"), [("RGB", 4), ("L", 4), ("P", 4), ("RGBA", 6), ("LA", 6)])
 def test_decoding_holds_few_bytes_a_pixel(mode: str, most: int) -> None:
     """Of numpy's; those of Pillow are its own. The server counts on it."""
     data = save(Image.new(mode, (2000, 2000)))
@@ -328,6 +328,16 @@ def test_list_images_says_what_it_found(tmp_path: Path) -> None:
         list_images(tmp_path)
     with pytest.raises(DataError, match="does not exist"):
         list_images(tmp_path / "no")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA", "RGBA", "CMYK"])
+def test_strips_are_the_whole(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (50, 40, 4), dtype=np.uint8))
+    image = noise.convert("RGB").convert(mode) if mode in ("1", "P", "CMYK") else noise.convert(mode)
+    data = save(image, "TIFF" if mode == "CMYK" else "PNG")
+    whole = decode(data)
+    monkeypatch.setattr("pangu_runtime.decode._BLOCK_PIXELS", 7 * 40)
+    assert np.array_equal(decode(data), whole)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "LA", "RGBA", "CMYK", "I;16"])

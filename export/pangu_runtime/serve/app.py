@@ -52,8 +52,8 @@ from pangu_runtime.serve.shelf import Served, Shelf
 log = logging.getLogger("pangu_runtime.serve")
 
 _DECODERS = 2  # images decoded at a time
-# Of an image while it is decoded, measured: the file's own mode, RGB, turned by EXIF, and their copies.
-_BYTES_PER_PIXEL, _BYTES_PER_CONVERTED_PIXEL, _BYTES_PER_16BIT_PIXEL = 12, 16, 24
+# Of an image while it is decoded, measured: 7.4 of any 8-bit kind, 3 more where EXIF turns it.
+_BYTES_PER_PIXEL, _BYTES_PER_16BIT_PIXEL = 12, 24
 _BYTES_PER_JSON_NUMBER = 60  # of an answer: an object, and its digits
 _BYTES_PER_BINARY_BYTE = 3  # of an answer: on its own, joined with the others, and at the socket
 _BYTES_PER_OVERLAY_PIXEL = 24
@@ -293,9 +293,7 @@ class App:
 
 
 def _bytes_per_pixel(header: ImageHeader) -> int:
-    if header.bit_depth > 8:
-        return _BYTES_PER_16BIT_PIXEL
-    return _BYTES_PER_PIXEL if header.mode in ("RGB", "L", "P", "1") else _BYTES_PER_CONVERTED_PIXEL
+    return _BYTES_PER_16BIT_PIXEL if header.bit_depth > 8 else _BYTES_PER_PIXEL
 
 
 def _number(text: str | None) -> float | None:
