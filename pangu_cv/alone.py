@@ -27,6 +27,16 @@ def alone(lock: Path, busy: PanguError) -> Iterator[None]:
         held.release()
 
 
+@contextmanager
+def new_model(output: Path, *, setting: str) -> Iterator[None]:
+    """Keep others out of the folder until its model is written; raises SettingsError where one is at work, or done."""
+    folder = output.resolve()
+    told = f"{setting}: another process is writing to '{output}' now; name another folder, or wait for its end"
+    with alone(folder.with_name(f".{folder.name}.lock"), SettingsError(told)):
+        require_no_model(output, setting=setting)
+        yield
+
+
 def require_no_model(output: Path, *, setting: str) -> None:
     """Raise SettingsError where the folder holds a model, which would be written over."""
     if (output / "model").exists() or (output / "model.json").exists():

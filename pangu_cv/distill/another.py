@@ -3,7 +3,6 @@
 The input is kept in the run folder, since times differ from run to run and what was taught at one side fits no other.
 """
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from pangu_cv.distill.stopwatch import Stopwatch
 from pangu_cv.distill.student import side_multiple, with_network
 from pangu_cv.errors import SettingsError
 from pangu_cv.models.backbone import BackboneConfig
-from pangu_cv.staging import write_json
+from pangu_cv.models.kept import Kept
 from pangu_cv.tasks import TaskModel
 
 
@@ -27,13 +26,11 @@ class Input:
 
 def input_within(budget: BudgetConfig, student: TimmConfig, stopwatch: Stopwatch, folder: Path, *, key: str) -> Input:
     """As kept in ``folder`` under ``key``, else chosen now; raises SettingsError where no input fits."""
-    path = folder / "input.json"
-    if path.is_file():
-        stored = json.loads(path.read_text(encoding="utf-8"))
-        if stored.pop("key") == key:
-            return Input(**stored)
+    kept = Kept(folder / "input.ckpt", key)
+    if stored := kept.read():
+        return Input(**stored["input"])
     chosen = _chosen(budget, student, stopwatch)
-    write_json(path, asdict(chosen) | {"key": key})
+    kept.write({"input": asdict(chosen)})
     return chosen
 
 

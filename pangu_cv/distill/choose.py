@@ -26,6 +26,7 @@ from pangu_cv.distill.shape import Shape, lattice, require_plain, whole
 from pangu_cv.distill.stopwatch import Stopwatch
 from pangu_cv.distill.student import read_depth, side_multiple, student_levels, with_network
 from pangu_cv.distill.teaching import Lesson
+from pangu_cv.models.kept import Kept
 from pangu_cv.tasks import TaskModel
 
 
@@ -77,14 +78,11 @@ def choose(
             model = another_network(lesson.teacher, recipe.student, image_px=planned.image_px)
         return Chosen(lesson.begin(model), None, planned.use, ())
     assert isinstance(recipe.student, ExtractConfig), "sub-models are planned to be taken out"
-    path = folder / "chosen.ckpt"
-    if path.is_file():
-        stored = torch.load(path, map_location="cpu", weights_only=True)
-        if stored["key"] == key:
-            return _kept(stored, lesson)
+    kept = Kept(folder / "chosen.ckpt", key)
+    if stored := kept.read():
+        return _kept(stored, lesson)
     chosen, plain = _extracted(recipe, recipe.student, planned, lesson, seen, stopwatch)
-    torch.save({"key": key, "state": chosen.pupil.state_dict(), "plain": plain}, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
+    kept.write({"state": chosen.pupil.state_dict(), "plain": plain})
     return chosen
 
 

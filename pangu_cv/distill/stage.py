@@ -6,7 +6,7 @@ Every step leaves a file in the run folder, so that a killed run goes on at the 
 import shutil
 from pathlib import Path
 
-from pangu_cv.alone import alone, require_no_model
+from pangu_cv.alone import new_model
 from pangu_cv.distill.beforehand import require_teachable
 from pangu_cv.distill.choose import choose, plan, sub_models
 from pangu_cv.distill.figures import Outcome, figures
@@ -20,7 +20,6 @@ from pangu_cv.distill.report import write_report
 from pangu_cv.distill.stopwatch import Stopwatch
 from pangu_cv.distill.taught import taught
 from pangu_cv.distill.teaching import Lesson
-from pangu_cv.errors import SettingsError
 from pangu_cv.features import content_digest, digest
 from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.runs import Run
@@ -28,7 +27,7 @@ from pangu_cv.tasks.saved import Provenance, SavedModel, data_hash, load_model, 
 
 _HELD_OUT = 0.15
 _MOST_HELD_OUT = 200
-_STEPS = ("kit", "whole", "teacher", "latency.json", "input.json", "chosen.ckpt", "training.ckpt", "taught.ckpt")
+_STEPS = ("kit", "whole", "teacher", "latency.json", "input.ckpt", "chosen.ckpt", "training.ckpt", "taught.ckpt")
 
 
 def distill(recipe: DistillRecipe) -> DistillResult | None:
@@ -38,10 +37,7 @@ def distill(recipe: DistillRecipe) -> DistillResult | None:
         return None
     if recipe.output is None:
         return _distill(recipe)
-    folder = recipe.output.resolve()
-    told = f"output: another process is writing to '{recipe.output}' now; name another folder, or wait for its end"
-    with alone(folder.with_name(f".{folder.name}.lock"), SettingsError(told)):
-        require_no_model(recipe.output, setting="output")
+    with new_model(recipe.output, setting="output"):
         return _distill(recipe)
 
 

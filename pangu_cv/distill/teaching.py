@@ -16,7 +16,8 @@ from pangu_cv.distill.pupil import LossConfig, Pupil, Scale
 from pangu_cv.distill.student import fit_head
 from pangu_cv.distill.views import Views
 from pangu_cv.models.adapt import Group
-from pangu_cv.models.training import History, Resume, TrainConfig, suits_bf16, train
+from pangu_cv.models.kept import Kept
+from pangu_cv.models.training import History, TrainConfig, suits_bf16, train
 from pangu_cv.tasks import TaskModel
 
 _KEPT_BYTES = 2 * 2**30
@@ -90,7 +91,7 @@ class Lesson:
         pupil.start(features, taught)
         return pupil
 
-    def teach(self, pupil: Pupil, *, seconds: float | None, resume: Resume | None = None) -> History:
+    def teach(self, pupil: Pupil, *, seconds: float | None, resume: Kept | None = None) -> History:
         """Train it; ends after ``seconds`` at the latest."""
         config = self.train.model_copy(update={"max_seconds": seconds, "workers": 0})
         parameters = tuple(pupil.backbone.parameters())

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pangu_cv.alone import alone, require_no_model
+from pangu_cv.alone import new_model
 from pangu_cv.errors import RegressionError, SettingsError
 from pangu_cv.iterate.recipe import UpdateRecipe
 from pangu_cv.iterate.records import ACCEPTED, REFUSED, Records, model_digest
@@ -47,11 +47,7 @@ def update(recipe: UpdateRecipe) -> UpdateResult:
             f"{recipe.model}: a model of task '{kind}' learns by gradient and would forget; finetune again on old and "
             f"new images together: pangu-cv finetune {kind} data.path=..."
         )
-    output = Path(recipe.output)
-    told = f"--out: another update is writing to '{output}' now; name another folder, or wait for its end"
-    folder = output.resolve()
-    with alone(folder.with_name(f".{folder.name}.lock"), SettingsError(told)):
-        require_no_model(output, setting="--out")
+    with new_model(Path(recipe.output), setting="--out"):
         return _update(recipe, saved, Records.open(recipe, checkpoint), began)
 
 

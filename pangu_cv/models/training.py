@@ -26,11 +26,14 @@ from torch.utils.data import DataLoader, Dataset
 from pangu_cv.models.adapt import Group
 from pangu_cv.models.arithmetic import best_precision, keep_freed_memory
 from pangu_cv.models.backbone import Backbone
+from pangu_cv.models.freezing import Freezing
+from pangu_cv.models.kept import Kept
 from pangu_cv.progress import bar
 from pangu_cv.settings import Settings
 
 Positive = Annotated[int, Field(ge=1)]
 Item = TypeVar("Item")
+_KEPT_EVERY_SECONDS = 30.0
 
 
 class TrainConfig(Settings):
@@ -60,28 +63,6 @@ class TrainConfig(Settings):
     """Processes that make variants of images, where the backbone learns."""
     pool: Positive = 300
     """Variants kept in memory with what the frozen part of the backbone says of them (to 3 MB each), said once."""
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Where a training is kept while it runs; what was kept under another ``key`` is not taken up."""
-
-    path: Path
-    key: str
-    every_seconds: float = 30.0
-
-    def read(self) -> dict[str, Any]:
-        """What was kept, or nothing."""
-        if not self.path.is_file():
-            return {}
-        stored: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
-        return stored if stored.get("key") == self.key else {}
-
-    def write(self, content: dict[str, Any]) -> None:
-        """Whole or not at all."""
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        torch.save(content | {"key": self.key}, temporary)
-        temporary.replace(self.path)
 
 
 @dataclass
@@ -156,7 +137,7 @@ def train(
     config: TrainConfig,
     seed: int,
     settled: float = 0.0,
-    resume: "Resume | None" = None,
+    resume: Kept | None = None,
 ) -> History:
     """Train what is marked as learning; ``make(place, seed)`` is one example, ``losses_of`` a batch's weighted losses.
 
@@ -189,7 +170,7 @@ def train(
         if stored:
             model.load_state_dict(stored["model"])
             average.mean, average.steps = stored["mean"], done
-        freezing = _Freezing(groups, settled, warm=round(config.warmup * config.steps), history=history)
+        freezing = Freezing(groups, settled, warm=round(config.warmup * config.steps))
         if settled:
             callbacks.append(freezing)
             freezing.restore(stored.get("freezing"))
@@ -208,7 +189,7 @@ def train(
             callbacks=callbacks,
         )
         trainer.fit(learner, loader)
-    history.seconds = clock.elapsed
+    history.seconds, history.saved = clock.elapsed, freezing.saved
     if resume:
         resume.path.unlink(missing_ok=True)
     model.cpu().eval()
@@ -324,12 +305,12 @@ class _Average(Callback):  # type: ignore[misc]
 class _Keeping(Callback):  # type: ignore[misc]
     """Writes all that a killed training needs to go on, every so often."""
 
-    def __init__(self, resume: Resume, learner: _Learner, average: _Average, freezing: "_Freezing") -> None:
+    def __init__(self, resume: Kept, learner: _Learner, average: _Average, freezing: Freezing) -> None:
         self.resume, self.learner, self.average, self.freezing = resume, learner, average, freezing
         self.last = time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if time.monotonic() - self.last < self.resume.every_seconds:
+        if time.monotonic() - self.last < _KEPT_EVERY_SECONDS:
             return
         learner = self.learner
         content = {
@@ -343,54 +324,6 @@ class _Keeping(Callback):  # type: ignore[misc]
         }
         self.resume.write(content)
         self.last = time.monotonic()
-
-
-class _Freezing(Callback):  # type: ignore[misc]
-    """Dynamic freezing: the shallowest learning block is frozen once its relative gradient norm has settled.
-
-    Only the shallowest may go: the gradient of a deeper one costs nothing less while a shallower one still learns.
-    """
-
-    def __init__(self, groups: Sequence[Group], settled: float, *, warm: int, history: History) -> None:
-        self.learning = [group for group in groups if group.parameters]
-        self.total, self.settled, self.warm, self.history = len(self.learning), settled, warm, history
-        self.mean, self.highest = [0.0] * self.total, [0.0] * self.total
-        self.steps = self.spared = 0
-
-    def on_before_optimizer_step(self, *_: Any) -> None:
-        for number, group in enumerate(self.learning):
-            norms = [(float(p.grad.norm()), float(p.detach().norm())) for p in group.parameters if p.grad is not None]
-            gradient, weight = (sum(one[i] ** 2 for one in norms) ** 0.5 for i in (0, 1))
-            self.mean[number] = 0.9 * self.mean[number] + 0.1 * gradient / max(weight, 1e-12)
-            self.highest[number] = max(self.highest[number], self.mean[number])
-
-    def on_train_batch_end(self, *_: Any) -> None:
-        self.steps += 1
-        self.spared += self.total - len(self.learning)
-        self.history.saved = self.spared / (self.steps * self.total)
-        if self.steps <= self.warm + 10 or len(self.learning) < 2:
-            return
-        last = len(self.learning) - 1
-        if self.mean[last] < self.settled * self.highest[last]:
-            self._freeze_shallowest()
-
-    def _freeze_shallowest(self) -> None:
-        for parameter in self.learning.pop().parameters:
-            parameter.requires_grad_(False)
-            parameter.grad = None
-
-    def state(self) -> dict[str, Any]:
-        """What a resumed training needs."""
-        names = ("mean", "highest", "steps", "spared")
-        return {"learning": len(self.learning)} | {name: getattr(self, name) for name in names}
-
-    def restore(self, state: dict[str, Any] | None) -> None:
-        """Go on from there, if anything was kept."""
-        if state:
-            while len(self.learning) > state["learning"]:
-                self._freeze_shallowest()
-            self.mean, self.highest = state["mean"], state["highest"]
-            self.steps, self.spared = state["steps"], state["spared"]
 
 
 def _parameters(model: nn.Module, groups: Sequence[Group], config: TrainConfig) -> list[dict[str, Any]]:

@@ -341,7 +341,7 @@ class ClassMemory:
         """
         classes = tuple(str(name) for name in plain["classes"])
         known = {
-            str(name): Known(tuple(map(str, one[0])), float(one[1]), bool(one[2]), *map(str, one[3:]))
+            str(name): Known(tuple(map(str, one[0])), float(one[1]), bool(one[2]), str(one[3]))
             for name, one in plain["known"].items()
         }
         name = "raw" if "raw" in plain else "replay"

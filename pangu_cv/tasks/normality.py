@@ -15,13 +15,14 @@ Shapes: P patches, K witnesses, D features.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
 
 from pangu_cv.errors import DataError
-from pangu_cv.features import digest as short_digest
+from pangu_cv.features import digest as digest_of
 from pangu_cv.models.memory_bank import MemoryBank, Removal
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.conformal import ConformalThreshold, conformal_threshold
@@ -29,6 +30,12 @@ from pangu_cv.tasks.known_defects import KnownDefects
 
 _HARDEST_ONLY = "known defects were weighed against the hardest patches of each normal image only"
 CALIBRATION_IMAGES = 1000  # more normals are learned from but not kept as witnesses: 1000 certify 0.1 %
+
+
+@lru_cache(4 * CALIBRATION_IMAGES)
+def _order(group: str) -> str:
+    """A digest of the name: sorting a full set of witnesses for each image that joins them asks for it often."""
+    return digest_of(group)
 
 
 @dataclass
@@ -84,7 +91,7 @@ class Normality:
 
     def _place(self, name: str) -> tuple[str, str, str]:
         """Where an image stands in the draw of witnesses: digest of its group, of its file, its name."""
-        return short_digest(self._group(name)), self.digests.get(name, ""), name
+        return _order(self._group(name)), self.digests.get(name, ""), name
 
     def forget(self, name: str) -> Removal:
         """Take an image away, its patches and its evidence; a known defect's patches too."""
@@ -177,9 +184,8 @@ class Normality:
             "digests": self.digests,
             "groups": self.groups,
             "unit": self.unit,
+            "turned_away": self.turned_away,
         }
-        if self.turned_away is not None:
-            plain["turned_away"] = self.turned_away
         if self.defects is not None:
             of_defects, plain["defects"] = self.defects.state()
             tensors |= of_defects
@@ -194,7 +200,13 @@ class Normality:
         witnesses = dict(zip(names, tensors["witnesses"], strict=True)) if names else {}
         defects = KnownDefects.restore(tensors["defects"], plain["defects"]) if "defects" in plain else None
         digests, unit = dict(plain["digests"]), float(plain["unit"])
-        groups = dict(plain.get("groups", {}))  # earlier versions kept none
-        known = cls(bank, int(plain["top_k"]), witnesses, digests, unit=unit, defects=defects, groups=groups)
-        known.turned_away = plain.get("turned_away")
-        return known
+        return cls(
+            bank,
+            int(plain["top_k"]),
+            witnesses,
+            digests,
+            unit=unit,
+            defects=defects,
+            groups=dict(plain["groups"]),
+            turned_away=plain["turned_away"],
+        )

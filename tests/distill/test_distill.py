@@ -169,22 +169,28 @@ def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pyt
 
 def test_the_answers_of_another_teacher_are_not_gone_on_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head fitted anew on the same backbone, in the same folder."""
-    run, images = teacher("classify")
-    model, keys = shutil.copytree(run / "model", tmp_path / "model"), []
+    keys: list[str] = []
 
     def killed(*_: object, key: str) -> None:
         keys.append(key)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(stage, "remember", killed)
+    killed_with_a_new_head_at_last(tmp_path, "budget.params_m=0.15")
+    assert keys[0] == keys[1] != keys[2]
+
+
+def killed_with_a_new_head_at_last(folder: Path, budget: str) -> None:
+    """Three runs in one folder, the third of a teacher whose head was fitted anew."""
+    run, images = teacher("classify")
+    model = shutil.copytree(run / "model", folder / "model")
     saved = load_model(model)
     for shift in (0, 0, 1):
         if shift:
             saved.model.head.bias_C.add_(shift)  # type: ignore[union-attr, operator]
             save_model(saved, model)
         with pytest.raises(KeyboardInterrupt):
-            taught(model, images, tmp_path / "small", "budget.params_m=0.15")
-    assert keys[0] == keys[1] != keys[2]
+            taught(model, images, folder / "small", budget)
 
 
 def test_a_run_killed_while_its_report_is_written_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,8 +216,7 @@ def test_a_run_killed_while_its_report_is_written_goes_on(tmp_path: Path, monkey
 @pytest.mark.measured
 def test_the_graph_of_another_teacher_is_not_measured_against(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run killed and started again with another model in the same folder."""
-    run, images = teacher("classify")
-    model, folders = shutil.copytree(run / "model", tmp_path / "model"), []
+    folders: list[Path] = []
 
     def killed(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
@@ -221,13 +226,7 @@ def test_the_graph_of_another_teacher_is_not_measured_against(tmp_path: Path, mo
 
     monkeypatch.setattr(stage, "plan", noted)
     monkeypatch.setattr(stage, "remember", killed)
-    saved = load_model(model)
-    for shift in (0, 0, 1):
-        if shift:
-            saved.model.head.bias_C.add_(shift)  # type: ignore[union-attr, operator]
-            save_model(saved, model)
-        with pytest.raises(KeyboardInterrupt):
-            taught(model, images, tmp_path / "small", "budget.latency_ratio=0.5")
+    killed_with_a_new_head_at_last(tmp_path, "budget.latency_ratio=0.5")
     assert folders[0] == folders[1] != folders[2]
 
 

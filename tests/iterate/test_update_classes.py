@@ -139,7 +139,7 @@ def test_two_people_updating_at_once(start: Path, tmp_path: Path, monkeypatch: p
     def slow(*_: object, **__: object) -> None:
         monkeypatch.setattr(stage, "update_report", lambda *_, **__: None)
         other = {"path": folder(tmp_path / "other", 60, green=GREEN)}
-        with pytest.raises(SettingsError, match=r"another update is writing to '.*next' now"):
+        with pytest.raises(SettingsError, match=r"another process is writing to '.*next' now"):
             run(start, tmp_path, data=other)
         run(start, tmp_path, data=other, output=tmp_path / "quicker")
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from pangu_cv.models.adapt import Group
-from pangu_cv.models.training import History, Resume, TrainConfig, _Average, _Freezing, train
+from pangu_cv.models.freezing import Freezing
+from pangu_cv.models.kept import Kept
+from pangu_cv.models.training import TrainConfig, _Average, train
 
 CONFIG = TrainConfig(steps=20, batch=4, workers=0, lr=1e-2)
 
@@ -27,7 +29,7 @@ def make(place: int, seed: int) -> Tensor:
     return torch.randn(6, generator=torch.Generator().manual_seed(place * 1000 + seed % 1000))
 
 
-def run(model: nn.Module, *, resume: Resume | None, dies_at: int | None = None) -> Any:
+def run(model: nn.Module, *, resume: Kept | None, dies_at: int | None = None) -> Any:
     steps = 0
 
     def losses_of(batch: list[Tensor]) -> dict[str, Tensor]:
@@ -41,8 +43,13 @@ def run(model: nn.Module, *, resume: Resume | None, dies_at: int | None = None) 
     return train(model, [], make, losses_of, count=10, config=CONFIG, seed=3, resume=resume)
 
 
-def kept_at(path: Path, key: str = "a") -> Resume:
-    return Resume(path / "training.ckpt", key, every_seconds=0.0)
+@pytest.fixture(autouse=True)
+def _every_step_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pangu_cv.models.training._KEPT_EVERY_SECONDS", 0.0)
+
+
+def kept_at(path: Path, key: str = "a") -> Kept:
+    return Kept(path / "training.ckpt", key)
 
 
 def test_what_was_killed_ends_like_what_was_not(tmp_path: Path) -> None:
@@ -115,9 +122,9 @@ def test_the_mean_of_a_frozen_weight_goes_on_to_where_it_froze() -> None:
 
 
 def test_what_was_frozen_is_frozen_after_a_resume() -> None:
-    def freezing(model: nn.Module) -> _Freezing:
+    def freezing(model: nn.Module) -> Freezing:
         groups = [Group(tuple(model[at].parameters()), 1.0) for at in (2, 0)]
-        return _Freezing(groups, 0.5, warm=0, history=History())
+        return Freezing(groups, 0.5, warm=0)
 
     first, again = freezing(network()), freezing(model := network())
     first.mean, first.highest = [1.0, 0.1], [1.0, 1.0]
@@ -127,3 +134,4 @@ def test_what_was_frozen_is_frozen_after_a_resume() -> None:
     assert [p.requires_grad for p in model.parameters()] == [False, False, True, True]
     assert again.state() == first.state()
     assert again.state()["steps"] == 12
+    assert again.saved == first.saved > 0
