@@ -17,12 +17,14 @@ from benchmarks import isolate
 from benchmarks.machine import ROOT, command, commit, machine, thread_settings, versions
 from pangu_cv.staging import write_json
 
+DECODING = tuple(f"export/pangu_runtime/{name}.py" for name in ("decode", "image_file", "orientation", "sixteen_bit"))
+READING = ("pangu_cv/features.py", "pangu_cv/image_size.py", *DECODING)
 # What every figure rests on; a cell adds its own benchmark module.
 MODEL_CODE = (
+    *READING,
     "pangu_cv/data/few_shot.py",
     "pangu_cv/deploy",
     "pangu_cv/evaluate",
-    "pangu_cv/features.py",
     "pangu_cv/finetune",
     "pangu_cv/metrics",
     "pangu_cv/models",
@@ -149,7 +151,8 @@ def _meaning(path: Path, written_ns: int) -> str:
     """
     text = path.read_text(encoding="utf-8")
     if path.suffix != ".py":
-        return "\n".join(line.split("#")[0].rstrip() for line in text.splitlines())
+        has_comments = path.suffix in (".yaml", ".toml")
+        return "\n".join(line.split("#")[0].rstrip() if has_comments else line for line in text.splitlines())
     tree = ast.parse(text)
     for node in ast.walk(tree):
         match getattr(node, "body", None):

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pangu_cv.metrics import Interval
+from pangu_cv.metrics import Interval, mean_interval
 
 NOT_RUN = "not run"
 Results = Mapping[str, Mapping[str, Any]]  # what each cell returned, by the cell's name
@@ -12,7 +12,7 @@ Results = Mapping[str, Mapping[str, Any]]  # what each cell returned, by the cel
 
 @dataclass(frozen=True)
 class Promise:
-    """One promise: ``reached`` is None where its cells were not run."""
+    """One promise: ``reached`` is None where its cells were not run, or too few of them to say so."""
 
     text: str
     target: str
@@ -22,8 +22,14 @@ class Promise:
     @property
     def row(self) -> list[str]:
         """Cells of a table's row."""
-        verdict = {True: "reached", False: "**not reached**", None: NOT_RUN}[self.reached]
-        return [self.text, self.target, self.measured, verdict]
+        unsaid = NOT_RUN if self.measured == NOT_RUN else "run in part"
+        word = {True: "reached", False: "**not reached**", None: unsaid}[self.reached]
+        return [self.text, self.target, self.measured, word]
+
+
+def verdict(holds: bool, *, is_whole: bool) -> bool | None:
+    """What a part of the runs shows can break a promise, and only all of them can keep it."""
+    return holds if is_whole or not holds else None
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -38,6 +44,12 @@ def points(interval: Interval, *, sign: bool = False) -> str:
     if interval.low is None or interval.high is None:
         return f"{100 * interval.mean:{form}}"
     return f"{100 * interval.mean:{form}} [{100 * interval.low:{form}}, {100 * interval.high:{form}}]"
+
+
+def mean_points(values: Sequence[float], *, sign: bool = False) -> str:
+    """The mean of shares in points; with an interval from three values on, since that of two says nothing."""
+    of = mean_interval(values)
+    return points(of if len(values) > 2 else Interval(of.mean, None, None, of.n), sign=sign)
 
 
 def from_json(value: Mapping[str, Any] | None) -> Interval | None:

@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.markdown import NOT_RUN, Promise, Results, points, table
+from benchmarks.markdown import NOT_RUN, Promise, Results, mean_points, table
 from benchmarks.plan_pretrain import ablation_name
 from benchmarks.pretrain_ablation import ARMS
-from pangu_cv.metrics import mean_interval
 
 _SEEDS = range(5)
 
@@ -54,13 +53,12 @@ def _gains(run: Any, figure: str) -> dict[str, float]:
 def _row(arm: str, runs: list[Any]) -> list[str]:
     means = [float(np.mean(list(_gains(run, "mean").values()))) for run in runs]
     knn = float(np.mean([np.mean(list(_gains(run, "knn").values())) for run in runs]))
-    mean = points(mean_interval(means), sign=True) if len(means) > 2 else f"{100 * np.mean(means):+.1f}"
     minutes = float(np.mean([run["minutes"][-1] for run in runs]))
     per_target = [np.mean([_gains(run, "mean")[name] for run in runs]) for name in runs[0]["rounds"][0]]
     return [
         arm,
         str(len(runs)),
-        mean,
+        mean_points(means, sign=True),
         f"{100 * knn:+.1f}",
         f"{minutes:.1f}",
         *(f"{100 * one:+.1f}" for one in per_target),

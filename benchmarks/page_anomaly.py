@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.markdown import NOT_RUN, Promise, Results, from_json, number, points, table
+from benchmarks.markdown import NOT_RUN, Promise, Results, from_json, number, points, table, verdict
 from benchmarks.plan import ANOMALY_SETS, CAPS_MB, FEW_HALVES, MANY_HALVES, cap_name, halves_name
 from pangu_cv.metrics import Interval, mean_interval
 
@@ -14,28 +14,34 @@ _CAP_LOSS = 0.01
 def promises(results: Results) -> list[Promise]:
     """Ranking and the price of the cap; anomalib's are in its own part."""
     recipe, uncapped = results.get("anomaly-magnetic_tile-10mb"), results.get("anomaly-magnetic_tile-uncapped")
-    rank = Promise("Anomaly, magnetic_tile, 10 MB bank: image AUROC", "≥ 0.90")
-    cap = Promise("The same bank against an uncapped one: loss of image AUROC", "≤ 0.01")
+    rank = Promise("Anomaly, magnetic_tile, 10 MB bank: image AUROC, images that nothing was chosen on", "≥ 0.90")
+    cap = Promise("The same bank and images against an uncapped one: loss of image AUROC", "≤ 0.01")
     if recipe is not None:
-        auroc = recipe["summary"]["image_auroc"]
-        rank = Promise(rank.text, rank.target, f"{auroc:.3f}", auroc >= _AUROC)
+        auroc = recipe["untouched"]["image_auroc"]
+        told = f"{auroc:.3f}; {recipe['summary']['image_auroc']:.3f} on all"
+        rank = Promise(rank.text, rank.target, told, auroc >= _AUROC)
     if recipe is not None and uncapped is not None:
-        loss = uncapped["summary"]["image_auroc"] - recipe["summary"]["image_auroc"]
-        cap = Promise(cap.text, cap.target, f"{loss:+.4f}", loss <= _CAP_LOSS)
+        loss, on_all = (uncapped[of]["image_auroc"] - recipe[of]["image_auroc"] for of in ("untouched", "summary"))
+        cap = Promise(cap.text, cap.target, f"{loss:+.4f}; {on_all:+.4f} on all", loss <= _CAP_LOSS)
     return [rank, cap, *_rate_promises(results)]
 
 
 def _rate_promises(results: Results) -> list[Promise]:
     made = []
     for cap in CAPS_MB[:2]:
-        text = f"False alarms over random halves of the normals, {_cap(cap)} bank: none above the rate asked"
+        text = (
+            f"False alarms over {MANY_HALVES} random halves of the normals, {_cap(cap)} bank: none above the rate asked"
+        )
         found = _most_halves(results, cap)
         if found is None:
             made.append(Promise(text, "5 of 5 rates"))
             continue
         kept = sum(_kept(entry["asked"], mean_interval(entry["per_split"])) for entry in found["observed"])
         asked = len(found["observed"])
-        made.append(Promise(text, "5 of 5 rates", f"{kept} of {asked}", kept == asked))
+        told = f"{kept} of {asked}, {found['splits']} halves"
+        made.append(
+            Promise(text, "5 of 5 rates", told, verdict(kept == asked, is_whole=found["splits"] >= MANY_HALVES))
+        )
     return made
 
 
@@ -45,8 +51,8 @@ def _most_halves(results: Results, cap: float | None) -> Mapping[str, Any] | Non
 
 
 def _kept(asked: float, observed: Interval) -> bool:
-    """Whether the data leave room for the promise: the interval reaches down to the rate asked."""
-    return (observed.mean if observed.low is None else observed.low) <= asked
+    """On the mean of the halves: a wide interval of few of them must not keep a promise."""
+    return observed.mean <= asked
 
 
 def _cap(max_mb: float | None) -> str:
@@ -169,8 +175,8 @@ def _halves(results: Results) -> list[str]:
             notes.append(f"scores differ from the package's own code by {found['difference_to_package']:.1g} at most")
     lead = (
         "False alarms where images are exchangeable: learned and calibrated on one random half of magnetic_tile's "
-        "normals, observed on the other, %. Mean and interval over halves (which share images); bold where all of the "
-        "interval lies above the rate asked:"
+        "normals, observed on the other, %. Mean and interval over halves (which share images); bold where the mean "
+        "lies above the rate asked:"
     )
     tail = [f"{'; '.join(notes)}.", ""] if notes else []
     return [lead, "", *table(["bank", "asked 1 %", "2 %", "5 %", "10 %", "20 %"], rows), *tail]

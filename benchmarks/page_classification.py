@@ -52,15 +52,21 @@ def promises(results: Results) -> list[Promise]:
     """Gain and cost, on all six tables or not at all."""
     runs = Runs(results, *_MAIN)
     gain_text = "Classification, 5 shots, mean of six tables: gain over inductive prototypes on the same features"
-    cost_text = "Complete 20-draw run against one embedding pass, both from a cold store"
+    cost_text = "Complete 20-draw run against one embedding pass, both from a cold store: the worst table"
     gain_target, cost_target = "≥ 3 points, interval above 0", "ratio < 2"
     if not runs.is_complete:
         measured = f"{NOT_RUN} ({len(runs.found)} of {len(TABLES)} tables)"
         return [Promise(gain_text, gain_target, measured), Promise(cost_text, cost_target, measured)]
-    gain, cost = runs.gain("prototypes_same_features"), runs.cost(TABLES)
+    gain, costs = runs.gain("prototypes_same_features"), {name: runs.cost([name]) for name in TABLES}
+    worst = max(costs, key=lambda name: costs[name])
     return [
         Promise(gain_text, gain_target, points(gain, sign=True), gain.mean >= _GAIN and (gain.low or 0) > 0),
-        Promise(cost_text, cost_target, f"{cost:.2f}", cost < _COST),
+        Promise(
+            cost_text,
+            cost_target,
+            f"{costs[worst]:.2f} ({worst}); {runs.cost(TABLES):.2f} of all",
+            costs[worst] < _COST,
+        ),
     ]
 
 
@@ -74,7 +80,9 @@ def section(results: Results) -> list[str]:
     lines += [
         f"One backbone ({first['backbone']}) and one recipe (`recipes/finetune/classify.yaml`) for every table; "
         f"{len(first['seeds'])} draws. Head and views were chosen on the pools only; the test images are touched here, "
-        "to report. All baselines are inductive: they see the same labelled images and nothing else.",
+        "to report. All baselines are inductive: they see the same labelled images and nothing else, each as it is, "
+        "where ours is fitted on four views of it: the gain over prototypes is that of head, views and scaling "
+        "together.",
         "",
         "Balanced accuracy, %, mean and 95 % interval over draws:",
         "",

@@ -62,20 +62,20 @@ def _twin_promises(results: Results) -> list[Promise]:
     restore_text = "The same: denoising against the twin that only restores"
     twins = {twin: results.get(repair_name(twin, 0)) for twin in TWINS}
     both, judge, restore = twins["both"], twins["judge"], twins["restore"]
-    judged = Promise(judge_text, "loss ≤ 1 point")
-    if both and judge:
-        loss = _probe_mean(both) - _probe_mean(judge)
-        judged = Promise(judge_text, "loss ≤ 1 point", f"{100 * loss:+.1f} points", loss >= _JUDGE)
-    restored = Promise(restore_text, "loss ≤ 0.3 dB")
-    if both and restore:
-        losses = {name: _db(both, name) - _db(restore, name) for name in both["psnr_db"]}
-        text = ", ".join(f"{name} {loss:+.2f} dB" for name, loss in losses.items())
-        gain = _db(restore, "bsd68_sigma25") - _db(restore, "bsd68_sigma25", "input")
-        if gain < _RESTORES_DB:
-            text += f"; but neither restores yet: {gain:+.2f} dB on BSD68 after {restore['asked_steps']} steps"
-        holds = gain >= _RESTORES_DB and min(losses.values()) >= _RESTORE_DB
-        restored = Promise(restore_text, "loss ≤ 0.3 dB", text, holds)
-    return [judged, restored]
+    judged, restored = Promise(judge_text, "loss ≤ 1 point"), Promise(restore_text, "loss ≤ 0.3 dB")
+    if not (both and judge and restore):
+        return [judged, restored]
+    gain = _db(restore, "bsd68_sigma25") - _db(restore, "bsd68_sigma25", "input")
+    restores, beside = gain >= _RESTORES_DB, ""
+    if not restores:
+        beside = f"; but neither restores yet: {gain:+.2f} dB on BSD68 after {restore['asked_steps']} steps"
+    loss = _probe_mean(both) - _probe_mean(judge)
+    losses = {name: _db(both, name) - _db(restore, name) for name in both["psnr_db"]}
+    told = ", ".join(f"{name} {loss:+.2f} dB" for name, loss in losses.items())
+    return [
+        Promise(judge_text, judged.target, f"{100 * loss:+.1f} points{beside}", restores and loss >= _JUDGE),
+        Promise(restore_text, restored.target, told + beside, restores and min(losses.values()) >= _RESTORE_DB),
+    ]
 
 
 def _speed_promises(results: Results) -> list[Promise]:

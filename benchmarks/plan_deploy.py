@@ -1,6 +1,6 @@
 """Which cells make up the benchmark of deployment."""
 
-from benchmarks.cells import Cell
+from benchmarks.cells import DECODING, Cell
 
 MODELS = ("vit_tiny", "lite0")
 FULL_MODELS = (*MODELS, "anomaly")
@@ -8,7 +8,13 @@ PRECISIONS = tuple((model, all_labels) for model in MODELS for all_labels in (Fa
 FULL_PRECISIONS = (*PRECISIONS, ("anomaly", False), ("detect", False), ("segment", False))
 EXTRACTIONS = (("xsdd", 0.25),)
 FULL_EXTRACTIONS = (*EXTRACTIONS, ("xsdd", 0.5), ("xsdd", 0.12), ("neu_det", 0.25), ("magnetic_tile", 0.25))
-STUDENTS = ("ours", "Torch-Pruning", "MobileNetV4, labels alone", "Lite0, labels alone")
+STUDENTS = (
+    "ours",
+    "Torch-Pruning, smaller input",
+    "Torch-Pruning",
+    "MobileNetV4, labels alone",
+    "Lite0, labels alone",
+)
 FLOOD = 10_000
 FLOOD_MODEL, EDGE_MODEL, MUTANTS_MODEL = "lite0", "lite0", "lite0"
 EDGE_IMAGES, EDGE_KILLS = 1000, 50
@@ -17,10 +23,22 @@ SEED = 0
 _RUNTIME = "export/pangu_runtime"
 _MADE = ("pangu_cv/deploy", "pangu_cv/models", "pangu_cv/tasks", "benchmarks/deploy_subjects.py")
 _BUNDLE = tuple(
-    f"{_RUNTIME}/{name}.py" for name in ("bundle", "decode", "predictor", "tiles", "golden", "certificate", "compare")
+    f"{_RUNTIME}/{name}.py" for name in ("bundle", "images", "predictor", "tiles", "golden", "certificate", "compare")
 )
 _SERVE = (f"{_RUNTIME}/serve", "pangu_cv/verbs/serve.py", "benchmarks/deploy_server.py", "benchmarks/deploy_client.py")
-_WEB = tuple(f"{_RUNTIME}/web/{name}" for name in ("bundle.mjs", "tiles.mjs", "decide.mjs", "device.mjs", "site.py"))
+_WEB = tuple(
+    f"{_RUNTIME}/web/{name}"
+    for name in (
+        "bundle.mjs",
+        "tiles.mjs",
+        "decide.mjs",
+        "device.mjs",
+        "show.mjs",
+        "offline.js",
+        "device.html",
+        "site.py",
+    )
+)
 
 
 def start_name(model: str) -> str:
@@ -92,7 +110,7 @@ def deploy_cells(*, is_full: bool) -> list[Cell]:
 
 def _cell(cell: str, target: str, sources: tuple[str, ...], /, **options: object) -> Cell:
     module, _, function = target.partition(":")
-    sources = (*_MADE, *_BUNDLE, *sources)
+    sources = (*_MADE, *_BUNDLE, *DECODING, *sources)
     return Cell(cell, f"benchmarks.deploy_{module}:{function or 'measure'}", options, sources, is_isolated=True)
 
 
@@ -105,7 +123,8 @@ def _extract(subject: str, ratio: float, student: str) -> Cell:
 
 def _precision(model: str, all_labels: bool) -> Cell:
     options = {"model": model} | ({"all_labels": True} if all_labels else {})
-    return _cell(precision_name(model, all_labels), "precision", ("pangu_cv/evaluate",), **options)
+    sources = ("pangu_cv/evaluate", "pangu_cv/finetune", "recipes/finetune")
+    return _cell(precision_name(model, all_labels), "precision", sources, **options)
 
 
 def _start(model: str) -> Cell:

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from benchmarks.cells import Cell
+from benchmarks.cells import READING, Cell
 from benchmarks.few_shot_classification import BASELINE, BESIDE, WAYS
 from benchmarks.few_shot_growth import CLASSES, IMAGES, TASKS
 from benchmarks.few_shot_long_tail import ARMS
@@ -26,6 +26,8 @@ _CODE = (
     "pangu_cv/data/few_shot_contents.py",
     "recipes/finetune",
     "benchmarks/subjects.py",
+    "export/pangu_runtime/tiles.py",
+    *READING,
 )
 
 

@@ -1,17 +1,23 @@
 """Which cells make up the benchmark of the loop."""
 
-from benchmarks.cells import MODEL_CODE, Cell
+from benchmarks.cells import MODEL_CODE, READING, Cell
 from benchmarks.iterate_growth import EMBEDDED, MINED
 from benchmarks.iterate_increments import SHOTS
 from benchmarks.iterate_screening import SETS
 
 DRAWS = {"magnetic_tile": 20, "xsdd": 3, "neu_det": 3}  # of each kind that is thinned: 20, 21 and 18 runs
 FUSIONS = tuple(range(10, 15))  # seeds that nothing was chosen on
-LABELLINGS = tuple(range(10, 15))
+LABELLINGS = tuple(range(15, 20))
 INCREMENTS = tuple(range(10, 15))
 HARD_TABLES = ("magnetic_tile_classes", "xsdd", "neu_det")  # the rule was formed while looking at the last two
 HARD_DRAWS = 5
-_POOL = ("pangu_cv/iterate/pool", "pangu_cv/iterate/mine", "pangu_cv/models/backbone.py", "pangu_cv/tasks/viewed.py")
+_POOL = (
+    "pangu_cv/iterate/pool",
+    "pangu_cv/iterate/mine",
+    "pangu_cv/models/backbone.py",
+    "pangu_cv/tasks/viewed.py",
+    *READING,
+)
 _ASK = tuple(
     f"pangu_cv/iterate/{name}.py"
     for name in (
@@ -25,7 +31,15 @@ _ASK = tuple(
         "ask/subject",
     )
 )
-_UPDATE = ("pangu_cv/iterate/hard_cases.py", "pangu_cv/models", "pangu_cv/tasks", "pangu_cv/features.py")
+_UPDATE = (
+    "pangu_cv/iterate/hard_cases.py",
+    "pangu_cv/models",
+    "pangu_cv/tasks",
+    "recipes/finetune",
+    "benchmarks/baselines.py",
+    "benchmarks/subjects.py",
+    *READING,
+)
 _LOOK = ("pangu_cv/iterate/inspect", "pangu_cv/data/versions.py", "pangu_cv/data/version_tables.py")
 
 
@@ -66,8 +80,7 @@ def iterate_cells(*, is_full: bool) -> list[Cell]:
     cells += [_fusion(seed, is_full=is_full) for seed in (FUSIONS if is_full else FUSIONS[:1])]
     cells += [_hard(table) for table in (HARD_TABLES if is_full else HARD_TABLES[:1])]
     cells += [_increments(seed, trained=is_full or seed == INCREMENTS[0]) for seed in INCREMENTS[: 5 if is_full else 2]]
-    if is_full:
-        cells += [_increments(seed, shots=None, trained=False) for seed in INCREMENTS]
+    cells += [_increments(seed, shots=None, trained=False) for seed in (INCREMENTS if is_full else INCREMENTS[:1])]
     cells += [_growth("embedding", count) for count in EMBEDDED] + [_growth("mining", count) for count in MINED]
     return [*cells, Cell("round-trip-1000", "benchmarks.iterate_round_trip:measure", {}, _LOOK, is_isolated=True)]
 
@@ -78,7 +91,7 @@ def _screening(table: str) -> Cell:
 
 
 def _labelling(seed: int) -> Cell:
-    code = (*_ASK, "pangu_cv/features.py", "pangu_cv/models", "pangu_cv/tasks/viewed.py")
+    code = (*_ASK, "pangu_cv/models", "pangu_cv/tasks/viewed.py", "benchmarks/subjects.py", *READING)
     return Cell(labelling_name(seed), "benchmarks.iterate_labelling:measure", {"seed": seed}, code, is_isolated=True)
 
 

@@ -116,11 +116,18 @@ def _machines(records: Records) -> list[str]:
 
 
 def _stale(records: Records, cells: Sequence[Cell]) -> list[str]:
-    """Cells whose figures come from other code or options than those beside this page."""
+    """Cells whose figures come from other code or options than those beside this page, and what is no cell."""
+    apart = [
+        f"{name} ({record['date'][:10]}, {record['commit']})"
+        for name, record in records.items()
+        if name not in {cell.name for cell in cells}
+    ]
+    lines = [f"Not checked against the code: {', '.join(apart)}.", ""] if apart else []
     old = [cell.name for cell in cells if cell.name in records and records[cell.name].get("code") != cell.code]
     if not old:
-        return []
+        return lines
     return [
+        *lines,
         f"**{len(old)} of these cells were measured by earlier code**, the next run measures them again: "
         f"{', '.join(old)}.",
         "",

@@ -216,23 +216,29 @@ def extract(
             return view_keys, None
         return view_keys, torch.from_numpy(decode(path, spec=decode_spec))[None]
 
+    def take(path: Path, result: tuple[list[str], Tensor | None] | ImageError) -> None:
+        nonlocal embedded
+        if isinstance(result, ImageError):
+            skipped.append(Skipped(path, result.reason, str(result)))
+            return
+        keys[path], image = result
+        if image is None:
+            return
+        prepared = embedder.prepare(image)
+        known = {key for key, _, _ in pending}
+        fresh = [
+            (key, view, prepared)
+            for key, view in zip(keys[path], views, strict=True)
+            if key not in store and key not in known
+        ]
+        pending.extend(fresh)
+        embedded += len(fresh)
+
+    images = read_ahead(paths, read)
     try:
         with torch.inference_mode():
-            for done, (path, result) in enumerate(zip(paths, read_ahead(paths, read), strict=True), start=1):
-                if isinstance(result, ImageError):
-                    skipped.append(Skipped(path, result.reason, str(result)))
-                else:
-                    keys[path], image = result
-                    if image is not None:
-                        prepared = embedder.prepare(image)
-                        known = {key for key, _, _ in pending}
-                        fresh = [
-                            (key, view, prepared)
-                            for key, view in zip(keys[path], views, strict=True)
-                            if key not in store and key not in known
-                        ]
-                        pending.extend(fresh)
-                        embedded += len(fresh)
+            for done, path in enumerate(paths, start=1):
+                take(path, next(images))  # a name here would keep the pixels while the next ones are decoded
                 if len(pending) >= BATCH or done == len(paths):
                     run_batch()
                 if progress:

@@ -3,17 +3,22 @@
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor
 
 from pangu_cv import features
-from pangu_cv.features import read_ahead
+from pangu_cv.data.sample import Sample
+from pangu_cv.evaluate import decider
+from pangu_cv.features import FeatureStore, read_ahead
 from pangu_cv.image_size import pixels_of
-from pangu_runtime.decode import DEFAULT_SPEC, decode
+from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, decode
 
 SIDE = 200
 
@@ -121,6 +126,57 @@ def test_an_image_that_was_used_is_let_go(noisy: list[Path]) -> None:
     reader = read_ahead(noisy, decode, workers=1)
     image = next(reader)
     assert sys.getrefcount(image) == 2  # the name, and the argument
+
+
+class Watched:
+    """Decodes one image at a time, each only when nobody holds the one before."""
+
+    def __init__(self) -> None:
+        self.given: list[weakref.ref[NDArray[np.uint8]]] = []
+
+    def decode(self, path: Path, *, spec: DecodeSpec) -> NDArray[np.uint8]:
+        """As the runtime does."""
+        assert all(image() is None for image in self.given)
+        image = decode(path, spec=spec)
+        self.given.append(weakref.ref(image))
+        return image
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """In both places where large images are read one after another."""
+    watched = Watched()
+    for module in (features, decider):
+        monkeypatch.setattr(module, "decode", watched.decode)
+        monkeypatch.setattr(module, "read_ahead", lambda paths, read: map(read, paths))
+    return watched
+
+
+def test_extraction_lets_an_image_go_before_the_next_is_decoded(noisy: list[Path], watched: Watched) -> None:
+    class Mean:
+        fingerprint = "mean"
+
+        def prepare(self, image_1HW3: Tensor) -> Tensor:
+            return image_1HW3.float().mean((1, 2))
+
+        def embed(self, prepared_B3: Tensor, view: str) -> Tensor:
+            return prepared_B3
+
+    store = FeatureStore(None, "mean")
+    features.extract(noisy, Mean(), views=("identity",), store=store, decode_spec=DEFAULT_SPEC)
+    assert len(watched.given) == len(noisy)
+
+
+def test_evaluation_lets_an_image_go_before_the_next_is_decoded(noisy: list[Path], watched: Watched) -> None:
+    class Bright:
+        def run(self, images_NHW3: NDArray[np.uint8]) -> decider.Outputs:
+            return {"score": images_NHW3.mean((1, 2, 3))}
+
+    samples = [Sample(path) for path in noisy]
+    decided = decider.decide_all(
+        Bright(), samples, lambda sample, image, outputs: float(outputs["score"][0]), spec=DEFAULT_SPEC
+    )
+    assert len(decided.rows) == len(watched.given) == len(noisy)
 
 
 def test_pixels_of_a_file(noisy: list[Path], tmp_path: Path) -> None:

@@ -128,14 +128,19 @@ def decide_all(
     An ImageError, of the image or in ``keep`` of its mask, leaves the sample out. Raises DataError where nothing is
     left; ``needs`` (" and has a mask") completes the sentence.
     """
+
+    def row_of(sample: Sample, image: NDArray[np.uint8] | ImageError) -> Row:
+        if isinstance(image, ImageError):
+            raise image
+        return keep(sample, image, decider.run(image[None]))
+
     kept: list[tuple[Sample, Row]] = []
     skipped = []
     images = read_ahead([s.path for s in samples], lambda path: decode(path, spec=spec))
-    for done, (sample, image) in enumerate(zip(samples, images, strict=True), start=1):
+    for done, sample in enumerate(samples, start=1):
         try:
-            if isinstance(image, ImageError):
-                raise image
-            kept.append((sample, keep(sample, image, decider.run(image[None]))))
+            row = row_of(sample, next(images))  # a name would keep the image while the next one is decoded
+            kept.append((sample, row))
         except ImageError as error:
             skipped.append(Skipped(sample.path, error.reason, str(error)))
         if progress:
