@@ -1,20 +1,26 @@
 """Images that arrive in a folder, each once it is complete."""
 
 import logging
+import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from heapq import nsmallest
 from pathlib import Path
+from typing import TypeVar
 
 from pangu_runtime.images import is_image_name
 
 log = logging.getLogger("pangu_runtime.edge")
 
 TAKEN = ".taken-"  # before a name: this file is on its way out, and no camera writes to it
+_MOST_HELD = 5000  # images of a folder at a time, some MB: a million may wait
+
+_Found = TypeVar("_Found")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Arrived:
     """A complete image file; ``name`` is relative to the inbox, with ``/``, and text whatever its bytes are.
 
@@ -42,45 +48,75 @@ class Arrived:
 class Inbox:
     """A folder and those below it. A file is complete when it has not changed for ``settle_s``.
 
-    Writers that rename a finished file into place are served at once with ``settle_s`` 0.
+    Writers that rename a finished file into place are served at once with ``settle_s`` 0. However many files a folder
+    has, a bounded number of them is held at a time.
     """
 
     def __init__(self, folder: Path, *, settle_s: float) -> None:
         self.folder, self._settle_s = folder, settle_s
-        self._closed: set[Path] = set()
+        self._named: set[str] = set()
 
-    def arrived(self) -> Iterator[Arrived]:
-        """Complete images, the oldest of each folder first; those that vanish meanwhile are not there.
+    def arrived(self, *, unless: Callable[[Arrived], bool] = lambda _: False) -> Iterator[Arrived]:
+        """Complete images, the oldest of each folder first, and none for which ``unless`` is true.
 
-        A folder below that may not be read is named once; raises OSError for the inbox itself.
+        What vanishes meanwhile is not there; what may not be looked at is named once. Raises OSError for the inbox
+        itself, and what ``unless`` raises.
         """
-        yield from self._below(self.folder, "")
+        yield from self._below(self.folder, "", unless)
 
-    def _below(self, folder: Path, prefix: str) -> Iterator[Arrived]:
-        found, folders = [], []
+    def _below(self, folder: Path, prefix: str, unless: Callable[[Arrived], bool]) -> Iterator[Arrived]:
+        last: tuple[float, str] = (-math.inf, "")
+        while held := self._oldest(folder, prefix, unless, after=last):
+            yield from held
+            last = _age(held[-1])
+            if len(held) < _MOST_HELD:
+                break
+        for name in sorted(self._seen(folder, _folder_name)):
+            yield from self._below(folder / name, f"{prefix}{name}/", unless)
+
+    def _oldest(
+        self, folder: Path, prefix: str, unless: Callable[[Arrived], bool], *, after: tuple[float, str]
+    ) -> list[Arrived]:
+        complete = self._seen(folder, lambda entry: self._image(entry, prefix))
+        return nsmallest(_MOST_HELD, (one for one in complete if _age(one) > after and not unless(one)), key=_age)
+
+    def _seen(self, folder: Path, look: Callable[[os.DirEntry[str]], _Found | None]) -> Iterator[_Found]:
+        """What ``look`` finds among a folder's entries; one that cannot be looked at does not hide the others."""
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    if entry.is_dir(follow_symlinks=False) and not entry.name.startswith("."):
-                        folders.append(entry.name)
-                    elif is_image_name(given := entry.name.removeprefix(TAKEN)) and entry.is_file():
-                        about = entry.stat()
-                        name = os.fsencode(prefix + given).decode("utf-8", "backslashreplace")
-                        size, modified_ns, inode = about.st_size, about.st_mtime_ns, about.st_ino
-                        found.append(Arrived(Path(entry.path), name, size, modified_ns, inode))
-        except FileNotFoundError:
-            return
+                    try:
+                        found = look(entry)
+                    except OSError as error:
+                        self._pass_over(entry.path, error)
+                        continue
+                    if found is not None:
+                        yield found
         except OSError as error:
-            if folder == self.folder:
+            if folder == self.folder and not isinstance(error, FileNotFoundError):
                 raise
-            if folder not in self._closed:
-                log.error("%s: %s; nothing of it is decided", folder, error.strerror)
-                self._closed.add(folder)
-            return
-        now_ns = time.time_ns()
-        for image in sorted(found, key=lambda one: (one.modified_ns, one.name)):
-            # A clock that was set back must not keep an image waiting for ever.
-            if not 0 <= now_ns - image.modified_ns < self._settle_s * 1e9:
-                yield image
-        for name in sorted(folders):
-            yield from self._below(folder / name, f"{prefix}{name}/")
+            self._pass_over(str(folder), error)
+
+    def _image(self, entry: os.DirEntry[str], prefix: str) -> Arrived | None:
+        given = entry.name.removeprefix(TAKEN)
+        if not (is_image_name(given) and entry.is_file()):
+            return None
+        about = entry.stat()
+        # A clock that was set back must not keep an image waiting for ever.
+        if 0 <= time.time_ns() - about.st_mtime_ns < self._settle_s * 1e9:
+            return None
+        name = os.fsencode(prefix + given).decode("utf-8", "backslashreplace")
+        return Arrived(Path(entry.path), name, about.st_size, about.st_mtime_ns, about.st_ino)
+
+    def _pass_over(self, path: str, error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError) and path not in self._named:
+            log.error("%s: %s; nothing of it is decided", path, error.strerror)
+            self._named.add(path)
+
+
+def _age(image: Arrived) -> tuple[float, str]:
+    return image.modified_ns, image.name
+
+
+def _folder_name(entry: os.DirEntry[str]) -> str | None:
+    return entry.name if entry.is_dir(follow_symlinks=False) and not entry.name.startswith(".") else None

@@ -2,8 +2,8 @@
 
 The lines are the truth. A line is written whole and synced before the next image is begun; one that power loss has torn
 is cut off at the next start, and its image is decided again; what a full disk took of one, before the next is written.
-Beside them lies an index (SQLite) that tells in constant memory whether an image is in the lines; it may be lost or
-late, and is caught up from the lines.
+Beside them lies an index (SQLite) that tells in constant memory whether an image is in the lines; it may be
+lost, late or damaged, and is made good from the lines at the next start.
 """
 
 import json
@@ -15,30 +15,34 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from pangu_runtime.edge.durable import sync_folder
 from pangu_runtime.errors import DataError
 
 KEY = "key"
+_INDEX = "index.sqlite"
 _VERSION = 3  # of the index's tables
 _LINES = re.compile(r"results-([0-9]{5,})\.jsonl")
 _Row = tuple[str, str | None, bool]
 
 
 class Journal:
-    """``results-00001.jsonl`` and so on in a folder; one process at a time."""
+    """``results-00001.jsonl`` and so on in a folder; one process at a time.
+
+    Raises DataError where the index turns out to be damaged, and OSError where the disk does not let it be read.
+    """
 
     def __init__(self, folder: Path, *, max_file_bytes: int = 64 * 2**20) -> None:
         """Raises DataError where another process holds the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         self.folder, self._max_file_bytes = folder, max_file_bytes
         self._lock = _locked(folder / "lock")
-        self._index = _opened(folder / "index.sqlite")
         self._number = max((_number_of(file) for file in self.files), default=1)
         self._late: dict[str, _Row] = {}  # in the lines, and not yet in the index
         try:
+            self._mend_lines()
             with _index_of(folder):
-                self._repair()
+                self._open_index()
         except BaseException:
-            self._index.close()
             self._lock.close()
             raise
         self._stream = self._current.open("ab", buffering=0)
@@ -95,8 +99,9 @@ class Journal:
         self._whole += len(text)
         self._late |= {row[0]: row for row in map(_row, records)}
         try:
-            self._note(list(self._late.values()), file=self._current.name, end=self._whole)
-        except sqlite3.Error:  # the lines are the truth; the index is caught up with the next one
+            with _index_of(self.folder):
+                self._note(list(self._late.values()), file=self._current.name, end=self._whole)
+        except OSError:  # the lines are the truth; the index is caught up with the next one
             return
         self._late = {}
 
@@ -109,20 +114,41 @@ class Journal:
     def _turn(self) -> None:
         following = self.folder / _name_of(self._number + 1)
         following.touch()  # while the disk may refuse it, the file before stays the current one
-        _sync_folder(self.folder)
+        sync_folder(self.folder)
         self._stream.close()
         self._number += 1
         self._stream = following.open("ab", buffering=0)
         self._whole = 0
 
-    def _repair(self) -> None:
-        """Cut off a torn line, and catch the index up with the lines."""
+    def _mend_lines(self) -> None:
+        """No torn line, and one file at least."""
         current = self._current
         if current.exists():
             _cut_torn_line(current)
         else:
             current.touch()
-            _sync_folder(self.folder)
+            sync_folder(self.folder)
+
+    def _open_index(self) -> None:
+        """With all that the lines tell; a damaged one is made again from them."""
+        try:
+            self._catch_up()
+        except sqlite3.DatabaseError:
+            for damaged in self.folder.glob(f"{_INDEX}*"):
+                damaged.unlink()
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        self._index = sqlite3.connect(self.folder / _INDEX)
+        try:
+            _make_tables(self._index)
+            self._read_lines()
+        except BaseException:
+            self._index.close()  # before its files are deleted
+            raise
+
+    def _read_lines(self) -> None:
+        """Into the index, from where it ends."""
         ends = dict(self._index.execute("SELECT file, end FROM read").fetchall())
         sizes = {file.name: file.stat().st_size for file in self.files}
         if any(end > sizes.get(name, -1) for name, end in ends.items()):  # lines were taken away: they are the truth
@@ -140,28 +166,20 @@ class Journal:
 
 @contextmanager
 def _index_of(folder: Path) -> Iterator[None]:
-    """What SQLite says of a full or failing disk is said as others say it."""
+    """What SQLite says of a full or failing disk is said as others say it; damage does not pass by waiting."""
     try:
         yield
     except sqlite3.Error as error:
-        raise OSError(f"{folder / 'index.sqlite'}: {error}") from None
+        told = f"{folder / _INDEX}: {error}"
+        if type(error) is sqlite3.DatabaseError:  # the others are below it
+            raise DataError(f"{told}; start again, and it is made again from the lines") from None
+        raise OSError(told) from None
 
 
-def _opened(path: Path) -> sqlite3.Connection:
-    """The index; a damaged one is begun anew."""
-    try:
-        return _with_tables(path)
-    except sqlite3.DatabaseError:
-        for damaged in path.parent.glob(path.name + "*"):
-            damaged.unlink()
-        with _index_of(path.parent):
-            return _with_tables(path)
-
-
-def _with_tables(path: Path) -> sqlite3.Connection:
-    index = sqlite3.connect(path)
+def _make_tables(index: sqlite3.Connection) -> None:
+    """Where there are none of this version. Raises sqlite3.DatabaseError where something is damaged."""
     index.execute("PRAGMA journal_mode = WAL")
-    index.execute("PRAGMA synchronous = OFF")  # it can be made again
+    index.execute("PRAGMA synchronous = NORMAL")  # with WAL it syncs now and then, and power loss damages nothing
     [(version,)] = index.execute("PRAGMA user_version").fetchall()
     if version != _VERSION:
         index.executescript(f"DROP TABLE IF EXISTS seen; DROP TABLE IF EXISTS read; PRAGMA user_version = {_VERSION};")
@@ -169,8 +187,9 @@ def _with_tables(path: Path) -> sqlite3.Connection:
         "CREATE TABLE IF NOT EXISTS seen (key TEXT PRIMARY KEY, sha256 TEXT, has_error INTEGER) WITHOUT ROWID"
     )
     index.execute("CREATE TABLE IF NOT EXISTS read (file TEXT PRIMARY KEY, end INTEGER)")
-    index.execute("SELECT COUNT(*) FROM read").fetchone()
-    return index
+    [(told,)] = index.execute("PRAGMA quick_check(1)").fetchall()
+    if told != "ok":
+        raise sqlite3.DatabaseError(told)
 
 
 def _row(record: Mapping[str, Any]) -> _Row:
@@ -232,16 +251,6 @@ def _locked(path: Path) -> Any:
         stream.close()
         raise DataError(f"{path.parent}: another watcher writes here; give each its own --out") from None
     return stream
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that a new file's name survives power loss too."""
-    if hasattr(os, "O_DIRECTORY"):
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _name_of(number: int) -> str:

@@ -2,15 +2,18 @@
 
 import logging
 import os
-import shutil
+import time
 from pathlib import Path
 from typing import Literal
 
+from pangu_runtime.edge.durable import move
 from pangu_runtime.edge.inbox import TAKEN, Arrived
 
 log = logging.getLogger("pangu_runtime.edge")
 
 _LONGEST_NAME = 255  # bytes, of most file systems
+_REST_S, _LONGEST_REST_S = 5.0, 600.0
+_MOST_RESTING = 10_000  # images; one of more is tried again too early
 After = Literal["move", "keep", "delete"]
 
 
@@ -22,6 +25,11 @@ class Outbox:
 
     def __init__(self, folder: Path, *, after: After) -> None:
         self._folder, self._after = folder, after
+        self._resting: dict[str, tuple[float, float]] = {}  # key: until when, and for how long, in seconds
+
+    def is_resting(self, image: Arrived) -> bool:
+        """Whether the image could not be taken away, and it is too early to try again."""
+        return time.monotonic() < self._resting.get(image.key, (0.0, 0.0))[0]
 
     def take(self, image: Arrived, *, is_decided: bool) -> None:
         """Out of the inbox; one whose place is taken gets a number. What is not that image any more stays."""
@@ -36,11 +44,22 @@ class Outbox:
             else:
                 target = _free(self._folder / ("done" if is_decided else "unreadable") / image.name)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(taken, target)
+                move(taken, target)
+            self._resting.pop(image.key, None)
         except FileNotFoundError:
             pass
-        except OSError as error:  # it has its line: the next look takes it away
-            log.error("%s: cannot be taken away (%s)", image.name, error)
+        except OSError as error:  # it has its line: a later look takes it away
+            rest_s = self._rest(image.key)
+            log.error("%s: cannot be taken away (%s); tried again after %g s", image.name, error, rest_s)
+
+    def _rest(self, key: str) -> float:
+        """Twice as long as the last time, in seconds: what may not leave would be read and told at every look."""
+        _, last_s = self._resting.pop(key, (0.0, _REST_S / 2))
+        rest_s = min(2 * last_s, _LONGEST_REST_S)
+        self._resting[key] = (time.monotonic() + rest_s, rest_s)
+        if len(self._resting) > _MOST_RESTING:
+            del self._resting[next(iter(self._resting))]
+        return rest_s
 
 
 def _taken(image: Arrived) -> Path | None:

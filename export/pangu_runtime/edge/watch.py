@@ -61,11 +61,13 @@ class Watcher:
     """One bundle, one inbox, one output folder."""
 
     def __init__(self, predictor: Predictor, inbox: Path, out: Path, config: WatchConfig) -> None:
-        """Raises DataError where the inbox is not there, or holds the output."""
+        """Raises DataError where the inbox is not there, holds the output, or lets no image leave that is to."""
         if not inbox.is_dir():
             raise DataError(f"{inbox}: is not a folder; images are to arrive there")
         if out.resolve().is_relative_to(inbox.resolve()):
             raise DataError(f"{out}: lies in the inbox, where its own pictures would arrive; choose another --out")
+        if config.after != "keep" and not os.access(inbox, os.W_OK | os.X_OK):
+            raise DataError(f"{inbox}: may not be written, so that no image can leave it; allow it, or --after keep")
         self.predictor, self.config, self.out = predictor, config, out
         self.inbox = Inbox(inbox, settle_s=config.settle_s)
         self.journal = Journal(out)
@@ -115,7 +117,7 @@ class Watcher:
         self.journal.close()
 
     def _waiting(self) -> Iterator[Arrived]:
-        for image in self.inbox.arrived():
+        for image in self.inbox.arrived(unless=self._stays):
             if image.key not in self.journal:
                 yield image
             elif self.config.after != "keep":  # its line was written, and then the power went
@@ -124,6 +126,10 @@ class Watcher:
                     yield other
                 else:
                     self._outbox.take(image, is_decided=not self.journal.has_error(image.key))
+
+    def _stays(self, image: Arrived) -> bool:
+        """Whether the image has its line and is left: for good, or until its leaving is tried again."""
+        return image.key in self.journal if self.config.after == "keep" else self._outbox.is_resting(image)
 
     def _other(self, image: Arrived) -> Arrived | None:
         """The image, where it is not decided and only has name, size and time of one that was."""

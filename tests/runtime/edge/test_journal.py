@@ -193,3 +193,52 @@ def test_whether_a_line_tells_an_error_is_known(tmp_path: Path) -> None:
     again = filled(tmp_path)
     assert [again.has_error(key) for key in "abc"] == [False, True, False]
     again.close()
+
+
+@pytest.mark.parametrize("page", ["inner", "leaf"])
+@pytest.mark.parametrize("garbage", [b"\xff", b"\0"])
+def test_an_index_whose_pages_are_damaged_is_made_again(tmp_path: Path, page: str, garbage: bytes) -> None:
+    journal = filled(tmp_path)
+    keys = [f"image {number:04d}" for number in range(2000)]
+    journal.add([{"key": key} for key in keys])
+    [(root,)] = journal._index.execute("SELECT rootpage FROM sqlite_master WHERE name = 'seen'").fetchall()
+    [(size,)] = journal._index.execute("PRAGMA page_size").fetchall()
+    journal.close()
+    with (tmp_path / "index.sqlite").open("rb+") as stream:
+        start = (root - 1) * size if page == "inner" else stream.seek(0, os.SEEK_END) - size
+        stream.seek(start)
+        stream.write(garbage * size)
+    again = filled(tmp_path, "new")
+    assert all(key in again for key in [*keys, "new"])
+    assert len(again) == 2001
+    again.close()
+
+
+def test_an_index_that_is_damaged_meanwhile_ends_the_watcher_and_the_next_start_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Waiting, as for a full disk, would be for ever."""
+    journal = filled(tmp_path, "a")
+
+    def damaged(*_: Any, **__: Any) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(journal, "_index", type("Index", (), {"execute": damaged, "close": journal._index.close})())
+        with pytest.raises(DataError, match="malformed; start again"):
+            journal.sha256("a")
+        disk.setattr(journal, "_note", damaged)
+        with pytest.raises(DataError, match="malformed; start again"):
+            journal.add([{"key": "b"}])
+    journal.close()
+    again = filled(tmp_path)
+    assert [key in again for key in "abc"] == [True, True, False]
+    again.close()
+
+
+def test_power_loss_does_not_damage_the_index(tmp_path: Path) -> None:
+    """As SQLite promises for a log that is synced before its pages are written over."""
+    journal = filled(tmp_path)
+    modes = [journal._index.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous")]
+    journal.close()
+    assert modes == ["wal", 1]  # NORMAL

@@ -1,7 +1,7 @@
 """A camera that puts its next picture under the same name, at the worst moments."""
 
 import logging
-import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pangu_runtime.edge import outbox as module
 from pangu_runtime.edge.inbox import Inbox
 from pangu_runtime.edge.outbox import Outbox, _free
 from tests.finetune.tiny import COLOURS, Made
@@ -143,7 +144,7 @@ def test_what_cannot_be_taken_away_is_taken_by_the_next_look(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk, caplog.at_level(logging.ERROR):
-        disk.setattr(shutil, "move", full)
+        disk.setattr(module, "move", full)
         for image in inbox.arrived():
             outbox.take(image, is_decided=True)
     assert "cam.bmp: cannot be taken away" in caplog.text
@@ -151,6 +152,65 @@ def test_what_cannot_be_taken_away_is_taken_by_the_next_look(
     assert image.name == "cam.bmp"
     outbox.take(image, is_decided=True)
     assert (tmp_path / "done" / "cam.bmp").is_file()
+
+
+def test_what_may_not_leave_is_tried_again_more_and_more_seldom(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shoot(tmp_path / "inbox", "red")
+    [image] = Inbox(tmp_path / "inbox", settle_s=0).arrived()
+    outbox, clock_s = Outbox(tmp_path, after="move"), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock_s[0])
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    rests_s = []
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "rename", refused)
+        for _ in range(9):
+            outbox.take(image, is_decided=True)
+            start_s = clock_s[0]
+            while outbox.is_resting(image):
+                clock_s[0] += 5
+            rests_s.append(clock_s[0] - start_s)
+    assert rests_s == [5, 10, 20, 40, 80, 160, 320, 600, 600]
+    outbox.take(image, is_decided=True)
+    assert (tmp_path / "done" / "cam.bmp").is_file()
+    assert not outbox._resting
+
+
+def test_what_rests_takes_a_bounded_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_MOST_RESTING", 3)
+    outbox = Outbox(tmp_path, after="move")
+    for number in range(5):
+        outbox._rest(f"{number}")
+    assert list(outbox._resting) == ["2", "3", "4"]
+
+
+def test_an_inbox_that_lets_nothing_leave_is_not_read_at_every_look(
+    classify: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shoot(tmp_path / "inbox", "red")
+    watcher, looks = watch(classify, tmp_path), []
+    round_of, other = watcher._round, watcher._other
+
+    def rounds() -> int:
+        looks.append("round")
+        if looks.count("round") == 6:
+            watcher.stop.set()
+        return round_of()
+
+    def refused(*_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(watcher, "_round", rounds)
+    monkeypatch.setattr(watcher, "_other", lambda image: (looks.append("read"), other(image))[1])
+    monkeypatch.setattr(Path, "rename", refused)
+    assert watcher.run() == 1
+    watcher.close()
+    assert looks == ["round"] * 6
+    assert caplog.text.count("cannot be taken away") == 1
 
 
 def test_a_name_that_comes_for_years_is_found_a_place_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

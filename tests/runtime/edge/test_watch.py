@@ -172,6 +172,20 @@ def test_the_output_does_not_lie_in_the_inbox(classify: Made, tmp_path: Path) ->
         Watcher(Predictor(classify.bundle), tmp_path / "other", tmp_path / "out", WatchConfig())
 
 
+def test_an_inbox_that_may_not_be_written_is_told_at_the_start(
+    classify: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox = inbox_of(tmp_path, 1)
+    access = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: path != inbox and access(path, mode))
+    for after in ("move", "delete"):
+        with pytest.raises(DataError, match=r"may not be written.*--after keep"):
+            watch(classify, tmp_path, after=after)
+    watcher = watch(classify, tmp_path, after="keep")
+    assert watcher.run(once=True) == 1
+    watcher.close()
+
+
 def test_killed_again_and_again_it_writes_every_image_once(classify: Made, tmp_path: Path) -> None:
     inbox_of(tmp_path, 150)
     command = [sys.executable, "-c", WITHOUT, "watch", classify.bundle, tmp_path / "inbox", "--out", tmp_path / "out"]
