@@ -29,7 +29,8 @@ install = $(INSTALL) --editable '.[$(subst $(space),$(comma),$(filter-out base b
 install_self = @echo "Installed from the bounds in pyproject.toml, not from the lock."
 endif
 
-DEV := dino lora text serve inspect inspect-db dev
+TRAIN := base build serve train
+DEV := dino lora text inspect inspect-db dev
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -77,16 +78,16 @@ lock: $(BIN)/pip  ## write requirements/*.lock from pyproject.toml's bounds
 	$(BIN)/python requirements/lock.py
 
 clean:  ## remove .venv, caches and builds; runs/ stays
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache export/end/node_modules
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; (3, 11) <= v <= (3, 12) or sys.exit("pangu_cv needs Python 3.11 or 3.12, and $(PYTHON) is %d.%d. Name another, for example: make PYTHON=python3.11" % v)'
 	$(PYTHON) -m venv $(VENV)
 
 # A stamp per set of packages: a second make installs nothing; a changed lock or pyproject.toml installs what changed.
-$(VENV)/.train: pyproject.toml requirements/base.lock requirements/build.lock requirements/train.lock | $(BIN)/pip
+$(VENV)/.train: pyproject.toml $(TRAIN:%=requirements/%.lock) | $(BIN)/pip
 	@echo "Installing torch and what else training needs: several GB, minutes the first time ..."
-	$(call install,base build train)
+	$(call install,$(TRAIN))
 	$(install_self)
 	$(compile)
 	@touch $@
@@ -97,9 +98,8 @@ $(VENV)/.dev: $(DEV:%=requirements/%.lock) $(VENV)/.train
 	@touch $@
 
 $(ENGINE): export/end/package.json
-	@(cd $(<D) && npm install --no-package-lock --no-audit --no-fund --loglevel=error) \
-		|| { mkdir -p $(@D) && echo "npm could not fetch the engine: tests of the browser's page are skipped"; }
-	@touch $@
+	@(cd $(<D) && npm install --no-package-lock --no-audit --no-fund --loglevel=error) && touch $@ \
+		|| echo "npm could not fetch the engine: tests of the browser's page are skipped"
 
 $(VENV)/.bench: requirements/bench.lock $(VENV)/.dev
 	$(call install,bench)

@@ -65,6 +65,8 @@ _TRAIN = (
     "safetensors",
     "matplotlib",
     "pycocotools",
+    "faiss",
+    "filelock",
 )
 _GRADIENT = ("lightning", "albumentations", "cv2")
 _EXTRA_OF = dict.fromkeys((*_TRAIN, *_GRADIENT), "train") | {

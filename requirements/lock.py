@@ -1,7 +1,8 @@
 """Write ``requirements/*.lock`` from the bounds in ``pyproject.toml``. Run by ``make lock``, in the project's venv.
 
 All groups are resolved together, for the oldest Python first; a newer Python must do with the same versions and adds
-only the hashes of its own wheels. A package stands in the first group that needs it.
+only the hashes of its own wheels. A package stands in the first group that needs it, so that a group may need others
+installed with it (BEYOND).
 """
 
 import hashlib
@@ -33,15 +34,27 @@ HEADER = """\
 ABOUT = {
     "base": "What running bundles and checking data needs: no torch.",
     "build": "What installing this package from its sources needs.",
-    "train": "What training and exporting need, beyond base.",
-    "dino": "What pretraining's dino preset needs, beyond train.",
-    "lora": "What adapting by low-rank matrices needs, beyond train.",
-    "text": "What text towers need, beyond train; with the weights of MiniLM.",
-    "serve": "What answering over HTTP needs, beyond base: no torch.",
-    "inspect": "What looking at data in FiftyOne needs, beyond all above; without its MongoDB.",
+    "serve": "What answering over HTTP needs: no torch.",
+    "train": "What training and exporting need.",
+    "dino": "What pretraining's dino preset needs.",
+    "lora": "What adapting by low-rank matrices needs.",
+    "text": "What text towers need; with the weights of MiniLM.",
+    "inspect": "What looking at data in FiftyOne needs; without its MongoDB.",
     "inspect-db": "A MongoDB for FiftyOne, where it cannot fetch its own.",
-    "dev": "What tests and checks need, beyond base, build and train.",
-    "bench": "What the comparisons with other projects need, beyond all the others.",
+    "dev": "What tests and checks need.",
+    "bench": "What the comparisons with other projects need.",
+}
+# Groups that hold a part of what a group needs, each above it in ABOUT; theirs count as well.
+BEYOND = {
+    "build": ("base",),
+    "serve": ("base",),
+    "train": ("serve",),
+    "dino": ("train",),
+    "lora": ("train",),
+    "text": ("lora",),
+    "inspect": ("lora",),
+    "dev": ("build", "inspect"),
+    "bench": ("dino", "inspect"),
 }
 
 
@@ -139,6 +152,27 @@ def applies(requirement: Requirement, extras: set[str]) -> bool:
     )
 
 
+def together(group: str) -> list[str]:
+    """The group and all that must be installed with it, in order."""
+    found = {group}.union(*map(together, BEYOND.get(group, ())))
+    return [name for name in ABOUT if name in found]
+
+
+def shared_out(needed: dict[str, set[str]]) -> dict[str, list[str]]:
+    """Each package in the first group that needs it. Raises AssertionError where another group would lack it."""
+    home = {name: group for group in reversed(needed) for name in needed[group]}
+    for group, names in needed.items():
+        lacking = sorted(name for name in names if home[name] not in together(group))
+        assert not lacking, f"{group} lacks {lacking}; name their groups in BEYOND"
+    return {group: sorted(name for name in names if home[name] == group) for group, names in needed.items()}
+
+
+def about(group: str) -> str:
+    """The first line of a lock."""
+    others = ", ".join(name for name in together(group) if name != group)
+    return ABOUT[group] + (f" Install it with {others}." if others else "")
+
+
 def text(pin: Pin) -> str:
     """The lines of one package; of those that want it, pyproject.toml alone where it is named there."""
     direct = {name for name in pin.wanted_by if name.startswith(ROOT)}
@@ -156,14 +190,11 @@ def main() -> None:
         for python in PYTHONS:
             print(f"resolving for Python {python} ...", file=sys.stderr)
             record(pins, resolve(direct, python, pins, Path(folder)), source_digests)
-    placed: set[str] = set()
-    for group, requirements in wanted.items():
-        names = sorted(set(reached(requirements, pins, f"{ROOT} ({group})")))
-        wanted[group] = [name for name in names if name not in placed]
-        placed.update(names)
-    assert placed == set(pins), f"in no group: {sorted(set(pins) - placed)}"
-    for group, names in wanted.items():
-        header = HEADER.format(about=ABOUT[group], pythons=" and ".join(PYTHONS))
+    needed = {group: set(reached(lines, pins, f"{ROOT} ({group})")) for group, lines in wanted.items()}
+    unplaced = set(pins).difference(*needed.values())
+    assert not unplaced, f"in no group: {sorted(unplaced)}"
+    for group, names in shared_out(needed).items():
+        header = HEADER.format(about=about(group), pythons=" and ".join(PYTHONS))
         body = "".join(text(pins[name]) for name in names)
         (HERE / f"{group}.lock").write_text(f"{header}\n{body}", encoding="utf-8")
         print(f"requirements/{group}.lock: {len(names)} packages", file=sys.stderr)

@@ -1,9 +1,10 @@
-"""What the wheel carries, that its runtime half works without torch, and that the lock agrees with the bounds."""
+"""What the wheel and the image carry, and that the runtime half works without torch."""
 
+import json
 import re
+import shutil
 import subprocess
 import sys
-import tomllib
 import zipfile
 from email import message_from_bytes
 from email.message import Message
@@ -13,9 +14,11 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from pangu_cv.models import text_tower, weights
+from tests.test_locks import pins
+
 ROOT = Path(__file__).parents[1]
-PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-LOCKS = sorted((ROOT / "requirements").glob("*.lock"))
+DOCKERFILE = (ROOT / "export" / "cloud" / "Dockerfile").read_text(encoding="utf-8")
 WITHOUT_TORCH = """
 import sys
 class NoTorch:
@@ -42,8 +45,8 @@ def names(wheel: Path) -> list[str]:
     return zipfile.ZipFile(wheel).namelist()
 
 
-def run(*command: str) -> None:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+def run(*command: str, cwd: Path = ROOT) -> None:
+    done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -97,28 +100,40 @@ def test_installed_runtime_works_without_torch(wheel: Path, tmp_path: Path) -> N
     run(sys.executable, "-W", "error", "-c", WITHOUT_TORCH, str(target))
 
 
-def pins(lock: Path) -> dict[str, str]:
-    """Names and versions of a lock file; every other line must be a hash or a comment."""
-    found = {}
-    for line in lock.read_text(encoding="utf-8").splitlines():
-        if pin := re.fullmatch(r"([a-z0-9-]+)==(\S+) \\", line):
-            found[pin[1]] = pin[2]
-        else:
-            assert re.fullmatch(r"(    --hash=sha256:[0-9a-f]{64}( \\)?|\s*#.*|)", line), line
-    return found
+def test_image_is_built_of_all_that_the_wheel_is_made_of(names: list[str], tmp_path: Path) -> None:
+    for line in re.findall(r"^COPY (.*)$", DOCKERFILE, flags=re.MULTILINE):
+        *sources, target = line.split()
+        for source in sources:
+            place = tmp_path / target.removeprefix("/")
+            if (ROOT / source).is_dir():
+                shutil.copytree(ROOT / source, place)
+            else:
+                place.mkdir(exist_ok=True)
+                shutil.copy(ROOT / source, place)
+    run(sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path), cwd=tmp_path / "src")
+    (built,) = tmp_path.glob("*.whl")
+    assert set(zipfile.ZipFile(built).namelist()) == set(names)
 
 
-def test_lock_holds_every_requirement_within_its_bounds() -> None:
-    extras = PYPROJECT["project"]["optional-dependencies"]
-    groups = [PYPROJECT["project"]["dependencies"], PYPROJECT["build-system"]["requires"]]
-    groups += [extras[name] for name in ("train", "dev", "bench")]
-    locked = {name: version for lock in LOCKS for name, version in pins(lock).items()}
-    for requirement in (Requirement(line) for group in groups for line in group):
-        version = locked[canonicalize_name(requirement.name)]
-        assert requirement.specifier.contains(version), f"{requirement} is locked at {version}; run make lock"
+def test_image_serves_bundles_and_nothing_that_lies_beside_them(tmp_path: Path) -> None:
+    for name in ("steel/bundle.json", "two words/bundle.json", "steel.triton/steel/config.pbtxt", "steel.report.html"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    program = tmp_path / "bin" / "pangu-cv"
+    program.parent.mkdir()
+    program.write_text("#!/bin/sh\nprintf '%s\\n' \"$@\"\n")
+    program.chmod(0o755)
+    command = json.loads(re.findall(r"^CMD (.*)$", DOCKERFILE, flags=re.MULTILINE)[-1])
+    command = [part.replace("/bundles", str(tmp_path)) for part in command]
+    path = f"{program.parent}:/usr/bin:/bin"
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={"PATH": path})
+    served = [str(tmp_path / name) for name in ("steel", "two words")]
+    assert done.stdout.splitlines() == ["serve", *served, "--host", "0.0.0.0"]
 
 
-def test_lock_names_no_package_twice_and_no_place() -> None:
-    names = [name for lock in LOCKS for name in pins(lock)]
-    assert len(names) == len(set(names)) > 100
-    assert not [lock.name for lock in LOCKS if re.search(r"://|file:|@ ", lock.read_text(encoding="utf-8"))]
+def test_notice_names_the_weights_of_others() -> None:
+    notice = (ROOT / "NOTICE").read_text(encoding="utf-8")
+    others = [one for one in weights.KNOWN if one.package != "pangu-cv"]
+    names = {name for one in others for name in (one.name, one.package) if name}
+    names.add(text_tower._MINILM_FILE.partition("/")[0].replace("_", "-"))
+    assert sorted(name for name in names if name not in notice) == []

@@ -1,6 +1,7 @@
 """Every recipe that comes with the package loads, and runs end to end on tiny images."""
 
 import json
+import re
 import shlex
 from pathlib import Path
 
@@ -51,6 +52,15 @@ def test_command_that_a_copy_is_given_runs_it(
     assert (program, Path(file)) == ("pangu-cv", target)
     assert verb in cli.app
     assert TAKES[verb].load(target, settings)
+
+
+@pytest.mark.parametrize("recipe", recipes.shipped(), ids=lambda r: f"{r.stage} {r.name}")
+def test_every_command_in_its_comment_is_whole(recipe: ShippedRecipe) -> None:
+    comment = "".join(line for line in recipe.path.read_text().splitlines(keepends=True) if line.startswith("#"))
+    commands = [line for verb, line in re.findall(r"pangu-cv (\w+) (.*)", comment) if verb == recipe.verb]
+    for name, *words in map(shlex.split, commands):
+        assert name == recipe.name
+        assert TAKES[recipe.verb].load(recipe.path, [word for word in words if not word.startswith("--")])
 
 
 def of_stage(stage: str) -> list[ShippedRecipe]:

@@ -2,18 +2,42 @@
 
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from pangu_cv import cli
 from pangu_cv.iterate.ledger import Ledger
 from tests.finetune.tiny import Made
 
-TRAINING = ("torch", "torchvision", "timm", "onnx", "onnxscript", "sklearn", "scipy", "matplotlib", "safetensors")
+ROOT = Path(__file__).parents[2]
+EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+SOURCES = [path for folder in ("pangu_cv", "export/pangu_runtime") for path in (ROOT / folder).rglob("*.py")]
+IMPORTED = {
+    name
+    for path in SOURCES
+    for name in re.findall(r"^\s*(?:from|import) (\w+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+}
+INSTALLED = packages_distributions()
+
+
+def imported_of(extra: str) -> set[str]:
+    """The modules of an extra's packages that the sources import."""
+    packages = {canonicalize_name(Requirement(line).name) for line in EXTRAS[extra]}
+    return {name for name in IMPORTED if packages & set(map(canonicalize_name, INSTALLED.get(name, ())))}
+
+
+TRAINING = sorted(imported_of("train"))
+LIGHT = ("data", "inspect", "ledger", "page", "predict", "profile", "recipe", "serve", "verify", "watch", "weights")
+HEAVY = sorted(verb for verb in cli.app if verb.isalpha() and verb not in LIGHT)
 WITHOUT = f"""
 import sys
 class Absent:
@@ -88,13 +112,19 @@ def test_recipe_copy(tmp_path: Path) -> None:
     assert (tmp_path / "mine.yaml").is_file()
 
 
-@pytest.mark.parametrize("verb", ["finetune", "export", "evaluate", "demo"])
+@pytest.mark.parametrize("verb", HEAVY)
 def test_heavy_verbs_say_what_to_install(verb: str) -> None:
     done = without_torch(verb, "a", "b")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
     assert "pip install 'pangu-cv[train]'" in done.stderr
     assert verb in done.stderr
+
+
+def test_absence_of_each_import_is_told_with_an_extra_that_brings_it() -> None:
+    brings = {extra: imported_of(extra) for extra in EXTRAS if extra not in ("bench", "dev")}
+    told = {name: cli._EXTRA_OF.get(name, "none") for name in set().union(*brings.values())}
+    assert {name: extra for name, extra in told.items() if name not in brings.get(extra, ())} == {}
 
 
 def test_help_is_quick_and_imports_no_torch() -> None:
