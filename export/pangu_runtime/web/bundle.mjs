@@ -19,6 +19,14 @@ const BLOCKS = 8, AT_THRESHOLD = 1e-3;
 
 export class BundleError extends Error {}
 
+/** An image that is not decoded as in training; `reason` is the word that `pangu-cv predict --json` gives. */
+export class ImageError extends Error {
+  constructor(reason, message) {
+    super(message);
+    this.reason = reason;
+  }
+}
+
 /** Open a bundle; throws BundleError where it is altered, of another version, or needs what is not here. Files are read once. */
 export async function openBundle(fetched, ort) {
   const [read, forget] = readOnce(fetched);
@@ -52,7 +60,8 @@ class Bundle {
     Object.assign(this, { about, session, sums, read, ort });
   }
 
-  get areSumsChecked() { return this.sums !== null; }
+  /** SHA-256 of SHA256SUMS, as `pangu-cv export` prints it; null where sums cannot be checked. */
+  async fingerprint() { return this.sums && sha256(await this.read("SHA256SUMS")); }
 
   get threshold() { return this.about.thresholds.threshold?.value ?? null; }
 
@@ -178,17 +187,20 @@ function edges(length) {
 
 /** Sums by name, once every file agrees with its own; null where this environment cannot tell (a page not served securely). */
 async function checkedSums(read) {
-  const subtle = globalThis.crypto?.subtle;
-  if (!subtle) return null;
+  if (!globalThis.crypto?.subtle) return null;
   const sums = new Map(text(await read("SHA256SUMS")).trim().split("\n").map((line) => line.split("  ").reverse()));
   for (const name of NEEDED) if (!sums.has(name)) throw new BundleError(`SHA256SUMS does not list ${name}`);
   for (const [name, sum] of sums) {
     if (OTHER_PRECISIONS.test(name)) continue;  // never run here, so never fetched
-    const digest = new Uint8Array(await subtle.digest("SHA-256", await read(name)));
-    if ([...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("") !== sum)
+    if ((await sha256(await read(name))) !== sum)
       throw new BundleError(`${name} is altered; use the bundle as it was exported`);
   }
   return sums;
+}
+
+async function sha256(bytes) {
+  const digest = new Uint8Array(await globalThis.crypto.subtle.digest("SHA-256", bytes));
+  return [...digest].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
 /** RGB of RGBA pixels, transparent ones over the grey that training used. */
@@ -205,12 +217,16 @@ export function rgbOf(rgba, background) {
 /** Refuses what would be decoded otherwise than in training: 16 bits a channel, CMYK, several pictures, too many pixels. */
 export function checkedHeader(bytes, limits) {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (!bytes.length) throw new ImageError("truncated", "the file is empty; copy it again");
   const isPng = bytes.length > 32 && view.getUint32(0) === 0x89504e47;
-  if (isPng && bytes[24] === 16) throw new Error("16 bits a channel: only the Python runtime decodes them as training did");
-  if (isPng && view.getUint32(16) * view.getUint32(20) > limits.max_pixels) throw new Error(`more than ${limits.max_pixels} pixels`);
-  if (jpegChannels(bytes, view) === 4) throw new Error("CMYK: only the Python runtime decodes it as training did");
-  if (isAnimated(bytes, view, isPng)) throw new Error("holds several pictures; one per file is allowed");
-  if (bytes.length > limits.max_bytes) throw new Error(`more than ${limits.max_bytes} bytes`);
+  if (isPng && bytes[24] === 16)
+    throw new ImageError("unsupported", "16 bits a channel: only the Python runtime decodes them as training did");
+  if (isPng && view.getUint32(16) * view.getUint32(20) > limits.max_pixels)
+    throw new ImageError("too_large", `more than ${limits.max_pixels} pixels`);
+  if (jpegChannels(bytes, view) === 4)
+    throw new ImageError("unsupported", "CMYK: only the Python runtime decodes it as training did");
+  if (isAnimated(bytes, view, isPng)) throw new ImageError("multipage", "holds several pictures; one per file is allowed");
+  if (bytes.length > limits.max_bytes) throw new ImageError("too_large", `more than ${limits.max_bytes} bytes`);
   return bytes;
 }
 

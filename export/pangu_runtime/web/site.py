@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 
 from pangu_runtime.bundle import Bundle
@@ -32,6 +32,7 @@ def write_site(bundle: Bundle, engine: Path, folder: Path) -> None:
         shutil.copyfile(engine / "dist" / name, folder / "onnxruntime" / name)
     for source, target in PAGE.items():
         (folder / target).write_text(_asset(source), encoding="utf-8")
+    (folder / "LICENSES.txt").write_text(_licences(), encoding="utf-8")
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
     sums = hashlib.sha256()
     for name in files:
@@ -39,6 +40,13 @@ def write_site(bundle: Bundle, engine: Path, folder: Path) -> None:
     worker = _asset("offline.js").replace("@VERSION@", sums.hexdigest()[:16])
     listed = json.dumps(["./", *files])
     (folder / "offline.js").write_text(worker.replace("@FILES@", listed), encoding="utf-8")
+
+
+def _licences() -> str:
+    """Whoever serves the site passes on this package and ONNX Runtime: both ask for their texts to go along."""
+    own = metadata.distribution("pangu-cv")
+    texts = [own.read_text(f"licenses/{name}") or "" for name in ("NOTICE", "LICENSE")]
+    return f"\n\n{'=' * 80}\n\n".join([*texts, _asset("onnxruntime_license.txt")])
 
 
 def _asset(name: str) -> str:

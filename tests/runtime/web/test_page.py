@@ -5,9 +5,11 @@ import http.server
 import json
 import re
 import shutil
+import struct
 import subprocess
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +20,10 @@ import pytest
 from PIL import Image, ImageCms
 
 from pangu_cv import cli
-from pangu_runtime.bundle import open_bundle, write_sums
-from pangu_runtime.errors import RuntimeLimitError
+from pangu_runtime.bundle import fingerprint, open_bundle, write_sums
+from pangu_runtime.errors import ImageError, RuntimeLimitError
 from pangu_runtime.predictor import Predictor
+from pangu_runtime.web.site import ENGINE as ENGINE_FILES
 from pangu_runtime.web.site import write_site
 from tests.finetune.tiny import COLOURS, Made, copy_of, made, picture, save
 from tests.runtime import forge, tile_vectors
@@ -30,6 +33,8 @@ END = Path(__file__).parents[3] / "export" / "end"
 ENGINE = END / "node_modules" / "onnxruntime-web"
 WEB = Path(__file__).parents[3] / "export" / "pangu_runtime" / "web"
 KINDS = ("classify", "unknown", "multilabel", "anomaly", "segment", "detect")
+CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
+OF_A_FRAME = re.compile(r"\((\d{4}) × \d+, \d+ ms\)$")  # wider than the 640 pixels that a page gets unasked
 
 
 @pytest.fixture
@@ -218,8 +223,37 @@ def test_an_image_that_cannot_be_read_is_told_and_the_others_go_on(classify: Mad
     done = run(node, classify.bundle, tmp_path / "bad.png", deep, classify.images[0])
     bad, sixteen, good = map(json.loads, done.stdout.splitlines())
     assert "error" in bad
-    assert "16 bits" in sixteen["error"]
+    assert sixteen["error"] == "unsupported"
+    assert "16 bits" in sixteen["message"]
     assert good["label"] == "blue"
+    assert done.returncode == 0
+
+
+def test_node_names_what_cannot_be_read_as_python_does(classify: Made, node: Path, tmp_path: Path) -> None:
+    names = ("missing", "empty", "text", "cut", "header", "pages", "huge")
+    paths = [tmp_path / f"{name}.png" for name in names]
+    sound, image = classify.images[0].read_bytes(), Image.fromarray(picture(COLOURS["red"], 1))
+    huge = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
+    huge = sound[:8] + struct.pack(">I", 13) + huge + struct.pack(">I", zlib.crc32(huge)) + sound[33:]
+    for path, content in zip(paths[1:], (b"", b"no image", sound[:-300], sound[:20], b"", huge), strict=True):
+        path.write_bytes(content)
+    image.save(paths[5], "TIFF", save_all=True, append_images=[image])
+    done = run(node, classify.bundle, *paths)
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = [one for one in Predictor(classify.bundle).predict(paths) if isinstance(one, ImageError)]
+    assert [(one["image"], one["error"]) for one in told] == [(one.path, one.reason) for one in expected]
+    assert len({one["error"] for one in told}) == 5
+    assert all(one["message"].startswith(f"{one['image']}: ") and one.keys() == told[0].keys() for one in told)
+    assert all(f"skipped: {one['message']}" in done.stderr for one in told)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["predict", str(classify.bundle), str(paths[2])])
+    assert done.returncode == ended.value.code == 2
+    assert "error: none of the 7 images could be read" in done.stderr
+
+
+def test_node_decides_nothing_that_python_does_not_read(classify: Made, node: Path, tmp_path: Path) -> None:
+    (tmp_path / "drawn.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="40" height="40"/>')
+    assert json.loads(run(node, classify.bundle, tmp_path / "drawn.svg").stdout)["error"] == "unsupported"
 
 
 @pytest.fixture
@@ -231,14 +265,14 @@ def site(classify: Made, engine: Path, tmp_path: Path) -> Iterator[tuple[str, ht
 
 @contextmanager
 def serving(
-    bundle: Path, engine: Path, tmp_path: Path, *, max_age_s: int | None = None
+    bundle: Path, engine: Path, tmp_path: Path, *, max_age_s: int | None = None, script_type: str = "text/javascript"
 ) -> Iterator[tuple[str, http.server.ThreadingHTTPServer]]:
     with pytest.raises(SystemExit) as done:
         cli.main(["page", str(bundle), "--out", str(tmp_path / "site"), "--engine", str(engine)])
     assert not done.value.code
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
-        extensions_map: ClassVar = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
+        extensions_map: ClassVar = {**http.server.SimpleHTTPRequestHandler.extensions_map, ".mjs": script_type}
 
         def log_message(self, *_: object) -> None:
             pass
@@ -253,62 +287,153 @@ def serving(
     )
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}/", server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/", server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextmanager
+def browsing(*arguments: str) -> Iterator[tuple[Any, Any]]:
+    """A page of a headless browser, in which no error may go uncaught, and what expects of it; skips without one."""
+    sync_api, browser = pytest.importorskip("playwright.sync_api"), shutil.which("chromium")
+    if browser is None:
+        pytest.skip("no chromium here")
+    sync_api.expect.set_options(timeout=20_000)  # neighbours may be at work
+    errors: list[str] = []
+    with sync_api.sync_playwright() as play:
+        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox", *arguments])
+        page = chromium.new_page()
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        yield page, sync_api.expect
+        chromium.close()
+    assert errors == []
+
+
+def load(page: Any, expect: Any, url: str) -> Any:
+    """Where the page at ``url`` says its decisions, once it is ready."""
+    page.goto(url)
+    expect(page.locator("#about")).to_contain_text("8 certified answers given again", timeout=60_000)
+    return page.locator("#verdict")
 
 
 def test_the_page_decides_by_itself_and_without_a_network(
     classify: Made, site: tuple[str, http.server.ThreadingHTTPServer], tmp_path: Path
 ) -> None:
-    sync_api, browser = pytest.importorskip("playwright.sync_api"), shutil.which("chromium")
-    if browser is None:
-        pytest.skip("no chromium here")
     url, server = site
-    with sync_api.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page, errors = chromium.new_page(), []
-        page.on("pageerror", lambda error: errors.append(str(error)))
-        page.goto(url)
-        about = page.locator("#about")
-        sync_api.expect(about).to_contain_text("8 certified answers given again (sums checked)", timeout=30_000)
+    with browsing() as (page, expect):
+        load(page, expect, url)
+        pin = fingerprint(classify.bundle)[:12]
+        expect(page.locator("#about")).to_contain_text(f"given again (sums checked, fingerprint {pin})")
         page.evaluate("navigator.serviceWorker.ready.then(() => 0)")
         server.shutdown()  # from here on there is no network
         page.reload()
-        sync_api.expect(about).to_contain_text("8 certified answers given again", timeout=30_000)
+        expect(page.locator("#about")).to_contain_text("8 certified answers given again", timeout=30_000)
         expected = Predictor(classify.bundle).predict(classify.images)
         for prediction in expected:
             page.set_input_files("#file", prediction.source)
             told = rf"^{prediction.to_json()['label']}, {100 * prediction.to_json()['score']:.1f} %"
-            sync_api.expect(page.locator("#verdict")).to_have_text(re.compile(told))
+            expect(page.locator("#verdict")).to_have_text(re.compile(told))
         assert page.locator("#scores tr").count() == 2
         (tmp_path / "bad.png").write_bytes(b"no image")
         page.set_input_files("#file", tmp_path / "bad.png")
         page.wait_for_selector("#verdict.error")
         page.set_input_files("#file", save(tmp_path / "good.png", picture(COLOURS["red"], 1)))
-        sync_api.expect(page.locator("#verdict")).to_have_text(re.compile("^red"))
-        chromium.close()
-    assert errors == []
+        expect(page.locator("#verdict")).to_have_text(re.compile("^red"))
+
+
+def test_an_image_given_while_the_page_is_busy_is_decided(
+    site: tuple[str, http.server.ThreadingHTTPServer], tmp_path: Path
+) -> None:
+    red = save(tmp_path / "red.png", picture(COLOURS["red"], 1))
+    blue = save(tmp_path / "blue.png", picture(COLOURS["blue"], 1))
+    drop = """(images) => images.forEach((bytes) => {
+      const dataTransfer = new DataTransfer();
+      dataTransfer.items.add(new File([Uint8Array.from(bytes)], "image.png"));
+      document.getElementById("drop").dispatchEvent(new DragEvent("drop", { dataTransfer }));
+    })"""
+    with browsing(*CAMERA) as (page, expect):
+        verdict = load(page, expect, site[0])
+        page.click("#camera")
+        expect(verdict).to_have_text(OF_A_FRAME)
+        page.set_input_files("#file", red)
+        expect(verdict).to_have_text(re.compile(r"^red, .* \(48 × 40, "))
+        expect(page.locator("#camera")).to_have_text("camera")
+        page.evaluate(drop, [list(path.read_bytes()) for path in (red, red, blue)])
+        expect(verdict).to_have_text(re.compile("^blue"))
+
+
+def test_the_camera_is_opened_once_and_says_when_it_gives_nothing(
+    site: tuple[str, http.server.ThreadingHTTPServer],
+) -> None:
+    count = """globalThis.opened = 0;
+      const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = (wanted) => { opened++; return open(wanted); };"""
+    turn = """([name, muted]) => {
+      const [track] = document.getElementById("video").srcObject.getVideoTracks();
+      Object.defineProperty(track, "muted", { value: muted, configurable: true });
+      track.dispatchEvent(new Event(name));
+    }"""
+    with browsing(*CAMERA) as (page, expect):
+        page.add_init_script(count)
+        verdict = load(page, expect, site[0])
+        page.evaluate("() => { for (const _ of [1, 2]) document.getElementById('camera').click(); }")
+        expect(verdict).to_have_text(OF_A_FRAME)
+        assert page.evaluate("opened") == 1
+        page.evaluate(turn, ["mute", True])
+        expect(verdict).to_have_text("the camera gives no picture")
+        page.wait_for_timeout(500)
+        expect(verdict).to_have_text("the camera gives no picture")
+        page.evaluate(turn, ["unmute", False])
+        expect(verdict).to_have_text(OF_A_FRAME)
+        page.evaluate(turn, ["ended", False])
+        expect(verdict).to_have_text(re.compile("^camera lost"))
+        expect(page.locator("#camera")).to_have_text("camera")
+        page.wait_for_timeout(500)
+        expect(verdict).to_have_text(re.compile("^camera lost"))
+
+
+def test_what_is_no_threshold_and_no_picture_decides_nothing(unknown: Made, engine: Path, tmp_path: Path) -> None:
+    clear = tmp_path / "clear.png"
+    Image.new("RGBA", (40, 30), (200, 70, 60, 0)).save(clear)
+    certified = open_bundle(unknown.bundle).threshold
+    assert certified is not None
+    with serving(unknown.bundle, engine, tmp_path) as (url, _), browsing() as (page, expect):
+        verdict = load(page, expect, url)
+        page.fill("#threshold", "  ")
+        page.set_input_files("#file", unknown.images[0])
+        expect(verdict).to_have_text(re.compile(r"ms\)$"))
+        told = json.loads(page.locator("#json").text_content())
+        assert told["threshold"] == pytest.approx(certified.value, abs=1e-6)
+        page.set_input_files("#file", clear)
+        expect(verdict).to_have_text(re.compile("^40 × 30 pixels came as nothing: wholly transparent"))
+        page.fill("#threshold", "1e999")
+        page.set_input_files("#file", unknown.images[0])
+        expect(verdict).to_have_text("threshold: 1e999 found; a number is needed")
+
+
+def test_a_server_without_a_type_for_scripts_is_told(classify: Made, engine: Path, tmp_path: Path) -> None:
+    untyped = "application/octet-stream"
+    with serving(classify.bundle, engine, tmp_path, script_type=untyped) as (url, _), browsing() as (page, expect):
+        page.goto(url)
+        expect(page.locator("#about.error")).to_contain_text("text/javascript")
 
 
 def test_pages_of_one_origin_keep_their_own_files_and_take_new_ones(
     classify: Made, engine: Path, tmp_path: Path
 ) -> None:
-    """Two pages whose server lets a browser keep files for an hour; one of them is then updated."""
-    sync_api, browser = pytest.importorskip("playwright.sync_api"), shutil.which("chromium")
-    if browser is None:
-        pytest.skip("no chromium here")
+    """Two pages whose server lets a browser keep files for an hour; one of them is then updated, and says so."""
     kept = "caches.open(KEY).then((cache) => cache.match(new URL('style.css', location)).then((found) => found.text()))"
-    with serving(classify.bundle, engine, tmp_path, max_age_s=3600) as (url, _), sync_api.sync_playwright() as play:
+    with serving(classify.bundle, engine, tmp_path, max_age_s=3600) as (url, _), browsing() as (page, expect):
         for name in ("a", "a/b"):
             (tmp_path / "site" / name).mkdir()
             write_site(open_bundle(classify.bundle), engine, tmp_path / "site" / name)
-        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = chromium.new_page()
         for count, name in enumerate(("a/", "a/b/"), 1):
             page.goto(url + name)
             first, *_ = caches_of(page, lambda names, count=count: len(names) == count)
+            expect(page.locator("#newer")).to_be_hidden()
         assert [name.split()[1] for name in caches_of(page, bool)] == [f"{url}a/", f"{url}a/b/"]
         (tmp_path / "site" / "a" / "style.css").write_text("/* new */")
         worker = tmp_path / "site" / "a" / "offline.js"
@@ -317,7 +442,10 @@ def test_pages_of_one_origin_keep_their_own_files_and_take_new_ones(
         names = caches_of(page, lambda names: first not in names)
         assert [name.split()[1] for name in names] == [f"{url}a/", f"{url}a/b/"]
         assert page.evaluate(kept.replace("KEY", repr(names[0]))) == "/* new */"
-        chromium.close()
+        expect(page.locator("#newer")).to_be_visible()
+        page.click("#newer a")
+        caches_of(page, bool)
+        expect(page.locator("#newer")).to_be_hidden()
 
 
 def caches_of(page: Any, is_reached: Callable[[list[str]], bool]) -> list[str]:
@@ -335,22 +463,27 @@ def caches_of(page: Any, is_reached: Callable[[list[str]], bool]) -> list[str]:
 
 @pytest.mark.parametrize("tiled", ["detect"], indirect=True)
 def test_the_page_works_in_tiles(tiled: Made, engine: Path, tmp_path: Path) -> None:
-    sync_api, browser = pytest.importorskip("playwright.sync_api"), shutil.which("chromium")
-    if browser is None:
-        pytest.skip("no chromium here")
-    with serving(tiled.bundle, engine, tmp_path) as (url, _), sync_api.sync_playwright() as play:
-        chromium = play.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = chromium.new_page()
-        page.goto(url)
-        sync_api.expect(page.locator("#about")).to_contain_text("8 certified answers given again", timeout=60_000)
+    with serving(tiled.bundle, engine, tmp_path) as (url, _), browsing() as (page, expect):
+        verdict = load(page, expect, url)
         for prediction in Predictor(tiled.bundle).predict(tiled.images):
             boxes = prediction.to_json()["boxes"]
             page.set_input_files("#file", prediction.source)
             told = rf"^{len(boxes)} found" if boxes else "^nothing found"
-            sync_api.expect(page.locator("#verdict")).to_have_text(re.compile(told), timeout=30_000)
+            expect(verdict).to_have_text(re.compile(told), timeout=30_000)
             found = json.loads(page.locator("#json").text_content())["boxes"]
             assert [box["label"] for box in found] == [box["label"] for box in boxes]
-        chromium.close()
+
+
+def test_the_site_carries_the_licences_of_what_it_passes_on(classify: Made, tmp_path: Path) -> None:
+    (tmp_path / "engine" / "dist").mkdir(parents=True)
+    for name in ENGINE_FILES:
+        (tmp_path / "engine" / "dist" / name).touch()
+    write_site(open_bundle(classify.bundle), tmp_path / "engine", tmp_path / "site")
+    told = (tmp_path / "site" / "LICENSES.txt").read_text()
+    assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION" in told
+    assert "not affiliated with" in told
+    assert "Copyright (c) Microsoft Corporation" in told
+    assert "The above copyright notice and this permission notice shall be included" in told
 
 
 def test_what_cannot_be_put_together_is_told(classify: Made, tmp_path: Path) -> None:
