@@ -16,14 +16,18 @@ def promises(results: Results) -> list[Promise]:
     recipe, uncapped = results.get("anomaly-magnetic_tile-10mb"), results.get("anomaly-magnetic_tile-uncapped")
     rank = Promise("Anomaly, magnetic_tile, 10 MB bank: image AUROC, images that nothing was chosen on", "≥ 0.90")
     cap = Promise("The same bank and images against an uncapped one: loss of image AUROC", "≤ 0.01")
-    if recipe is not None:
-        auroc = recipe["untouched"]["image_auroc"]
+    if recipe is not None and (auroc := _untouched(recipe)) is not None:
         told = f"{auroc:.3f}; {recipe['summary']['image_auroc']:.3f} on all"
         rank = Promise(rank.text, rank.target, told, auroc >= _AUROC)
-    if recipe is not None and uncapped is not None:
-        loss, on_all = (uncapped[of]["image_auroc"] - recipe[of]["image_auroc"] for of in ("untouched", "summary"))
-        cap = Promise(cap.text, cap.target, f"{loss:+.4f}; {on_all:+.4f} on all", loss <= _CAP_LOSS)
+        if uncapped is not None and (theirs := _untouched(uncapped)) is not None:
+            loss, on_all = theirs - auroc, uncapped["summary"]["image_auroc"] - recipe["summary"]["image_auroc"]
+            cap = Promise(cap.text, cap.target, f"{loss:+.4f}; {on_all:+.4f} on all", loss <= _CAP_LOSS)
     return [rank, cap, *_rate_promises(results)]
+
+
+def _untouched(found: Mapping[str, Any]) -> float | None:
+    """Image AUROC of what nothing was chosen on; None where a quick run has none of it."""
+    return (found["untouched"] or {}).get("image_auroc")
 
 
 def _rate_promises(results: Results) -> list[Promise]:

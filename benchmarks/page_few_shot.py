@@ -129,7 +129,7 @@ def _tail_promises(results: Results) -> list[Promise]:
         return [Promise(tail_text, "≥ 6 points"), Promise(head_text, "≥ -1 point")]
     best = max(known, key=lambda arm: known[arm]["tail"].mean)
     tail, head = known[best]["tail"], known[best]["head"]
-    is_whole = tail.n == len(TAIL_SEEDS)
+    is_whole = len(known) == len(gains) and all(gain["tail"].n == len(TAIL_SEEDS) for gain in known.values())
     beside = f"{best}, the best of {len(known)} on these images; {tail.n} of {len(TAIL_SEEDS)} seeds"
     told = f"{points(tail, sign=True)} ({beside})"
     return [

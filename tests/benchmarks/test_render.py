@@ -59,6 +59,7 @@ def test_nothing_run(tmp_path: Path) -> None:
 def test_everything_run(folder: Path) -> None:
     page = _page(folder)
     assert "not run" not in page.lower()
+    assert "run in part" not in page
     assert "not reached" not in _promises(page)
     assert "a processor, 2 cores" in page
     assert "Lost: nowhere in these tables." in page
@@ -290,6 +291,12 @@ def test_few_halves_keep_no_promise_of_false_alarms(folder: Path) -> None:
         if not path.stem.endswith("halves"):
             path.unlink()
     assert "| 5 of 5, 5 halves | run in part |" in _promises(_page(folder))
+
+
+def test_no_image_that_nothing_was_chosen_on_proves_nothing(folder: Path) -> None:
+    _write(folder, "anomaly-magnetic_tile-10mb", fake.anomaly() | {"untouched": None})
+    promises = _promises(_page(folder))
+    assert "images that nothing was chosen on | ≥ 0.90 | not run | not run |" in promises
 
 
 def test_who_does_not_restore_has_not_kept_both(folder: Path) -> None:

@@ -53,7 +53,8 @@ class Camera:
                 if start >= due:
                     due = max(due + self._every_s, start)
                     self._put()
-                    due = max(due, 2 * time.monotonic() - start)  # what came meanwhile is grabbed before the next
+                    end = time.monotonic()
+                    due = max(due, end + (end - start) / 4)  # to grab what came meanwhile
             except OSError as error:  # the disk's, not the camera's
                 log.error("camera %s: %s", self._source, error)
             except Exception as error:  # OpenCV's: without this thread the watcher would wait for ever

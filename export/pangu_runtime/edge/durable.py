@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -27,7 +28,12 @@ def move(source: Path, target: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         _copy(source, target)
-        source.unlink()
+        try:
+            sync_folder(target.parent)
+            source.unlink()
+        except OSError:
+            target.unlink()
+            raise
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -37,8 +43,8 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfileobj(content, stream)
             stream.flush()
             os.fsync(stream.fileno())
-        shutil.copystat(source, temporary)
+        with suppress(OSError):  # times and modes, which not every mount lets be set
+            shutil.copystat(source, temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-    sync_folder(target.parent)

@@ -65,8 +65,9 @@ class Inbox:
         yield from self._below(self.folder, "", unless)
 
     def _below(self, folder: Path, prefix: str, unless: Callable[[Arrived], bool]) -> Iterator[Arrived]:
-        last: tuple[float, str] = (-math.inf, "")
-        while held := self._oldest(folder, prefix, unless, after=last):
+        """What arrives after the look began is for the next one, or a busy folder would hide those after it."""
+        began_ns, last = time.time_ns(), (-math.inf, "")
+        while last[0] < began_ns and (held := self._oldest(folder, prefix, unless, after=last)):
             yield from held
             last = _age(held[-1])
             if len(held) < _MOST_HELD:

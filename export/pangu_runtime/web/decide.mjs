@@ -45,7 +45,7 @@ async function tell(bundle, image) {
     const pixels = await decode(await readFile(image).catch(missing), bundle.about.decode);
     return { image, ...bundle.decision(await bundle.run(pixels)) };
   } catch (error) {
-    if (!(error instanceof ImageError)) throw error;
+    if (!(error instanceof ImageError)) throw new Error(`${image}: ${error.message}`, { cause: error });
     const message = `${image}: ${error.message}`;
     console.error(`skipped: ${message}`);
     return { image, error: error.reason, message };

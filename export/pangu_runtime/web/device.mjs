@@ -4,7 +4,7 @@ import { checkedHeader, openBundle, rgbOf } from "./bundle.mjs";
 import { at, drawBoxes, onImage, say, showScores, verdict } from "./show.mjs";
 
 const COLOURS = [[0, 0, 0], [230, 60, 40], [40, 120, 230], [60, 170, 70], [240, 170, 30], [150, 70, 190]];
-let bundle = null, last = null, stream = null, isBusy = false, waiting = null;
+let bundle = null, last = null, stream = null, isBusy = false, waiting = null, turn = 0;
 
 ort.env.wasm.wasmPaths = new URL("./onnxruntime/", import.meta.url).href;
 if (!globalThis.crossOriginIsolated) ort.env.wasm.numThreads = 1;
@@ -68,26 +68,32 @@ function layer(out, told) {
 /** Opens the camera, or closes it. Its frames are decided one after the other, until it is closed or lost. */
 async function camera() {
   if (stream) return closeCamera();
-  const video = at("video"), button = at("camera");
+  const mine = ++turn, video = at("video"), button = at("camera");
   let opened;
   button.disabled = true;  // a second press would open a second stream
   say("waiting for the camera …");
   try {
-    stream = opened = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 4096 } } });
-    button.textContent = "stop";
-    watchTrack(opened.getVideoTracks()[0]);
-    video.srcObject = opened;
-    await video.play();
+    opened = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 4096 } } });
   } catch (error) {
-    closeCamera();
-    return say(`no camera: ${error.message}`, true);
+    return turn === mine ? say(`no camera: ${error.message}`, true) : null;
   } finally {
     button.disabled = false;
   }
+  if (turn !== mine) return opened.getTracks().forEach((track) => track.stop());  // an image was given meanwhile
+  stream = opened;
+  button.textContent = "stop";
+  watchTrack(opened.getVideoTracks()[0]);
+  video.srcObject = opened;
+  video.play().catch((error) => {
+    if (stream !== opened) return;
+    closeCamera();
+    say(`no camera: ${error.message}`, true);
+  });
   await decideFrames(opened, video);
 }
 
 function closeCamera() {
+  turn += 1;
   stream?.getTracks().forEach((track) => track.stop());
   stream = at("video").srcObject = null;
   at("camera").textContent = "camera";
@@ -100,6 +106,7 @@ function watchTrack(track) {
     guarded(() => say("camera lost: connect or allow it again and press camera", true));
   };
   track.onmute = () => guarded(() => say("the camera gives no picture", true));
+  if (track.muted) track.onmute();
 }
 
 async function decideFrames(opened, video) {

@@ -91,6 +91,15 @@ def test_a_picture_that_takes_long_to_write_makes_the_next_no_later(shot: Callab
     assert frames[5] > 5 * 0.05 / _FRAME_S / 2
 
 
+def test_pictures_come_as_often_as_asked_though_writing_takes_most_of_the_time(shot: Callable[..., list[int]]) -> None:
+    def slowly(kind: str, frame: int) -> tuple[bool, Any]:
+        time.sleep(0.15)
+        return encode(kind, frame)
+
+    frames = shot(4, every_s=0.2, imencode=slowly)
+    assert (frames[3] - frames[0]) * _FRAME_S < 3 * 0.26
+
+
 @pytest.mark.parametrize("fault", ["no frame", "no picture", "raises", "cannot be encoded"])
 def test_a_camera_that_fails_is_opened_again(
     shot: Callable[..., list[int]], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: str

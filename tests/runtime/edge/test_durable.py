@@ -71,6 +71,34 @@ def test_half_a_copy_is_not_left_under_any_name(image: Path, tmp_path: Path, mon
     assert list(image.parent.iterdir()) == []
 
 
+def test_a_source_that_may_not_go_leaves_no_copy(image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unlink = Path.unlink
+
+    def refusing(path: Path, **options: Any) -> None:
+        if path == image:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", refusing)
+    for _ in range(2):
+        with pytest.raises(PermissionError):
+            move(image, tmp_path / "cam.png")
+    assert image.exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["inbox"]
+
+
+def test_a_mount_without_times_and_modes_takes_a_copy(
+    image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(shutil, "copystat", refused)
+    move(image, tmp_path / "cam.png")
+    assert not image.exists()
+    assert (tmp_path / "cam.png").read_bytes() == bytes(3000)
+
+
 def test_what_cannot_be_renamed_for_another_reason_is_not_copied(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -72,6 +72,22 @@ def test_the_oldest_come_first_however_few_are_held(tmp_path: Path, monkeypatch:
         assert names(Inbox(tmp_path / f"{count}", settle_s=0)) == expected
 
 
+def test_a_folder_that_fills_as_fast_as_it_is_decided_hides_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_HELD", 1)
+    for folder in ("line0", "line1"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "first.png").touch()
+    decided = []
+    for image in Inbox(tmp_path, settle_s=0).arrived():
+        decided.append(image.name)
+        (tmp_path / "line0" / f"{len(decided)}.png").touch()
+        if image.name.startswith("line1") or len(decided) > 50:
+            break
+    assert decided[-1] == "line1/first.png"
+
+
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_memory_does_not_grow_with_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_kept: bool) -> None:
     def entry(number: int) -> Any:

@@ -395,6 +395,43 @@ def test_the_camera_is_opened_once_and_says_when_it_gives_nothing(
         expect(verdict).to_have_text(re.compile("^camera lost"))
 
 
+def test_an_image_given_while_the_camera_opens_keeps_its_verdict(
+    site: tuple[str, http.server.ThreadingHTTPServer], tmp_path: Path
+) -> None:
+    slow = """const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (wanted) => {
+        await new Promise((go) => { globalThis.letIn = go; });
+        return globalThis.opened = await open(wanted);
+      };"""
+    with browsing(*CAMERA) as (page, expect):
+        page.add_init_script(slow)
+        verdict = load(page, expect, site[0])
+        page.click("#camera")
+        page.set_input_files("#file", save(tmp_path / "red.png", picture(COLOURS["red"], 1)))
+        expect(verdict).to_have_text(re.compile(r"^red, .* \(48 × 40, "))
+        page.evaluate("letIn()")
+        page.wait_for_function("globalThis.opened?.getTracks().every((track) => track.readyState === 'ended')")
+        expect(verdict).to_have_text(re.compile(r"^red, .* \(48 × 40, "))
+        expect(page.locator("#camera")).to_have_text("camera")
+
+
+def test_a_camera_without_pictures_can_be_closed(site: tuple[str, http.server.ThreadingHTTPServer]) -> None:
+    still = """HTMLMediaElement.prototype.play = () => new Promise(() => {});
+      const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (wanted) => {
+        const stream = await open(wanted);
+        Object.defineProperty(stream.getVideoTracks()[0], "muted", { value: true });
+        return stream;
+      };"""
+    with browsing(*CAMERA) as (page, expect):
+        page.add_init_script(still)
+        verdict = load(page, expect, site[0])
+        page.click("#camera")
+        expect(verdict).to_have_text("the camera gives no picture")
+        page.click("#camera")
+        expect(page.locator("#camera")).to_have_text("camera")
+
+
 def test_what_is_no_threshold_and_no_picture_decides_nothing(unknown: Made, engine: Path, tmp_path: Path) -> None:
     clear = tmp_path / "clear.png"
     Image.new("RGBA", (40, 30), (200, 70, 60, 0)).save(clear)
