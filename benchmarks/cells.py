@@ -18,7 +18,7 @@ from benchmarks.machine import ROOT, command, commit, machine, thread_settings, 
 from pangu_cv.staging import write_json
 
 DECODING = tuple(f"export/pangu_runtime/{name}.py" for name in ("decode", "image_file", "orientation", "sixteen_bit"))
-READING = ("pangu_cv/features.py", "pangu_cv/image_size.py", *DECODING)
+READING = ("pangu_cv/features.py", "pangu_cv/freed_memory.py", "pangu_cv/image_size.py", *DECODING)
 # What every figure rests on; a cell adds its own benchmark module.
 MODEL_CODE = (
     *READING,

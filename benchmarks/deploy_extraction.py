@@ -38,7 +38,7 @@ TEACHER_CODE = ("pangu_cv/finetune", "pangu_cv/models", "pangu_cv/tasks", "recip
 _TEACHING_S = 120.0
 _TRIALS_S = 20.0  # what a chosen sub-model is taught in its trials
 _TEST = 40
-_SMALLER_PX = 128  # what ours takes for a quarter of the time
+_SMALLER_PX = 128  # near what ours takes for a quarter of the time
 
 
 def teacher_of(data: Path, table: str, *, is_quick: bool) -> Path:

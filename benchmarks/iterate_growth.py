@@ -23,6 +23,7 @@ from benchmarks.latency import spread
 from benchmarks.machine import peak_memory_mb
 from pangu_cv.data.readers import read_dataset
 from pangu_cv.features import read_ahead
+from pangu_cv.freed_memory import keep_freed_blocks
 from pangu_cv.iterate.mine.recipe import Find, Learn, MineRecipe
 from pangu_cv.iterate.mine.stage import mine
 from pangu_cv.iterate.pool import Sight, embed_pool
@@ -48,6 +49,7 @@ def embedding(*, data: str, is_quick: bool, count: int, backbone: dict[str, str]
     with tempfile.TemporaryDirectory() as scratch:
         images = _copies(Path(data), Path(scratch) / "images", count)
         sight = _sight(_recipe(images[0].parent, backbone))
+        keep_freed_blocks()  # for the plain loop too
         some = spread(images, _BARE)
         _bare(sight, some[:BATCH])
         before = peak_memory_mb()

@@ -124,7 +124,7 @@ def _students(results: Results) -> list[str]:
         "The teacher is a ViT-Tiny whose last six blocks learnt all labels of the pool (anomaly: its bank). Students "
         "learn on the pool without labels, but for those of labels alone; figures are of the test images, balanced "
         "accuracy in % (image AUROC for anomaly), the teacher's in brackets, one seed. Torch-Pruning is cut to the "
-        "same time, at the teacher's input and at the one that ours takes, and taught the same way for as long; "
+        "same time, at the teacher's input and at 128 px, near what ours takes, and taught the same way for as long; "
         "networks on labels alone are trained for as long at the largest input, in steps of 32 px up to 224, within "
         "the same time. MobileNetV4 begins from random weights, Lite0 from ImageNet's:"
     )

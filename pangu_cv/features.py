@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pangu_cv.errors import ImageError
+from pangu_cv.freed_memory import keep_freed_blocks
 from pangu_cv.image_size import pixels_of
 from pangu_runtime.decode import DecodeSpec, decode
 
@@ -194,6 +195,7 @@ def extract(
     progress: Progress | None = None,
 ) -> Extraction:
     """Vectors of every image in every view; what the store holds is not computed again, the unreadable is named."""
+    keep_freed_blocks()
     spec_key = digest(decode_spec.to_json())
     pending: list[tuple[str, str, Tensor]] = []
     keys: dict[Path, list[str]] = {}

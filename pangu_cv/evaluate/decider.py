@@ -14,6 +14,7 @@ from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import Progress, Skipped, read_ahead
+from pangu_cv.freed_memory import keep_freed_blocks
 from pangu_cv.tasks import TaskModel, tiling_of
 from pangu_runtime.bundle import CONTRACT
 from pangu_runtime.decode import DecodeSpec, decode
@@ -36,6 +37,7 @@ class TorchDecider:
     """A trained model as a ``Decider``: the very module that is exported."""
 
     def __init__(self, model: TaskModel) -> None:
+        keep_freed_blocks()
         self.model = model
 
     def run(self, images_NHW3: NDArray[np.uint8]) -> Outputs:

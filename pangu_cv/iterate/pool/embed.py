@@ -19,6 +19,7 @@ from torch import Tensor
 
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import Progress, Skipped, cache_folder, content_digest, digest, read_ahead
+from pangu_cv.freed_memory import keep_freed_blocks
 from pangu_cv.iterate.pool.sight import Seen, Sight
 from pangu_cv.iterate.pool.space import Space
 from pangu_cv.iterate.pool.unusual import References
@@ -63,6 +64,7 @@ def embed_pool(
     progress: Progress | None = None,
 ) -> Pool:
     """Embed what ``folder`` does not hold yet in its present state; raises DataError where nothing can be read."""
+    keep_freed_blocks()
     spec = decode_spec or sight.decode_spec or DecodeSpec()
     home = home_of(folder, sight, spec)
     width = sum(sight.groups) + sight.patch_features
