@@ -64,7 +64,7 @@ def _labelling_promises(results: Results) -> list[Promise]:
         told = f"{len(runs) - len(ended)} of {len(runs)} runs did not get there"
         mean = mean_interval(ended) if ended else None
         if mean is not None:
-            told = f"{points(mean)} %, {len(ended)} of {len(runs)} seeds"
+            told = f"{mean_points(ended)} %, {len(ended)} of {len(runs)} seeds"
         is_reached = mean is not None and len(ended) == len(runs) and mean.mean >= least
         found.append(Promise(text, target, told, verdict(is_reached, is_whole=len(runs) == len(LABELLINGS))))
     return found
