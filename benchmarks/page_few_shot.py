@@ -1,6 +1,7 @@
 """RESULTS.md, part G: what a few labels give, task by task."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,7 @@ def _detect_promises(results: Results) -> list[Promise]:
     promised = []
     for name in DETECTION:
         text = f"Detection, {name}: AP50 and AP ahead of FCOS in the same time, 10 and 30 images a class"
-        runs = {f"{shots} images": _detections(results, name, shots) for shots in (10, 30)}
+        runs = {f"{shots} images": _runs(results, partial(detect_name, name, shots)) for shots in (10, 30)}
         promised.append(_ahead(text, "ahead at both", runs, gains))
     return promised
 
@@ -92,17 +93,13 @@ def _segment_promises(results: Results) -> list[Promise]:
     promised = []
     for name in SEGMENTATION:
         text = f"Segmentation, {name}: F1 ahead of a linear head and of a U-Net in the same time, 5 masks and all"
-        runs = {f"{shots or 'all'} masks": _segmentations(results, name, shots) for shots in (5, None)}
+        runs = {f"{shots or 'all'} masks": _runs(results, partial(segment_name, name, shots)) for shots in (5, None)}
         promised.append(_ahead(text, "ahead of both", runs, gains))
     return promised
 
 
-def _detections(results: Results, name: str, shots: int | None) -> list[Any]:
-    return [one for seed in SEEDS if (one := results.get(detect_name(name, shots, seed)))]
-
-
-def _segmentations(results: Results, name: str, shots: int | None) -> list[Any]:
-    return [one for seed in SEEDS if (one := results.get(segment_name(name, shots, seed)))]
+def _runs(results: Results, name_of_seed: Callable[[int], str]) -> list[Any]:
+    return [one for seed in SEEDS if (one := results.get(name_of_seed(seed)))]
 
 
 def _ahead(text: str, target: str, runs: Mapping[str, list[Any]], gains: Mapping[str, Gain]) -> Promise:
@@ -182,7 +179,7 @@ def _ways(results: Results) -> list[str]:
 def _detection(results: Results) -> list[str]:
     rows = []
     for name, shots in [*((name, shots) for name in DETECTION for shots in (10, 30)), ("cplid", None)]:
-        found = _detections(results, name, shots)
+        found = _runs(results, partial(detect_name, name, shots))
         label = f"{name}, {'all images' if shots is None else f'{shots} images a class'}"
         if not found:
             rows.append([label, "0", *[NOT_RUN] * 6])
@@ -203,7 +200,7 @@ def _segmentation(results: Results) -> list[str]:
     rows = []
     for name in SEGMENTATION:
         for shots in (5, None):
-            found = _segmentations(results, name, shots)
+            found = _runs(results, partial(segment_name, name, shots))
             label = f"{name}, {shots or 'all'} masks"
             if not found:
                 rows.append([label, "0", *[NOT_RUN] * 4])

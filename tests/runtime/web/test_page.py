@@ -107,6 +107,9 @@ def test_the_page_decides_by_itself_and_without_a_network(
             page.set_input_files("#file", prediction.source)
             told = rf"^{prediction.to_json()['label']}, {100 * prediction.to_json()['score']:.1f} %"
             expect(page.locator("#verdict")).to_have_text(re.compile(told))
+            shown, over = (page.locator(layer).bounding_box() for layer in ("#image", "#boxes"))
+            assert shown["height"] > 100
+            assert shown == over
         assert page.locator("#scores tr").count() == 2
         (tmp_path / "bad.png").write_bytes(b"no image")
         page.set_input_files("#file", tmp_path / "bad.png")
