@@ -9,13 +9,14 @@ from pangu_cv.errors import SettingsError
 from pangu_cv.settings import PathSetting, Settings
 
 Above0 = Annotated[float, Field(gt=0)]
+_GRAPH_MB = 0.1  # of a graph beside its weights
 
 
 class BudgetConfig(Settings):
     """At least one bound; all that are given hold."""
 
     latency_ms: Above0 | None = None
-    """Milliseconds from one decoded image to its decision, in ONNX Runtime."""
+    """Milliseconds from one decoded image (of the median size, in all its tiles) to its decision, in ONNX Runtime."""
     latency_ratio: Annotated[float, Field(gt=0, lt=1)] | None = None
     """The same as a share of the teacher's own, below 1."""
     params_m: Above0 | None = None
@@ -59,6 +60,11 @@ class Cost:
     ms: float
     params_m: float
     size_mb: float
+
+    @classmethod
+    def counted(cls, ms: float, params_m: float) -> "Cost":
+        """Of a graph that was not written: four bytes a parameter, and what lies beside them."""
+        return cls(ms, params_m, 4 * params_m + _GRAPH_MB)
 
 
 @dataclass(frozen=True)

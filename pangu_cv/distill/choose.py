@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from pangu_cv.distill.another import Input, another_network, input_within
+from pangu_cv.distill.another import Input, input_within
 from pangu_cv.distill.budget import Budget, Cost
 from pangu_cv.distill.costs import Costs, costs_and_budget
 from pangu_cv.distill.extraction import sub_config
@@ -26,6 +26,7 @@ from pangu_cv.distill.shape import Shape, lattice, require_plain, whole
 from pangu_cv.distill.stopwatch import Stopwatch
 from pangu_cv.distill.student import read_depth, side_multiple, student_levels, with_network
 from pangu_cv.distill.teaching import Lesson
+from pangu_cv.distill.whole_graphs import another_network
 from pangu_cv.models.kept import Kept
 from pangu_cv.tasks import TaskModel
 
@@ -42,18 +43,30 @@ class SubModels:
 
 @dataclass(frozen=True)
 class Chosen:
-    """The student before its teaching proper, its use of the budget when it was chosen, and all that were looked at."""
+    """The student before its teaching proper, its use of the budget when it was chosen, all that were looked at, and
+    where a device was measured the milliseconds there of student and teacher."""
 
     pupil: Pupil
     shape: Shape | None
     use: float
     candidates: tuple[Candidate, ...]
+    device_ms: tuple[float, float] | None
 
 
-def plan(recipe: DistillRecipe, stopwatch: Stopwatch, folder: Path, *, key: str, origin: Origin) -> SubModels | Input:
+def plan(
+    recipe: DistillRecipe, stopwatch: Stopwatch, seen: Seen, folder: Path, *, key: str, origin: Origin
+) -> SubModels | Input:
     """Times and bounds, kept in the run's ``folder``; raises SettingsError where no student is within the budget."""
     if isinstance(recipe.student, TimmConfig):
-        return input_within(recipe.budget, recipe.student, stopwatch, folder, key=key)
+        return input_within(
+            recipe.budget,
+            recipe.student,
+            stopwatch,
+            folder,
+            key=key,
+            origin=origin,
+            normal_images=seen.remembered,
+        )
     own, shapes = sub_models(recipe.student, stopwatch.teacher)
     costs, budget = costs_and_budget(recipe.budget, stopwatch.teacher, own, shapes, folder, key=key, origin=origin)
     within(shapes, costs, budget, slack=recipe.budget.slack)
@@ -76,7 +89,7 @@ def choose(
         with torch.random.fork_rng([]):
             torch.manual_seed(recipe.seed)  # of random weights, where they are asked for
             model = another_network(lesson.teacher, recipe.student, image_px=planned.image_px)
-        return Chosen(lesson.begin(model), None, planned.use, ())
+        return Chosen(lesson.begin(model), None, planned.use, (), planned.device_ms)
     assert isinstance(recipe.student, ExtractConfig), "sub-models are planned to be taken out"
     kept = Kept(folder / "chosen.ckpt", key)
     if stored := kept.read():
@@ -116,18 +129,18 @@ def _extracted(
         costs, settler = _settler(planned, seen, stopwatch, slack=slack)
     extractor = Extractor(teacher, importance_on(teacher, lesson, depth), lesson, depth)
     found = search(extractor, shapes, costs, budget, student, slack=slack, settler=settler)
-    use = budget.use(found.chosen.cost)
-    plain = json.dumps([asdict(found.chosen.shape), use, [asdict(one) for one in found.candidates]])
-    return Chosen(found.pupil, found.chosen.shape, use, found.candidates), plain
+    use, cost = budget.use(found.chosen.cost), found.chosen.cost
+    device_ms = (cost.ms, costs.table.whole_ms) if recipe.budget.asks_time and recipe.budget.table else None
+    plain = json.dumps([asdict(found.chosen.shape), use, [asdict(one) for one in found.candidates], device_ms])
+    return Chosen(found.pupil, found.chosen.shape, use, found.candidates, device_ms), plain
 
 
 def _settler(planned: SubModels, seen: Seen, stopwatch: Stopwatch, *, slack: float) -> tuple[Costs, Settler]:
     """Costs set right at one whole sub-model near the budget, and what corrects those that are to be taught."""
-    normal = len(seen.normal) or len(seen.views.paths)
     costs, budget, shapes = planned.costs, planned.budget, planned.shapes
 
     def measured(shape: Shape) -> float:
-        return costs.table.whole_ms * stopwatch.share(shape, normal_images=normal)
+        return costs.table.whole_ms * stopwatch.share(shape, normal_images=seen.remembered)
 
     near = sorted(within(shapes, costs, budget, slack=slack))
     probe = near[len(near) // 2]
@@ -136,12 +149,12 @@ def _settler(planned: SubModels, seen: Seen, stopwatch: Stopwatch, *, slack: flo
 
 
 def _kept(stored: dict[str, Any], lesson: Lesson) -> Chosen:
-    plain, use, candidates = json.loads(stored["plain"])
+    plain, use, candidates, device_ms = json.loads(stored["plain"])
     shape, teacher = Shape(**plain), lesson.teacher
     config = sub_config(teacher.backbone.config, shape, levels=student_levels(teacher))
     pupil = lesson.begin(with_network(teacher, config, image_px=shape.image_px))
     pupil.load_state_dict(stored["state"])
-    return Chosen(pupil, shape, use, tuple(_candidate(one) for one in candidates))
+    return Chosen(pupil, shape, use, tuple(_candidate(one) for one in candidates), device_ms and tuple(device_ms))
 
 
 def _candidate(plain: dict[str, Any]) -> Candidate:

@@ -1,13 +1,11 @@
 """What sub-models are expected to cost: parts measured here or on the device, or counted where no time is asked for."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from pangu_cv.distill.budget import Budget, BudgetConfig, Cost
-from pangu_cv.distill.latency import ByArithmetic, LatencyTable, Origin, read_table, write_kit
+from pangu_cv.distill.latency import ByArithmetic, LatencyTable, Origin, read_measured, read_table, write_kit
 from pangu_cv.distill.shape import Shape, params_in
 from pangu_cv.distill.stopwatch import millions
 from pangu_cv.errors import SettingsError
@@ -15,8 +13,6 @@ from pangu_cv.progress import bar
 from pangu_cv.staging import write_json
 from pangu_cv.tasks import TaskModel
 from pangu_runtime.probes import measure_probes
-
-_GRAPH_MB = 0.1  # of a graph beside its weights
 
 
 @dataclass
@@ -32,8 +28,7 @@ class Costs:
         """Of a sub-model."""
         if shape not in self._known:
             self._known[shape] = self.params_of(shape)
-        params = self._known[shape]
-        return Cost(self.correction * self.table.predict(shape), params, 4 * params + _GRAPH_MB)
+        return Cost.counted(self.correction * self.table.predict(shape), self._known[shape])
 
     def corrected_by(self, shape: Shape, ms: float) -> "Costs":
         """The same, such that this sub-model costs what it was measured to."""
@@ -87,8 +82,8 @@ def _table(
     """The device's, else that of this machine: kept from a run that was killed, or measured now."""
     kept = folder / "latency.json"
     if config.table is not None:
-        measured = _read(config.table)
-    elif kept.is_file() and (known := _read(kept)).get("key") == key:
+        measured = read_measured(config.table)
+    elif kept.is_file() and (known := read_measured(kept)).get("key") == key:
         measured = known
     else:
         write_kit(teacher, shapes, folder / "kit", origin=origin)
@@ -99,11 +94,3 @@ def _table(
     if table.predict(own) <= 0:
         raise SettingsError("budget.table: times of nothing or less; measure the kit again")
     return table
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SettingsError(f"budget.table: {path} cannot be read as JSON ({error})") from None
-    return found if isinstance(found, dict) else {}

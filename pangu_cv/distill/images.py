@@ -17,14 +17,20 @@ from pangu_runtime.decode import DecodeSpec, decode
 
 @dataclass(frozen=True)
 class Seen:
-    """The readable images in a random order, the unreadable, the median size, those known to be normal, and the groups
-    of those that belong to one."""
+    """The readable images in a random order, the unreadable, the size of what a graph is given of the median image and
+    how many such tiles it has, those known to be normal, and the groups of those that belong to one."""
 
     views: Views
     skipped: tuple[Skipped, ...]
     image_hw: tuple[int, int]
+    tiles: int
     normal: frozenset[Path]
     groups: Mapping[Path, str]
+
+    @property
+    def remembered(self) -> int:
+        """Images that an anomaly detector's memory would be made of, at most."""
+        return len(self.normal) or len(self.views.paths)
 
 
 def readable_views(recipe: DistillRecipe, teacher: TaskModel, spec: DecodeSpec) -> Seen:
@@ -48,7 +54,8 @@ def readable_views(recipe: DistillRecipe, teacher: TaskModel, spec: DecodeSpec) 
     side = None if tiling is None else tiling.px
     height, width = (int(v) for v in np.median(np.array(sizes), 0))
     image_hw = (min(height, side or height), min(width, side or width))
+    tiles = 1 if tiling is None else len(tiling.windows(height, width))
     normal = frozenset(s.path for s in samples if s.label == "good") & frozenset(paths)
     views = Views(tuple(paths), spec, recipe.augment, recipe.variants, side)
     groups = {sample.path: sample.group for sample in samples if sample.group is not None}
-    return Seen(views, tuple(lost), image_hw, normal, groups)
+    return Seen(views, tuple(lost), image_hw, tiles, normal, groups)

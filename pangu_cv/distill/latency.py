@@ -37,13 +37,14 @@ _MEASURE = (
 
 @dataclass(frozen=True)
 class Origin:
-    """What times are of: the model by its digest, and the median size of the images in pixels."""
+    """What times are of: the model by its digest, the pixels of what its graph is given, and how often for an image."""
 
     model: str
     image_hw: tuple[int, int]
+    tiles: int = 1
 
     def to_json(self) -> dict[str, Any]:
-        """As it stands in a kit and in what was measured of it."""
+        """As it stands in a kit and in what was measured of it: of one call."""
         return {"model": self.model, "image_hw": list(self.image_hw)}
 
 
@@ -106,7 +107,7 @@ def write_kit(teacher: TaskModel, shapes: Sequence[Shape], folder: Path, *, orig
         for side in [*sides, None]:
             name = WHOLE if side is None else _rest(side)
             write_graph(_without_blocks(teacher, side) if side else teacher, staging / f"{name}.onnx", classes=())
-            probes.append(_probe(name, f"{name}.onnx", "image", "uint8", [1, *origin.image_hw, 3]))
+            probes.append(image_probe(name, origin))
             progress(done := done + 1, total)
         for (wide, heads), units in product(channels, hidden):
             file = f"block-{wide}-{units}.onnx"
@@ -115,8 +116,39 @@ def write_kit(teacher: TaskModel, shapes: Sequence[Shape], folder: Path, *, orig
             for tokens in sorted({_tokens(shape.image_px, patch, prefix) for shape in shapes}):
                 probes.append(_probe(_block(wide, units, tokens), file, "tokens", "float32", [1, tokens, wide]))
             progress(done := done + 1, total)
-        record = {"format": KIT, "version": 1, **origin.to_json(), "probes": probes}
-        staging.joinpath("probes.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+        write_record(staging, probes, origin)
+
+
+def write_record(kit: Path, probes: Sequence[Mapping[str, Any]], origin: Origin) -> None:
+    """``probes.json`` beside the graphs."""
+    record = {"format": KIT, "version": 1, **origin.to_json(), "probes": probes}
+    kit.joinpath("probes.json").write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def read_measured(path: Path) -> dict[str, Any]:
+    """What was measured of a kit, as it stands in the file; raises SettingsError where that is no JSON."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"budget.table: {path} cannot be read as JSON ({error})") from None
+    return found if isinstance(found, dict) else {}
+
+
+def times_of_an_image(measured: Mapping[str, Any], origin: Origin, *, threads: int | None) -> dict[str, float]:
+    """Milliseconds of every probe, for all tiles of an image.
+
+    Raises SettingsError where they are of another kit or of other ``threads``; ValueError, KeyError, TypeError or
+    AttributeError where they are malformed.
+    """
+    _require_origin(measured, origin, threads)
+    if (measured["format"], measured["version"]) != (TABLE, 1):
+        raise ValueError(f"{measured['format']!r} version {measured['version']!r}")
+    return {name: origin.tiles * float(found["ms"]) for name, found in measured["probes"].items()}
+
+
+def no_such_table(error: Exception) -> SettingsError:
+    """For what ``times_of_an_image`` finds malformed, and for probes that are not there."""
+    return SettingsError(f"budget.table: does not fit this model ({type(error).__name__}: {error}); {_MEASURE}")
 
 
 def read_table(
@@ -128,20 +160,15 @@ def read_table(
     threads: int | None = None,
 ) -> LatencyTable:
     """What was measured of a kit; raises SettingsError where it is of another kit, or with other ``threads``."""
-    _require_origin(measured, origin, threads)
     try:
-        if (measured["format"], measured["version"]) != (TABLE, 1):
-            raise ValueError(f"{measured['format']!r} version {measured['version']!r}")
-        ms = {name: float(found["ms"]) for name, found in measured["probes"].items()}
+        ms = times_of_an_image(measured, origin, threads=threads)
         patch, prefix = _patching(teacher)
         table = LatencyTable(ms, patch, prefix, _ends(shapes), tuple(_sides(shapes)))
         for shape in (*shapes, *(replace(shapes[0], hidden=units) for units in _ends(shapes))):
             table.predict(shape)
         _ = table.whole_ms
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise SettingsError(
-            f"budget.table: does not fit this model ({type(error).__name__}: {error}); {_MEASURE}"
-        ) from None
+        raise no_such_table(error) from None
     return table
 
 
@@ -160,6 +187,11 @@ def _require_origin(measured: Mapping[str, Any], origin: Origin, threads: int | 
             f"budget.threads: {threads} found, and budget.table was measured with {measured.get('threads')}; leave "
             f"budget.threads out, or measure again by 'pangu-cv profile KIT --threads {threads}'"
         )
+
+
+def image_probe(name: str, origin: Origin) -> dict[str, Any]:
+    """Of a graph from pixels to decision, in a file of that name."""
+    return _probe(name, f"{name}.onnx", "image", "uint8", [1, *origin.image_hw, 3])
 
 
 def _probe(name: str, file: str, given: str, dtype: str, shape: list[int]) -> dict[str, Any]:

@@ -104,7 +104,7 @@ class DistillRecipe(Settings):
     variants: Positive = 4
     """Of each image, the image itself among them; the teacher looks at each once."""
     probes: PathSetting | None = None
-    """Write the kit for 'pangu-cv profile' here, and do nothing else."""
+    """Write the kit for 'pangu-cv profile' here, and do nothing else; the budget counts when its answer is back."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides everything that is random."""
     output: PathSetting | None = None
@@ -123,12 +123,6 @@ class DistillRecipe(Settings):
                         f"{group}.{name} changes nothing here; variants of an image are 'variants', made once in the "
                         "process itself"
                     )
-        return self
-
-    @model_validator(mode="after")
-    def _kit_is_of_sub_models(self) -> Self:
-        if self.probes is not None and not isinstance(self.student, ExtractConfig):
-            raise ValueError("probes: a kit is of the teacher's sub-models; write it by 'pangu-cv distill extract ...'")
         return self
 
 

@@ -11,15 +11,16 @@ from pangu_cv.distill.beforehand import require_teachable
 from pangu_cv.distill.choose import choose, plan, sub_models
 from pangu_cv.distill.figures import Outcome, figures
 from pangu_cv.distill.finish import agreement, calibrator, parent
-from pangu_cv.distill.images import readable_views
+from pangu_cv.distill.images import Seen, readable_views
 from pangu_cv.distill.latency import Origin, write_kit
 from pangu_cv.distill.memory import remember
 from pangu_cv.distill.normals import with_normals
-from pangu_cv.distill.recipe import DistillRecipe, DistillResult, ExtractConfig
+from pangu_cv.distill.recipe import DistillRecipe, DistillResult, TimmConfig
 from pangu_cv.distill.report import write_report
 from pangu_cv.distill.stopwatch import Stopwatch
 from pangu_cv.distill.taught import taught
 from pangu_cv.distill.teaching import Lesson
+from pangu_cv.distill.whole_graphs import write_whole_kit
 from pangu_cv.features import content_digest, digest
 from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.runs import Run
@@ -44,10 +45,17 @@ def distill(recipe: DistillRecipe) -> DistillResult | None:
 def _write_kit(recipe: DistillRecipe, kit: Path) -> None:
     saved = load_model(folder_of(recipe.model))
     require_teachable(recipe, saved)
-    assert isinstance(recipe.student, ExtractConfig), "the recipe refuses probes of another student"
-    _, shapes = sub_models(recipe.student, saved.model)
     seen = readable_views(recipe, saved.model, saved.provenance.decode)
-    write_kit(saved.model, shapes, kit, origin=Origin(_contents(folder_of(recipe.model)), seen.image_hw))
+    origin = _origin(folder_of(recipe.model), seen)
+    if isinstance(recipe.student, TimmConfig):
+        write_whole_kit(saved.model, recipe.student, kit, origin=origin, normal_images=seen.remembered)
+    else:
+        _, shapes = sub_models(recipe.student, saved.model)
+        write_kit(saved.model, shapes, kit, origin=origin)
+
+
+def _origin(model: Path, seen: Seen) -> Origin:
+    return Origin(_contents(model), seen.image_hw, seen.tiles)
 
 
 def _contents(model: Path) -> str:
@@ -65,10 +73,13 @@ def _distill(recipe: DistillRecipe) -> DistillResult:
     held_out = min(max(1, round(_HELD_OUT * len(views.paths))), _MOST_HELD_OUT)
     seen = with_normals(teacher, seen, learnt=len(views.paths) - held_out)
     run = Run.start(recipe.output, name="distill", recipe=recipe)
-    told, origin = recipe.model_dump(mode="json", exclude={"output"}), Origin(_contents(folder), seen.image_hw)
-    key = digest(told, [(str(path), path.stat().st_size) for path in views.paths], origin.model)
-    stopwatch = Stopwatch(teacher, run.folder / "whole" / origin.model, recipe.budget.threads, seen.image_hw)
-    planned = plan(recipe, stopwatch, run.folder, key=key, origin=origin)
+    told, origin = recipe.model_dump(mode="json", exclude={"output"}), _origin(folder, seen)
+    table = recipe.budget.table and content_digest(recipe.budget.table)
+    key = digest(told, [(str(path), path.stat().st_size) for path in views.paths], origin.model, table)
+    stopwatch = Stopwatch(
+        teacher, run.folder / "whole" / origin.model, recipe.budget.threads, seen.image_hw, seen.tiles
+    )
+    planned = plan(recipe, stopwatch, seen, run.folder, key=key, origin=origin)
     memory = remember(teacher, views, run.folder / "teacher", key=key)
     lesson = Lesson(views, memory, teacher, held_out, recipe.loss, recipe.train, recipe.seed)
     chosen = choose(recipe, planned, lesson, seen, stopwatch, run.folder, key=key)
@@ -88,7 +99,7 @@ def _distill(recipe: DistillRecipe) -> DistillResult:
     found = agreement(blind.model, teacher, views.paths[lesson.learnt :], spec=views.spec)
     student = calibrated_on(len(views.paths))
     cost, of_teacher = stopwatch.time(student.model)
-    outcome = Outcome(chosen, cost, of_teacher, found, before, after, history, len(views.paths))
+    outcome = Outcome(chosen, cost, of_teacher, found, before, after, history, len(views.paths), seen.tiles)
     metrics = figures(recipe, teacher, outcome)
     run.write_metrics(metrics)
     write_report(run, recipe, metrics, lesson, chosen.pupil, history, chosen.candidates, seen.skipped)

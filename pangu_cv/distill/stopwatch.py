@@ -4,7 +4,6 @@ Turns are fair on a busy machine: what slows one slows the other, and the median
 exporter's own; ``pangu-cv export`` may rewrite teacher and student alike into a faster one.
 """
 
-import json
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ import torch
 
 from pangu_cv.distill.budget import Cost
 from pangu_cv.distill.extraction import sub_config
-from pangu_cv.distill.latency import KIT, WHOLE
+from pangu_cv.distill.latency import WHOLE, Origin, image_probe, write_record
 from pangu_cv.distill.shape import Shape
 from pangu_cv.distill.student import student_levels, with_network
 from pangu_cv.tasks import TaskModel
@@ -31,7 +30,7 @@ _DOUBT = 0.015  # about a median ratio, with which no more rounds are needed
 
 @dataclass(frozen=True)
 class Stopwatch:
-    """Times models beside ``teacher`` on an image of ``image_hw`` pixels.
+    """Times models beside ``teacher`` on an image of ``tiles`` tiles of ``image_hw`` pixels.
 
     The teacher's graph is written to ``folder`` once, and taken from there later: a folder is of one teacher.
     """
@@ -40,6 +39,7 @@ class Stopwatch:
     folder: Path
     threads: int | None
     image_hw: tuple[int, int]
+    tiles: int = 1
 
     def time(self, model: TaskModel) -> tuple[Cost, Cost]:
         """The model's cost, and the teacher's in the same minute."""
@@ -49,14 +49,12 @@ class Stopwatch:
             write_graph(self.teacher, own, classes=())
             own.replace(whole)
         write_graph(model, own, classes=())
-        given = {"name": "image", "dtype": "uint8", "shape": [1, *self.image_hw, 3]}
-        probes = [{"name": path.stem, "file": path.name, "input": given} for path in (own, whole)]
-        record = {"format": KIT, "version": 1, "probes": probes}
-        self.folder.joinpath("probes.json").write_text(json.dumps(record), encoding="utf-8")
+        origin = Origin(self.folder.name, self.image_hw, self.tiles)
+        write_record(self.folder, [image_probe(path.stem, origin) for path in (own, whole)], origin)
         ratio, whole_ms = self._in_turn(own.stem)
         return (
-            Cost(ratio * whole_ms, millions(model), own.stat().st_size / 1e6),
-            Cost(whole_ms, millions(self.teacher), whole.stat().st_size / 1e6),
+            Cost(self.tiles * ratio * whole_ms, millions(model), own.stat().st_size / 1e6),
+            Cost(self.tiles * whole_ms, millions(self.teacher), whole.stat().st_size / 1e6),
         )
 
     def _in_turn(self, name: str) -> tuple[float, float]:
@@ -96,9 +94,13 @@ def millions(model: TaskModel) -> float:
 
 
 def stand_in(teacher: TaskModel, shape: Shape, *, normal_images: int) -> TaskModel:
-    """A model of the sub-model's size; an anomaly detector's bank as large as so many images would fill it."""
+    """A model of the sub-model's size, its memory as of so many images."""
     config = sub_config(teacher.backbone.config, shape, levels=student_levels(teacher))
-    model = with_network(teacher, config, image_px=shape.image_px)
+    return with_full_memory(with_network(teacher, config, image_px=shape.image_px), normal_images=normal_images)
+
+
+def with_full_memory(model: TaskModel, *, normal_images: int) -> TaskModel:
+    """The model, an anomaly detector with a bank of nothing, as large as so many images would fill it."""
     if isinstance(model, AnomalyModel):
         any_model: Any = model
         capacity = any_model.config.bank.build(any_model.features).capacity

@@ -11,7 +11,8 @@ from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import Evaluated, Loaders, TorchDecider, evaluate_anomaly
 from pangu_cv.features import digest
 from pangu_cv.finetune.draws import to_learn_from
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, skipped_json
+from pangu_cv.finetune.remarks import remarks
 from pangu_cv.metrics import AnomalyOutcome
 from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.progress import bar
@@ -51,7 +52,7 @@ def finetune_anomaly(recipe: FinetuneRecipe, task: AnomalyConfig) -> FinetuneRes
     save_model(SavedModel(learned.model, provenance, start.parent, learned.normality), run.model)
     evaluated = _measure(learned.model, split.test, spec) if split.test else None
     notes = (*dataset.notes, *(evaluated.notes if evaluated else ()))
-    metrics = _metrics(learned, evaluated) | remarks(learned.model.backbone.source, recipe.data, notes)
+    metrics = _metrics(learned, evaluated) | remarks(learned.model.backbone.source, recipe, notes)
     run.write_metrics(metrics)
     _report(run, recipe, learned, evaluated, split)
     return FinetuneResult(run.folder, run.model, run.report, metrics)

@@ -17,7 +17,8 @@ from pangu_cv.evaluate import classification_outcome
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
 from pangu_cv.finetune.draws import parts_of
 from pangu_cv.finetune.kin import kin_of
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, skipped_json
+from pangu_cv.finetune.remarks import remarks
 from pangu_cv.metrics import ClassificationOutcome
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.progress import bar
@@ -62,7 +63,7 @@ def finetune_classify(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneR
     results, skipped, memory = fit_draws(model, draws, recipe)
     provenance = provenance_of(recipe, draws[0].support, dataset.root)
     save_model(SavedModel(model, provenance, parent_of(model), memory=memory), run.model)
-    metrics = _metrics(results, skipped) | stated(model) | remarks(model.backbone.source, recipe.data, dataset.notes)
+    metrics = _metrics(results, skipped) | stated(model) | remarks(model.backbone.source, recipe, dataset.notes)
     run.write_metrics(metrics)
     _report(run, recipe, results, skipped)
     return FinetuneResult(run.folder, run.model, run.report, metrics)

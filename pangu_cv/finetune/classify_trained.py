@@ -30,7 +30,8 @@ from pangu_cv.finetune.draws import Kept, is_readable
 from pangu_cv.finetune.fitted import training_figures
 from pangu_cv.finetune.fitting import Example, Memory, fit
 from pangu_cv.finetune.kin import kin_of
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, remarks, skipped_json
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, skipped_json
+from pangu_cv.finetune.remarks import remarks
 from pangu_cv.finetune.unlabelled import Taught, features_of_others, taught_by_others, teach
 from pangu_cv.finetune.unlabelled_pool import with_pools
 from pangu_cv.metrics.interval import mean_interval
@@ -134,7 +135,7 @@ def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> F
             memory = adapted[0].remember() if adapted[0].remember else None
             save_model(SavedModel(adapted[0].model, provenance, parent_of(adapted[0].model), memory=memory), run.model)
             adapted[0] = replace(adapted[0], remember=None)  # it holds every feature row
-    metrics = _metrics(adapted) | remarks(adapted[0].model.backbone.source, recipe.data, dataset.notes)
+    metrics = _metrics(adapted) | remarks(adapted[0].model.backbone.source, recipe, dataset.notes)
     metrics |= stated(adapted[0].model)
     run.write_metrics(metrics)
     _report(run, recipe, adapted)
@@ -302,11 +303,11 @@ def _report(run: Run, recipe: FinetuneRecipe, adapted: Sequence[Adapted]) -> Non
         tried_ways(page, first.choice, measure="half for being right, half for the probability of the truth")
     if first.taught:
         taught_by_others(page, first.taught, outcome.classes, spec)
-    if first.history.losses:
+    if first.history.losses or recipe.augment.variants:
         lost = {one.path for one in first.skipped}
         shown = next(s for s in first.result.draw.support if s.path not in lost)
         training_variants(page, recipe.augment, labelled_image(shown, spec))
-    training_curves(page, first.history.losses, seconds=first.history.seconds)
+    training_curves(page, first.history.losses, seconds=first.history.seconds, saved=first.history.saved)
     if len(adapted) > 1:
         rows = [
             (one.result.draw.seed, f"{one.result.outcome.balanced_accuracy:.1%}", f"{one.history.seconds:.0f}")

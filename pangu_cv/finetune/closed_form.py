@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
+from pangu_cv.data.masks import read_mask
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.features import Extraction, FeatureStore, content_digest, digest, extract
 from pangu_cv.finetune.auto import Auto
 from pangu_cv.finetune.recipe import FinetuneRecipe
@@ -49,7 +51,8 @@ def shown_features(
     readable = [s for s in samples if s.path in seen.index]
     with bar("variants of the labelled images") as progress:
         for done, sample in enumerate(readable, start=1):
-            keys = [f"{content_digest(sample.path)}:{policy}:variant {number}" for number in range(count)]
+            shown = digest(policy, sample.boxes, _digest_of_mask(sample))
+            keys = [f"{content_digest(sample.path)}:{shown}:variant {number}" for number in range(count)]
             if not all(key in store for key in keys):
                 with torch.autocast("cpu", torch.bfloat16, enabled=suits_bf16(model.backbone, recipe.train)):
                     _embed_variants(model, labelled_image(sample, spec), augment, keys, store)
@@ -73,8 +76,28 @@ def _embed_variants(
 
 
 def labelled_image(sample: Sample, spec: DecodeSpec) -> Labelled:
-    """The image without boxes or mask: its label is about all of it."""
-    return Labelled(decode(sample.path, spec=spec), None, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    """The image with what is known of where its defect is, which no crop may cut away."""
+    image = decode(sample.path, spec=spec)
+    corners_K4 = np.array([box.xyxy for box in sample.boxes or ()], np.float32).reshape(-1, 4)
+    return Labelled(image, _defect_HW(sample, image.shape[:2]), corners_K4, np.zeros(len(corners_K4), np.int64))
+
+
+def _digest_of_mask(sample: Sample) -> str | None:
+    try:
+        return content_digest(sample.mask) if sample.mask else None
+    except ImageError:
+        return None
+
+
+def _defect_HW(sample: Sample, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """0 and 1; None where there is no mask that fits, since the label stands without one."""
+    if sample.mask is None:
+        return None
+    try:
+        mask_HW = read_mask(sample.mask)
+    except ImageError:
+        return None
+    return mask_HW.astype(np.uint8) if mask_HW.shape == shape else None
 
 
 def ends_in_closed_form(way: Adapt | Auto, counts: Mapping[Any, int]) -> bool:

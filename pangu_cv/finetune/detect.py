@@ -23,7 +23,8 @@ from pangu_cv.finetune.auto import Trial, tried_ways
 from pangu_cv.finetune.draws import Kept, donor, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.fitting import Example, chosen_way, fit
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
+from pangu_cv.finetune.remarks import remarks
 from pangu_cv.metrics.detection import DetectionOutcome
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
@@ -70,7 +71,7 @@ def finetune_detect(recipe: FinetuneRecipe, task: DetectConfig) -> FinetuneResul
         fitted.append(fit_draw(task, recipe, classes, support, measured, seed=seed))
         if len(fitted) == 1:
             save_first(fitted[0], recipe, dataset, run)
-    metrics = _metrics(fitted) | remarks(fitted[0].model.backbone.source, recipe.data, dataset.notes)
+    metrics = _metrics(fitted) | remarks(fitted[0].model.backbone.source, recipe, dataset.notes)
     run.write_metrics(metrics)
     _report(run, recipe, fitted, dataset.notes)
     return FinetuneResult(run.folder, run.model, run.report, metrics)

@@ -85,7 +85,8 @@ def finish_report(
         tile = getattr(fitted[0].model.config, "tile", None)
         donor = shown[-1] if recipe.augment.paste else None
         training_variants(page, recipe.augment, shown[0], donor=donor, tile_px=tile.px if tile else None)
-    training_curves(page, fitted[0].history.losses, seconds=fitted[0].history.seconds)
+    history = fitted[0].history
+    training_curves(page, history.losses, seconds=history.seconds, saved=history.saved)
     if len(fitted) > 1:
         page.section("All draws", "The same recipe on other labelled images. The pictures above are of the first draw.")
         page.table(["seed", *columns], [(one.seed, *row) for one, row in zip(fitted, rows, strict=True)])

@@ -18,7 +18,8 @@ from pangu_cv.features import Extraction, FeatureStore, cache_folder, extract
 from pangu_cv.finetune.draws import Parts, draw_support, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.kin import kin_of
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
+from pangu_cv.finetune.remarks import remarks
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.metrics.multilabel import MultilabelOutcome
 from pangu_cv.models.training import History
@@ -49,7 +50,7 @@ def finetune_multilabel(recipe: FinetuneRecipe, task: MultilabelConfig) -> Finet
     fitted, memory = fit_draws(task, recipe, classes, draws, shown)
     save_first(fitted[0], recipe, dataset, run, memory=memory)
     notes = [*dataset.notes, *one_sided(fitted[0].support, shown, classes)]
-    metrics = _metrics(fitted) | remarks(fitted[0].model.backbone.source, recipe.data, notes)
+    metrics = _metrics(fitted) | remarks(fitted[0].model.backbone.source, recipe, notes)
     run.write_metrics(metrics)
     _report(run, recipe, fitted, notes)
     return FinetuneResult(run.folder, run.model, run.report, metrics)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from pangu_cv.data.config import DataConfig, dataset_title
+from pangu_cv.data.config import DataConfig
 from pangu_cv.data.sample import Sample
 from pangu_cv.features import Skipped, digest
 from pangu_cv.finetune.auto import Auto
@@ -15,7 +15,6 @@ from pangu_cv.models.adapt import Adapt, Frozen, Full, Linear, Lora, Partial, Pr
 from pangu_cv.models.augment import AugmentConfig
 from pangu_cv.models.class_losses import ClassLoss, LogitAdjusted
 from pangu_cv.models.training import TrainConfig
-from pangu_cv.models.weights import WeightsFile
 from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks import TaskConfig
 from pangu_cv.tasks.saved import Provenance, data_hash, marks_of
@@ -112,14 +111,3 @@ def provenance_of(
 def skipped_json(skipped: tuple[Skipped, ...]) -> list[dict[str, str]]:
     """Images left out, for ``metrics.json``."""
     return [{"image": str(s.path), "reason": s.reason, "message": s.message} for s in skipped]
-
-
-def remarks(source: WeightsFile | None, data: DataConfig, notes: Sequence[str]) -> dict[str, list[str]]:
-    """What was noticed in the data, and what speaks against the weights, for ``metrics.json`` and the terminal."""
-    title = dataset_title(data.path)
-    doubts = []
-    if source is not None and title in source.no_gain_on:
-        doubts = [
-            f"pretraining found no gain on '{title}' by its own probes: the original weights are the safer choice"
-        ]
-    return {"notes": list(notes), "doubts": doubts}

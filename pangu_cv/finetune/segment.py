@@ -13,7 +13,6 @@ from torch import Tensor, nn
 
 from pangu_cv.data.config import dataset_title
 from pangu_cv.data.few_shot import draw
-from pangu_cv.data.masks import IGNORE
 from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
@@ -23,7 +22,8 @@ from pangu_cv.finetune.auto import Trial, tried_ways
 from pangu_cv.finetune.draws import Kept, Parts, donor, draw_support, parts_of, to_learn_from, to_measure
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.fitting import Example, chosen_way, fit
-from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, remarks
+from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
+from pangu_cv.finetune.remarks import remarks
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.metrics.segmentation import SegmentationOutcome
 from pangu_cv.models.adapt import Adapt
@@ -60,7 +60,7 @@ def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneRes
         fitted.append(fit_draw(task, recipe, classes, support, measured, seed=seed))
         if len(fitted) == 1:
             save_first(fitted[0], recipe, dataset, run)
-    metrics = _metrics(fitted, lost) | remarks(fitted[0].model.backbone.source, recipe.data, dataset.notes)
+    metrics = _metrics(fitted, lost) | remarks(fitted[0].model.backbone.source, recipe, dataset.notes)
     run.write_metrics(metrics)
     _report(run, recipe, fitted, lost)
     return FinetuneResult(run.folder, run.model, run.report, metrics)
@@ -167,11 +167,15 @@ def example(shown: Labelled, preprocess: nn.Module, *, classes: int) -> Example:
     """Through the one resize; truth is each pixel's share of a class [1,C,S,S], by area, and what counts [1,S,S]."""
     assert shown.mask is not None
     prepared = preprocess(torch.from_numpy(shown.image)[None])
-    mask = torch.from_numpy(np.ascontiguousarray(shown.mask)).long()
-    planes = nn.functional.one_hot(mask.clamp(max=classes - 1), classes).permute(2, 0, 1)[None].float()
-    planes = planes * (mask != IGNORE)
-    side = prepared.shape[-1]
-    share = nn.functional.interpolate(planes, size=(side, side), mode="bilinear", antialias=True, align_corners=False)
+    mask_HW = torch.from_numpy(np.ascontiguousarray(shown.mask))
+    size = prepared.shape[-2:]
+    planes = (  # one at a time: of 20 classes at 20 megapixels all would take gigabytes
+        nn.functional.interpolate(
+            (mask_HW == number)[None, None].float(), size=size, mode="bilinear", antialias=True, align_corners=False
+        )
+        for number in range(classes)
+    )
+    share = torch.cat(list(planes), 1)
     counts = share.sum(1)
     return Example(prepared, (share / counts.clamp(min=1e-6)[:, None], (counts > 0.5).float()))
 

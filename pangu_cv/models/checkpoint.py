@@ -1,6 +1,7 @@
 """A checkpoint: a folder with one safetensors file per component and ``model.json``; nothing is ever unpickled."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +31,17 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write the folder whole or not at all, replacing an earlier checkpoint there."""
     with staged_folder(folder, replaces="model.json") as staging:
         for name, tensors in checkpoint.components.items():
-            save_file({key: value.contiguous() for key, value in tensors.items()}, staging / f"{name}.safetensors")
+            _write(staging / f"{name}.safetensors", tensors)
         head = {"format": FORMAT, "version": VERSION, "components": sorted(checkpoint.components)}
         staging.joinpath("model.json").write_text(json.dumps(head | checkpoint.manifest, indent=2), encoding="utf-8")
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Raises OSError, a full disk above all, which safetensors tells as an error of its own."""
+    try:
+        save_file({key: value.contiguous() for key, value in tensors.items()}, path)
+    except SafetensorError as error:
+        raise OSError(f"{path}: cannot be written ({error})") from None
 
 
 def load(folder: Path) -> Checkpoint:

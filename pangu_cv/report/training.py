@@ -10,12 +10,17 @@ from pangu_cv.report.plots import lines
 SMOOTHED_STEPS = 15
 
 
-def training_curves(page: Page, losses: Mapping[str, Sequence[float]], *, seconds: float) -> None:
-    """A section with a smoothed curve per loss; nothing where nothing was trained."""
+def training_curves(page: Page, losses: Mapping[str, Sequence[float]], *, seconds: float, saved: float = 0.0) -> None:
+    """A section with a smoothed curve per loss; nothing where nothing was trained.
+
+    ``saved``: the share of the blocks' steps that freezing spared.
+    """
     if not losses or not next(iter(losses.values())):
         return
     steps = len(next(iter(losses.values())))
-    page.section("Training", f"{steps} steps in {seconds:.0f} s; means over {min(SMOOTHED_STEPS, steps)} steps.")
+    spared = f" Blocks that had settled were frozen, which spared {saved:.0%} of the blocks' steps." if saved else ""
+    over = f"means over {min(SMOOTHED_STEPS, steps)} steps"
+    page.section("Training", f"{steps} steps in {seconds:.0f} s; {over}.{spared}")
     plots = []
     for name, values in losses.items():
         curve = smoothed(values)

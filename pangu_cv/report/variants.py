@@ -32,7 +32,7 @@ def training_variants(
     page.section(
         "What training shows",
         "The first labelled image and variants of it: each policy alone, as strong as it gets, then all of them as "
-        "often as the recipe says. A crop that would cut the labelled defect away is not made.",
+        "often as the recipe says. A crop that would cut away a defect whose place is labelled is not made.",
     )
     page.pairs(rows)
 

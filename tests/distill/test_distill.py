@@ -261,7 +261,7 @@ def test_a_kit_for_the_device_and_its_table(tmp_path: Path) -> None:
     assert "added up" in result.report.read_text()
     assert not any(one["is_measured"] for one in result.metrics["candidates"])
     named = ("student.name=test_efficientnet", "student.weights=random", "budget.latency_ms=5", table_at)
-    with pytest.raises(SettingsError, match="tell nothing of another network"):
+    with pytest.raises(SettingsError, match="does not fit this model"):
         taught(run, images, tmp_path / "other", *named, name="student")
 
 

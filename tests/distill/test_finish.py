@@ -27,7 +27,7 @@ def seen_of(folder: Path, *, images: int = 10, groups: int = 0) -> Seen:
     paths = tuple(save(folder / f"{at}.png", picture(COLOURS["blue"], at)) for at in range(images))
     of_group = {path: f"g{at % groups}" for at, path in enumerate(paths)} if groups else {}
     views = Views(paths, load_model(teacher("anomaly")[0] / "model").provenance.decode, AugmentConfig(), 1)
-    return Seen(views, (), (40, 48), frozenset(paths), of_group)
+    return Seen(views, (), (40, 48), 1, frozenset(paths), of_group)
 
 
 def detector() -> SavedModel:

@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -127,3 +128,26 @@ def test_lines_thinner_than_a_pixel_keep_their_share_and_ignored_pixels_do_not_c
     assert share[0, 1, 20].sum() == pytest.approx(0.25, abs=0.02)
     assert counts[0, :6].sum() == 0
     assert counts[0, 12:].min() == 1
+
+
+def test_masks_of_many_classes_are_resized_one_class_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All planes of 20 classes at 20 megapixels would take gigabytes."""
+    mask = np.random.default_rng(0).integers(0, 5, (96, 64)).astype(np.uint8)
+    mask[:8] = IGNORE
+    labelled = Labelled(np.zeros((96, 64, 3), np.uint8), mask, np.zeros((0, 4), np.float32), np.zeros(0, np.int64))
+    preprocess = PreprocessConfig(image_px=32).build(mean=(0, 0, 0), std=(1, 1, 1))
+    planes: list[int] = []
+    resize = torch.nn.functional.interpolate
+
+    def spied(given: torch.Tensor, *arguments: Any, **options: Any) -> torch.Tensor:
+        planes.append(given.shape[1])
+        return resize(given, *arguments, **options)
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", spied)
+    share, counts = example(labelled, preprocess, classes=5).truth
+    assert planes[-5:] == [1] * 5
+    expected = np.stack([(mask == number) for number in range(5)]).reshape(5, 32, 3, 32, 2).mean((2, 4))
+    known = expected.sum(0) > 0.99
+    assert share.shape == (1, 5, 32, 32)
+    assert np.abs(share[0].numpy() - expected)[:, known].mean() < 0.1  # means of squares beside a tent's
+    assert torch.allclose(share.sum(1)[counts > 0], torch.ones(1))

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from pangu_cv.errors import CheckpointError
@@ -33,6 +34,19 @@ def test_views_of_one_tensor_can_be_saved(tmp_path: Path) -> None:
     base = torch.arange(12.0).view(3, 4)
     save(tmp_path / "m", Checkpoint({"a": {"t": base.T, "s": base[:, 1]}}, {}))
     assert torch.equal(load(tmp_path / "m").components["a"]["t"], base.T)
+
+
+def test_a_full_disk_is_an_error_of_the_system_and_what_was_there_stays(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(tensors: object, path: Path) -> None:
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(OSError, match=r"backbone\.safetensors: cannot be written .*No space left"):
+        save(folder, SAVED)
+    assert set(load(folder).components) == {"backbone", "head"}
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
 def edit(folder: Path, **values: object) -> None:
