@@ -33,6 +33,7 @@ recipe.command("pangu_cv.verbs.recipe:list_recipes", name="list", help="List the
 recipe.command("pangu_cv.verbs.recipe:copy", help="Copy one to a file of your own.")
 app.command("pangu_cv.verbs.pretrain:pretrain", help="Make a backbone better with your own images.")
 app.command("pangu_cv.verbs.search:search", help="Find images by a sentence.")
+app.command("pangu_cv.verbs.restore:restore", help="Free images of noise, blur and compression.")
 app.command("pangu_cv.verbs.finetune:finetune", help="Fit a model to a few labels.")
 app.command("pangu_cv.verbs.evaluate:evaluate", help="Measure a model or a bundle on a dataset.")
 app.command("pangu_cv.verbs.inspect:inspect", help="Look at a dataset beside a model's answers, take changes back.")

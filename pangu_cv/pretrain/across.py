@@ -56,10 +56,10 @@ def gathered_facts(facts: Facts) -> Facts:
     return Facts(*(gathered(part) for part in facts))
 
 
-def mean_count(count: Tensor) -> Tensor:
-    """The mean over processes: dividing by it makes a mean of means a mean over all."""
+def process_mean(numbers: Tensor) -> Tensor:
+    """The mean over processes, without gradients; a count's makes a mean of means a mean over all."""
     if world_size() == 1:
-        return count
-    total = count.detach().float().clone()
+        return numbers
+    total = numbers.detach().float().clone()
     dist.all_reduce(total)
     return total / world_size()

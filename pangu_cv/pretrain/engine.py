@@ -5,10 +5,13 @@ from typing import Annotated, Any, Literal
 import torch
 from lightning.fabric import Fabric
 from pydantic import Field
+from timm.layers import convert_sync_batchnorm
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from pangu_cv.errors import SettingsError
 from pangu_cv.models.arithmetic import best_precision
+from pangu_cv.pretrain.telling import say
 from pangu_cv.settings import Settings
 
 Positive = Annotated[int, Field(ge=1)]
@@ -66,6 +69,19 @@ def make_fabric(engine: EngineConfig) -> Fabric:
         strategy=strategy,
         precision=_precision(engine),
     )
+
+
+def join_batch_norms(network: nn.Module, fabric: Fabric) -> None:
+    """Batch statistics over all processes, in place; torch has them for GPUs only, and elsewhere a line says so."""
+    if fabric.world_size == 1 or not any(isinstance(part, _BatchNorm) for part in network.modules()):
+        return
+    if fabric.device.type == "cuda":
+        convert_sync_batchnorm(network)
+    elif fabric.is_global_zero:
+        say(
+            f"engine.devices: without GPUs each of {fabric.world_size} processes normalises its own part of the batch "
+            "(batch norm), so they do not end like one; a ViT does"
+        )
 
 
 def _precision(engine: EngineConfig) -> Any:

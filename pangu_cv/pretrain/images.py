@@ -1,7 +1,7 @@
 """The images of a run: several datasets in one table, with the labels and texts that there are."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +14,7 @@ from pangu_cv.data.readers import read_images
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.pretrain.relations import UNKNOWN
+from pangu_cv.pretrain.titles import titles
 
 Split = Literal["train", "val", "test", "none"]
 
@@ -29,11 +30,6 @@ class SourceConfig(DataConfig):
     """Use captions where there are any."""
     weight: Annotated[float, Field(gt=0)] = 1.0
     """Share of batches relative to the other datasets, on top of the square root of its size."""
-
-    @property
-    def title(self) -> str:
-        """A name for people."""
-        return dataset_title(self.path)
 
 
 @dataclass(frozen=True)
@@ -51,13 +47,15 @@ class Images:
     labels: tuple[str, ...]
     texts: tuple[str, ...]
     text_label_U: NDArray[np.int64]
+    unused: tuple[tuple[Path, int], ...] = ()
+    """Datasets whose labels are there and not used, and how many classes they name."""
 
     def without(self, unreadable: set[Path]) -> "Images":
         """The same less some paths."""
         keep = np.array([path not in unreadable for path in self.paths], bool)
         paths = tuple(path for path, kept in zip(self.paths, keep, strict=True) if kept)
-        known = (self.source_M[keep], self.label_M[keep], self.text_M[keep])
-        return Images(paths, *known, self.labels, self.texts, self.text_label_U)
+        source_M, label_M, text_M = self.source_M[keep], self.label_M[keep], self.text_M[keep]
+        return replace(self, paths=paths, source_M=source_M, label_M=label_M, text_M=text_M)
 
     def without_copies(self, digest: Callable[[Path], str]) -> "Images":
         """One image of every set of copies, the first; copies would be told apart in vain. DataError if one is left."""
@@ -91,15 +89,18 @@ def sentence_of(template: str, label: str, *, source: str = "") -> str:
 def gather(sources: Sequence[SourceConfig], *, seed: int, text_template: str | None) -> Images:
     """Read all datasets. An image named twice (also by two sources) is taken once; labels of two sources do not mix.
 
-    ``text_template`` such as ``"a photo of {label}"`` makes a text for every label used; None makes none.
+    ``text_template`` such as ``"a photo of {label}"`` makes a text for every label used; None makes none. A name that
+    two sources use is two labels, and so two texts of the same words.
     """
     paths: dict[Path, None] = {}
     rows: list[tuple[int, int, int]] = []
     labels: dict[str, int] = {}
-    texts: dict[str, int] = {}
-    text_label: dict[int, int] = {}
-    for number, source in enumerate(sources):
+    texts: dict[tuple[str, int], int] = {}
+    unused: dict[Path, int] = {}
+    for number, (source, title) in enumerate(zip(sources, titles([source.path for source in sources]), strict=True)):
         samples = _samples(source)
+        if source.labels == 0 and (names := {sample.label for sample in samples} - {None}):
+            unused[source.path] = len(names)
         labelled = _labelled(samples, source.labels, seed)
         for sample in samples:
             path = sample.path.resolve()
@@ -108,18 +109,20 @@ def gather(sources: Sequence[SourceConfig], *, seed: int, text_template: str | N
             paths[path] = None
             label = UNKNOWN
             if path in labelled:
-                label = labels.setdefault(f"{source.title}: {sample.label}", len(labels))
+                label = labels.setdefault(f"{title}: {sample.label}", len(labels))
                 if text_template is not None:
-                    text = sentence_of(text_template, str(sample.label), source=source.title)
-                    text_label.setdefault(texts.setdefault(text, len(texts)), label)
+                    text = sentence_of(text_template, str(sample.label), source=dataset_title(source.path))
+                    texts.setdefault((text, label), len(texts))
             text_number = UNKNOWN
             if source.captions and sample.caption:
-                text_number = texts.setdefault(sample.caption, len(texts))
+                text_number = texts.setdefault((sample.caption, UNKNOWN), len(texts))
             rows.append((number, label, text_number))
     table = np.array(rows, np.int64).reshape(-1, 3)
-    text_label_U = np.array([text_label.get(number, UNKNOWN) for number in range(len(texts))], np.int64)
+    text_label_U = np.array([label for _, label in texts], np.int64)
     columns = (table[:, 0].copy(), table[:, 1].copy(), table[:, 2].copy())
-    return Images(tuple(paths), *columns, tuple(labels), tuple(texts), text_label_U).require_some()
+    sentences = tuple(text for text, _ in texts)
+    found = Images(tuple(paths), *columns, tuple(labels), sentences, text_label_U, tuple(unused.items()))
+    return found.require_some()
 
 
 def _samples(source: SourceConfig) -> list[Sample]:

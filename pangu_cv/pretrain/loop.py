@@ -4,10 +4,9 @@ Lightning Fabric brings devices, strategies and precision; all that is random fo
 that was killed ends with the same weights as one that was not.
 """
 
-import json
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from pangu_cv.errors import DataError, PanguError, SettingsError
 from pangu_cv.pretrain.batches import Batch, Feed
@@ -25,42 +25,15 @@ from pangu_cv.pretrain.objectives import Objective
 from pangu_cv.pretrain.optimiser import set_rate
 from pangu_cv.pretrain.probes import Score
 from pangu_cv.pretrain.recipe import PretrainRecipe
+from pangu_cv.pretrain.state import State
+from pangu_cv.pretrain.telling import loss_text, tell
 from pangu_cv.progress import bar
 
 _EMBED_BATCH = 64
 
 
 class DivergedError(PanguError):
-    """A loss that is not a number."""
-
-
-@dataclass
-class State:
-    """What a run goes on from: plain values; weights and optimiser are saved beside it."""
-
-    step: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    rounds: list[list[Score]] = field(default_factory=list)
-    minutes: list[float] = field(default_factory=list)
-    """Training time up to each round, without the probes."""
-    best: int = 0
-    """Position in ``rounds`` of the best mean; 0 is the start."""
-
-    @property
-    def is_stale(self) -> int:
-        """Rounds since the best."""
-        return len(self.rounds) - 1 - self.best
-
-    def as_text(self) -> str:
-        """JSON, so that a checkpoint holds nothing but tensors and text."""
-        return json.dumps(asdict(self))
-
-    @classmethod
-    def from_text(cls, text: str) -> "State":
-        """The inverse."""
-        plain = json.loads(text)
-        rounds = [[Score(s["target"], tuple(s["values"]), s["knn"]) for s in scores] for scores in plain["rounds"]]
-        return cls(**(plain | {"rounds": rounds}))
+    """A loss or a gradient that is not a number."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +57,7 @@ def train(
         state.rounds.append(probe())
         state.minutes.append(0.0)
         keep(state)
+    _tell(recipe, parts, state)
     while state.step < recipe.optim.steps and state.is_stale < recipe.patience:
         end = min(recipe.optim.steps, state.step + recipe.round_steps)
         start = time.perf_counter()
@@ -95,7 +69,13 @@ def train(
             state.best = len(state.rounds) - 1
             keep(state)
         save(parts, key, state)
+        _tell(recipe, parts, state)
     return state
+
+
+def _tell(recipe: PretrainRecipe, parts: Parts, state: State) -> None:
+    if parts.fabric.is_global_zero:
+        tell(parts.folder, state, steps=recipe.optim.steps, round_steps=recipe.round_steps)
 
 
 def _mean(scores: list[Score]) -> float:
@@ -110,16 +90,18 @@ def _round(recipe: PretrainRecipe, parts: Parts, state: State, end: int) -> None
         for step, batch in enumerate(parts.feed.batches(state.step, end, near_MK), start=state.step):
             torch.manual_seed(int(np.random.SeedSequence([recipe.seed, 4, step, parts.feed.rank]).generate_state(1)[0]))
             rate = set_rate(parts.optimiser, recipe.optim, step)
-            losses = _step(parts, batch.to(parts.fabric.device), recipe.optim.clip, cut)
-            if not np.isfinite(losses["total"]):
-                _diverged(parts, batch, step, state.step)
+            losses, norm = _step(parts, batch.to(parts.fabric.device), recipe.optim.clip, cut)
+            if not np.isfinite([losses["total"], norm]).all():
+                what = "gradient" if np.isfinite(losses["total"]) else "loss"
+                _diverged(recipe, parts, batch, f"the {what} was not a number at step {step}")
             state.history.append({"step": step, "rate": rate, **losses})
-            progress(step + 1, steps, f"loss {losses['total']:.3f}")
+            progress(step + 1, steps, loss_text(losses))
     state.step = end
 
 
-def _step(parts: Parts, batch: Batch, clip: float, cut: int) -> dict[str, float]:
-    """Forward, backward, update; losses as numbers, means over the parts and over all processes."""
+def _step(parts: Parts, batch: Batch, clip: float, cut: int) -> tuple[dict[str, float], float]:
+    """Forward, backward, update; losses as numbers, means over the parts and over all processes, and the gradient's
+    norm before it was clipped. Where one of them is no number the weights stay as they are."""
     sums: dict[str, Tensor] = {}
     pieces = list(_pieces(batch, cut))
     for number, piece in enumerate(pieces):
@@ -132,12 +114,16 @@ def _step(parts: Parts, batch: Batch, clip: float, cut: int) -> dict[str, float]
     values = torch.stack([sums[name] for name in names])
     if parts.feed.world > 1:
         values = parts.fabric.all_reduce(values, reduce_op="mean")  # type: ignore[assignment]
+    norm = parts.fabric.clip_gradients(parts.network, parts.optimiser, max_norm=clip, error_if_nonfinite=False)
+    assert norm is not None
+    whole = norm.full_tensor() if isinstance(norm, DTensor) else norm
+    values = torch.cat([values, whole.detach().float().view(1)])
     if bool(torch.isfinite(values).all()):
-        parts.fabric.clip_gradients(parts.network, parts.optimiser, max_norm=clip, error_if_nonfinite=False)
         parts.optimiser.step()
         parts.objective.after_step()
     parts.optimiser.zero_grad()
-    return dict(zip(names, values.tolist(), strict=True))
+    *numbers, length = values.tolist()
+    return dict(zip(names, numbers, strict=True)), length
 
 
 def _pieces(batch: Batch, cut: int) -> Iterator[Batch]:
@@ -229,15 +215,16 @@ def _stored(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _diverged(parts: Parts, batch: Batch, step: int, last_good: int) -> None:
+def _diverged(recipe: PretrainRecipe, parts: Parts, batch: Batch, what: str) -> None:
     """Keep the batch that did it and stop."""
-    place = parts.folder / "bad_batch.npz"
+    place, model = parts.folder / "bad_batch.npz", parts.folder / "model"
     if parts.fabric.is_global_zero:
         np.savez_compressed(place, inputs=batch.inputs.cpu().numpy(), images=batch.facts.image_N.cpu().numpy())
         names = [str(parts.feed.images.paths[int(number)]) for number in batch.facts.image_N]
         (parts.folder / "bad_batch.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    precise = "" if recipe.engine.precision == "32-true" else " or engine.precision=32-true"
     raise DivergedError(
-        f"pretrain: the loss was not a number at step {step}. The batch is in {place} (files in bad_batch.txt); the "
-        f"weights of step {last_good} are kept in {parts.folder}. Lower optim.lr, or use engine.precision=32-true, "
-        "and run again"
+        f"pretrain: {what}. The batch is in {place} (files in bad_batch.txt); the best weights so far are kept in "
+        f"{model}. The same recipe stops there again: run with optim.lr={recipe.optim.lr / 3:.2g}{precise} and a new "
+        f"folder as output; with backbone.weights={model} it starts from those weights"
     )

@@ -59,11 +59,6 @@ class TargetConfig(DataConfig):
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.4
     """Share of them that is measured on, and taken out of what is learnt from."""
 
-    @property
-    def title(self) -> str:
-        """A name for people."""
-        return dataset_title(self.path)
-
 
 @dataclass(frozen=True)
 class Score:
@@ -105,8 +100,11 @@ def _parted(config: TargetConfig) -> Holdout:
 class Probe:
     """One target with its images in memory."""
 
-    def __init__(self, config: TargetConfig, backbone: Backbone, *, autocast: Autocast = nullcontext) -> None:
-        self.config, self.autocast = config, autocast
+    def __init__(
+        self, config: TargetConfig, backbone: Backbone, *, title: str = "", autocast: Autocast = nullcontext
+    ) -> None:
+        """``title`` is what its scores are named by; the dataset's own where there is none."""
+        self.config, self.title, self.autocast = config, title or dataset_title(config.path), autocast
         parted = _parted(config)
         self.classes = sorted({str(s.label) for s in parted.kept})
         self.seen, self.held = (self._part(samples) for samples in (parted.kept, parted.held_out))
@@ -145,7 +143,7 @@ class Probe:
             held_MVD, _ = self._features(backbone, self.held, ("identity",))
         values = [self._few_shot(seen_MVD, held_MVD, groups, support) for support in self.draws]
         knn = _knn(seen_MVD[:, 0], self.seen.label_M, held_MVD[:, 0], self.held.label_M)
-        return Score(self.config.title, tuple(values), knn)
+        return Score(self.title, tuple(values), knn)
 
     def _draws(self) -> list[Tensor]:
         """Row numbers of each draw's images among those seen."""
@@ -198,7 +196,7 @@ class Probe:
             distances = nearest(held_MPD.flatten(0, 1), bank).distances_P.view(len(held_MPD), -1)
             scores = distances.topk(max(1, distances.shape[1] // 33), 1).values.mean(1)
             values.append(float(roc_auc_score(is_defect, scores.numpy())))
-        return Score(self.config.title, tuple(values), None)
+        return Score(self.title, tuple(values), None)
 
     def _patches(self, backbone: Backbone, part: _Part) -> Tensor:
         found = []

@@ -15,7 +15,7 @@ from timm.layers import build_sincos2d_pos_embed
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from pangu_cv.pretrain.across import mean_count
+from pangu_cv.pretrain.across import process_mean
 from pangu_cv.pretrain.patches import from_patches, to_patches, visible_pixels
 from pangu_cv.settings import Settings
 
@@ -115,7 +115,7 @@ class RepairDecoder(nn.Module):
             is_visible = torch.zeros_like(is_visible).scatter_(1, keep_BN, 1.0)
         harm = ((damaged - clean).square().mean(2) * is_visible).sum()
         left = ((found - clean).square().mean(2) * is_visible).sum()
-        visible = left / (mean_count(harm) + _LEAST_HARM * mean_count(is_visible.sum()))
+        visible = left / (process_mean(harm) + _LEAST_HARM * process_mean(is_visible.sum()))
         deviation = (clean.var(2, keepdim=True) + 1e-4).sqrt()  # a flat patch has nothing to guess
         normalised = (clean - clean.mean(2, keepdim=True)) / deviation
         error = (repaired.patches_BPC.float() - normalised).square().mean(2) * (1 - is_visible)

@@ -3,9 +3,11 @@
 import numpy as np
 
 from pangu_cv.metrics.interval import Interval, Values
-from pangu_cv.pretrain.loop import Parts, State, embed_all
+from pangu_cv.pretrain.left_out import LeftOut
+from pangu_cv.pretrain.loop import Parts, embed_all
 from pangu_cv.pretrain.pictures import attention_rows, neighbour_rows, repair_rows, spread
 from pangu_cv.pretrain.recipe import PretrainRecipe
+from pangu_cv.pretrain.state import State
 from pangu_cv.pretrain.verdict import Verdict
 from pangu_cv.report.page import Page, Plot, Tile
 from pangu_cv.report.plots import intervals, lines
@@ -14,7 +16,14 @@ from pangu_cv.runs import Run
 
 
 def write_report(
-    run: Run, recipe: PretrainRecipe, parts: Parts, state: State, found: Verdict, *, with_pictures: bool
+    run: Run,
+    recipe: PretrainRecipe,
+    parts: Parts,
+    state: State,
+    found: Verdict,
+    *,
+    left_out: LeftOut,
+    with_pictures: bool,
 ) -> None:
     """Write ``report.html``; the network holds the weights that were kept."""
     images = parts.feed.images
@@ -34,6 +43,9 @@ def write_report(
     )
     _targets(page, state, found)
     _curves(page, recipe, state)
+    if left_out.rows:
+        page.section("What was left out", "Images that are there and were not learnt from.")
+        page.table(["why", "images", "which"], left_out.rows)
     if with_pictures:
         _pictures(page, parts)
     page.details("The recipe", recipe.to_yaml())

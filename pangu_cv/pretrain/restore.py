@@ -17,16 +17,23 @@ from pangu_cv.models.backbone import Backbone, BackboneConfig
 from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.pretrain.encoder import Encoder
 from pangu_cv.pretrain.repair import RepairConfig, RepairDecoder
+from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec
 
 Pixels = NDArray[np.uint8]
 _BATCH = 32
 
 
 class Restorer(nn.Module):
-    """Frees an image of noise, blur and compression as it learnt to in pretraining; blind to the kind of damage."""
+    """Frees an image of noise, blur and compression as it learnt to in pretraining; blind to the kind of damage.
 
-    def __init__(self, backbone: Backbone, config: RepairConfig, *, side_px: int) -> None:
+    ``decode_spec`` is how the images that it learnt from became pixels.
+    """
+
+    def __init__(
+        self, backbone: Backbone, config: RepairConfig, *, side_px: int, decode_spec: DecodeSpec = DEFAULT_SPEC
+    ) -> None:
         super().__init__()
+        self.decode_spec = decode_spec
         self.encoder = Encoder(backbone)
         self.side_px = side_px
         self.decoder: RepairDecoder = config.build(
@@ -41,7 +48,10 @@ class Restorer(nn.Module):
         folder = folder_of(folder)
         stored = checkpoint.load(folder)
         if "decoder" not in stored.components:
-            raise CheckpointError(f"{folder}: has no decoder; pretrain with objective.repair.weight above 0 to restore")
+            raise CheckpointError(
+                f"{folder}: has no decoder, so it cannot restore; the recipe joint_repair trains one: "
+                "'pangu-cv pretrain joint_repair data=my_images' (any with objective.repair.weight above 0 does)"
+            )
         try:
             manifest = stored.manifest
             backbone = BackboneConfig(
@@ -51,7 +61,8 @@ class Restorer(nn.Module):
                 arguments=manifest["arguments"],
             ).build()
             config = RepairConfig.model_validate(manifest["objective"]["repair"])
-            found = cls(backbone, config, side_px=int(manifest["views"]["image_px"]))
+            spec = DecodeSpec.from_json(manifest["decode"])
+            found = cls(backbone, config, side_px=int(manifest["views"]["image_px"]), decode_spec=spec)
             found.decoder.load_state_dict(stored.components["decoder"])
             return found
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

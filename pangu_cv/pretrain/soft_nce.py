@@ -8,7 +8,7 @@ Shapes: N anchors, M candidates.
 import torch
 from torch import Tensor
 
-from pangu_cv.pretrain.across import mean_count
+from pangu_cv.pretrain.across import process_mean
 
 
 def soft_nce(similarity_NM: Tensor, targets_NM: Tensor) -> Tensor:
@@ -24,4 +24,4 @@ def soft_nce(similarity_NM: Tensor, targets_NM: Tensor) -> Tensor:
     log_q_NM = similarity_NM.float().log_softmax(1).masked_fill(targets_NM == 0, 0.0)  # 0 · -inf is not 0
     p_NM = targets_NM / mass_N.clamp(min=torch.finfo(torch.float32).tiny)[:, None]
     losses_N = -(p_NM * log_q_NM).sum(1)
-    return losses_N.sum() / mean_count(has_target_N.sum()).clamp(min=1 / 1024)
+    return losses_N.sum() / process_mean(has_target_N.sum()).clamp(min=1 / 1024)

@@ -1,7 +1,6 @@
 """A run from recipe to verdict."""
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,26 +11,29 @@ from torch.distributed.tensor import DTensor
 
 from pangu_cv import __version__
 from pangu_cv.data.pixel_cache import PixelCache
-from pangu_cv.errors import ImageError, SettingsError
-from pangu_cv.features import cache_folder, digest, read_ahead
+from pangu_cv.errors import SettingsError
+from pangu_cv.features import cache_folder, digest
 from pangu_cv.models import checkpoint
 from pangu_cv.models.arithmetic import keep_freed_memory
 from pangu_cv.models.backbone import Backbone
 from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.pretrain.across import rank, world_size
 from pangu_cv.pretrain.batches import Feed, Schedule
-from pangu_cv.pretrain.engine import make_fabric
+from pangu_cv.pretrain.checks import check_settings, check_sides, require_texts
+from pangu_cv.pretrain.engine import join_batch_norms, make_fabric
 from pangu_cv.pretrain.images import Images, gather
-from pangu_cv.pretrain.loop import Parts, State, train
+from pangu_cv.pretrain.left_out import LeftOut, learnt_from
+from pangu_cv.pretrain.loop import Parts, train
 from pangu_cv.pretrain.objectives import Objective
 from pangu_cv.pretrain.objectives.joint import Joint
 from pangu_cv.pretrain.optimiser import build_optimiser
-from pangu_cv.pretrain.probes import Probe, Score, held_out, measure_all
+from pangu_cv.pretrain.probes import Probe, Score, measure_all
 from pangu_cv.pretrain.recipe import PretrainRecipe, PretrainResult
 from pangu_cv.pretrain.report import write_report
+from pangu_cv.pretrain.state import State
 from pangu_cv.pretrain.texts import TextTable
+from pangu_cv.pretrain.titles import titles
 from pangu_cv.pretrain.verdict import Verdict, verdict
-from pangu_cv.progress import bar
 from pangu_cv.runs import Run
 
 
@@ -43,9 +45,7 @@ class _Setting:
     fabric: Fabric
     run: Run
     images: Images
-    unreadable: tuple[str, ...]
-    copies: int
-    held_out: int
+    left_out: LeftOut
     backbone: Backbone
     probes: tuple[Probe, ...]
     parts: Parts
@@ -81,38 +81,29 @@ def pretrain(recipe: PretrainRecipe) -> PretrainResult:
         is_whole = not recipe.engine.shares_weights
         if is_whole:
             _load_best(setting)
-        write_report(run, recipe, setting.parts, state, found, with_pictures=is_whole)
+        write_report(run, recipe, setting.parts, state, found, left_out=setting.left_out, with_pictures=is_whole)
     setting.fabric.barrier()
     return PretrainResult(run.folder, run.model, run.report, metrics, is_first=setting.fabric.is_global_zero)
 
 
 def _set_up(recipe: PretrainRecipe) -> _Setting:
     torch.manual_seed(recipe.seed)
-    _check(recipe)
+    check_settings(recipe)
     images = gather(recipe.data, seed=recipe.seed, text_template=recipe.text.template if recipe.text.tower else None)
+    require_texts(recipe, images)
     backbone = recipe.backbone.build()
+    check_sides(recipe, backbone)
     keep_freed_memory()
     fabric = make_fabric(recipe.engine)
     fabric.launch()
+    join_batch_norms(backbone.network, fabric)
     run = _start_run(recipe, fabric)
     cache = _pixel_cache(recipe)
-    unreadable: set[Path] = set()
-    if fabric.is_global_zero:
-        with bar("reducing images") as progress:
-            failed = cache.fill(images.paths, workers=os.cpu_count() or 1, progress=progress)
-        unreadable = {Path(error.path) for error in failed}
-    unreadable = fabric.broadcast(unreadable)
-    if not fabric.is_global_zero:
-        cache.fill([], workers=1)
-    readable = images.without(unreadable).require_some()
-    unique = readable.without_copies(cache.digest)
-    copies = len(readable.paths) - len(unique.paths)
-    images = _apart_from(recipe, unique, cache)
-    probes = (
-        tuple(Probe(target, backbone, autocast=fabric.autocast) for target in recipe.targets)
-        if fabric.is_global_zero or recipe.engine.shares_weights  # all of them compute each layer
-        else ()
-    )
+    images, left_out = learnt_from(recipe, fabric, images, cache)
+    probes: tuple[Probe, ...] = ()
+    if fabric.is_global_zero or recipe.engine.shares_weights:  # all of them compute each layer
+        named = zip(recipe.targets, titles([target.path for target in recipe.targets]), strict=True)
+        probes = tuple(Probe(one, backbone, title=title, autocast=fabric.autocast) for one, title in named)
     objective = _objective(recipe, backbone, images)
     network = fabric.setup_module(objective)
     optimiser = fabric.setup_optimizers(build_optimiser(objective, recipe.optim))
@@ -127,28 +118,7 @@ def _set_up(recipe: PretrainRecipe) -> _Setting:
     feed = Feed(images, cache, recipe.views, schedule, share, recipe.engine.workers, rank(), world_size())
     parts = Parts(fabric, objective, network, optimiser, feed, run.folder)
     licences = tuple(dict.fromkeys(source.licence for source in recipe.data))
-    names = tuple(sorted(str(path) for path in unreadable))
-    held = len(unique.paths) - len(images.paths)
-    return _Setting(recipe, fabric, run, images, names, copies, held, backbone, probes, parts, licences)
-
-
-def _apart_from(recipe: PretrainRecipe, images: Images, cache: PixelCache) -> Images:
-    """The images that no probe measures on, in any copy, wherever the targets themselves lie."""
-    measured = frozenset().union(*(held_out(target) for target in recipe.targets))
-    found = read_ahead(sorted(measured), cache.digest)
-    digests = {one for one in found if not isinstance(one, ImageError)}  # what cannot be read measures nothing
-    return images.without({path for path in images.paths if cache.digest(path) in digests}).require_some()
-
-
-def _check(recipe: PretrainRecipe) -> None:
-    world = recipe.engine.devices * recipe.engine.nodes
-    if recipe.optim.batch % (world * recipe.optim.accumulate):
-        raise SettingsError(
-            f"optim.batch: {recipe.optim.batch} cannot be shared by {world} process(es) in "
-            f"{recipe.optim.accumulate} part(s); choose a multiple of {world * recipe.optim.accumulate}"
-        )
-    if recipe.objective.kind == "joint" and recipe.objective.keys.queue and recipe.objective.keys.momentum is None:
-        raise SettingsError("objective.keys.queue: needs objective.keys.momentum, the copy that fills it")
+    return _Setting(recipe, fabric, run, images, left_out, backbone, probes, parts, licences)
 
 
 def _start_run(recipe: PretrainRecipe, fabric: Fabric) -> Run:
@@ -192,11 +162,6 @@ def _objective(recipe: PretrainRecipe, backbone: Backbone, images: Images) -> Ob
         objective: Objective = recipe.objective.build(backbone, texts, side_px=side, checkpointing=checkpointing)
     else:
         objective = recipe.objective.build(backbone, texts, side_px=side, checkpointing=checkpointing)
-    if side % objective.encoder.patch_px:
-        raise SettingsError(
-            f"views.image_px: {side} is no multiple of {objective.encoder.patch_px}, the patch side of "
-            f"'{recipe.backbone.name}'; take {round(side / objective.encoder.patch_px) * objective.encoder.patch_px}"
-        )
     if recipe.engine.compile:
         for block in getattr(objective.encoder.network, "blocks", ()):
             block.compile()
@@ -233,6 +198,7 @@ def _keep(setting: _Setting, state: State) -> None:
         "objective": recipe.objective.model_dump(mode="json"),
         "views": recipe.views.model_dump(mode="json"),
         "text": recipe.text.model_dump(mode="json"),
+        "decode": recipe.data[0].decode_spec.to_json(),  # the same of all
         "step": state.step,
         "images": len(setting.images.paths),
         "parent": {
@@ -283,7 +249,7 @@ def _metrics(setting: _Setting, state: State, found: Verdict) -> dict[str, Any]:
         "labelled": int((setting.images.label_M >= 0).sum()),
         "texts": len(setting.images.texts),
         "last_losses": {name: value for name, value in last.items() if name not in ("step", "rate")},
-        "skipped": list(setting.unreadable),
-        "copies_left_out": setting.copies,
-        "held_out": setting.held_out,
+        "skipped": sorted(str(path) for path in setting.left_out.unreadable),
+        "copies_left_out": len(setting.left_out.copies),
+        "held_out": len(setting.left_out.held_out),
     }

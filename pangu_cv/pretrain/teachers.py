@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from pangu_cv.models.backbone import Backbone, BackboneConfig
+from pangu_cv.pretrain.across import process_mean
 from pangu_cv.pretrain.encoder import Encoded, Encoder, statistics
 from pangu_cv.settings import Settings
 
@@ -29,7 +30,7 @@ class TeacherConfig(Settings):
 
 
 class Standard(nn.Module):
-    """Standardises numbers by mean and variance over what it was shown so far, the last 1000 batches most."""
+    """Standardises numbers by mean and variance over what all processes saw so far, the last 1000 batches most."""
 
     mean_D: Tensor
     variance_D: Tensor
@@ -48,9 +49,10 @@ class Standard(nn.Module):
         if self.training:
             self.batches += 1
             new = 1 / self.batches.clamp(max=1000)
-            away = rows_ND.mean(0) - self.mean_D
+            mean = process_mean(rows_ND.mean(0))
+            away = mean - self.mean_D
             # the variance between batches counts too: a batch comes from one dataset
-            spread = rows_ND.var(0, unbiased=False) + (1 - new) * away.square()
+            spread = process_mean((rows_ND - mean).square().mean(0)) + (1 - new) * away.square()
             self.mean_D += new * away
             self.variance_D += new * (spread - self.variance_D)
         return (rows_ND - self.mean_D) / (self.variance_D + 1e-6).sqrt()

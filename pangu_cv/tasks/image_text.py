@@ -13,13 +13,28 @@ from pangu_cv.models.backbone import Backbone, BackboneConfig
 from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.text_tower import embed_texts
+from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec
 
 
 class ImageText(nn.Module):
-    """Unit vectors float32[N,E] for images and for texts; their products are comparable within one model."""
+    """Unit vectors float32[N,E] for images and for texts; their products are comparable within one model.
 
-    def __init__(self, backbone: Backbone, to_text: nn.Linear, *, scale: float, tower: str, image_px: int) -> None:
+    ``decode_spec`` is how the images that it learnt from became pixels, ``template`` how their labels became texts.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        to_text: nn.Linear,
+        *,
+        scale: float,
+        tower: str,
+        image_px: int,
+        decode_spec: DecodeSpec = DEFAULT_SPEC,
+        template: str | None = None,
+    ) -> None:
         super().__init__()
+        self.decode_spec, self.template = decode_spec, template
         self.backbone, self.to_text, self.scale, self.tower = backbone, to_text, scale, tower
         self.preprocess = PreprocessConfig(image_px=image_px).build(mean=backbone.mean, std=backbone.std)
         self.eval()
@@ -43,7 +58,16 @@ class ImageText(nn.Module):
             to_text = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
             to_text.load_state_dict({"weight": weight})
             scale = float(stored.components["to_text"]["log_scale"].clamp(max=4.6).exp())
-            return cls(backbone, to_text, scale=scale, tower=str(manifest["text"]["tower"]), image_px=image_px)
+            text, spec = manifest["text"], DecodeSpec.from_json(manifest["decode"])
+            return cls(
+                backbone,
+                to_text,
+                scale=scale,
+                tower=str(text["tower"]),
+                image_px=image_px,
+                decode_spec=spec,
+                template=text["template"],
+            )
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise CheckpointError(f"{folder}: malformed ({type(error).__name__}: {error})") from None
 

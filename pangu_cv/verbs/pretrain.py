@@ -46,5 +46,8 @@ def pretrain(
         print(f"{target['target']:24} {target['before']:.1%} → {target['after']:.1%}  {kept}")
     print(result.metrics["verdict"]["sentence"])
     print(f"\nmodel   {result.model}\nreport  {result.report}")
-    print(f"Next: pangu-cv finetune classify data.path=... task.backbone.weights={result.model} \\")
-    print(f"          task.backbone.name={settings.backbone.name}")
+    targets = result.metrics["verdict"]["targets"]
+    is_better = not targets or any(target["use"] for target in targets)
+    weights = result.model if is_better else settings.backbone.weights
+    print(f"Next{'' if is_better else ', with the original weights'}: pangu-cv finetune classify data.path=... \\")
+    print(f"          task.backbone.weights={weights} task.backbone.name={settings.backbone.name}")

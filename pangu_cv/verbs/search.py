@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from pangu_cv.errors import DataError
 from pangu_cv.features import FeatureStore, cache_folder, extract
 from pangu_cv.pretrain.images import sentence_of
+from pangu_cv.pretrain.recipe import TextConfig
 from pangu_cv.progress import bar
 from pangu_cv.report.page import Page
 from pangu_cv.report.picture import Picture
@@ -38,7 +39,7 @@ def search(
     classes: Annotated[
         str | None, Parameter(help="Names, with commas between: say which fits each image best.")
     ] = None,
-    template: str = "a photo of {label}",
+    template: str | None = None,
     top: int = 20,
     out: Path | None = None,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
@@ -54,7 +55,7 @@ def search(
     sentence
         What to look for.
     template
-        The sentence made of a class name.
+        The sentence made of a class name; default: the one that the run was pretrained with.
     top
         Images shown.
     out
@@ -69,20 +70,20 @@ def search(
     names = [name.strip() for name in str(classes).split(",") if name.strip()]
     if classes is not None and not names:
         raise DataError("search: --classes names no class; give names with commas between")
-    sentences = [sentence_of(template, name) for name in names]
     paths = list_images(images)
     searcher = ImageText.load(model)
+    words = template or searcher.template or str(TextConfig().template)
+    sentences = [sentence_of(words, name) for name in names]  # before the images: a wrong template is told at once
     vectors, kept, lost = _vectors(searcher, paths)
     if sentence is not None:
         scores = vectors @ searcher.texts([sentence])[0]
         order = scores.argsort(descending=True)[:top].tolist()
         hits = [Hit(kept[at], float(scores[at])) for at in order]
     else:
-        texts = searcher.texts(sentences)
-        share = searcher.classify(vectors, texts)
+        share = searcher.classify(vectors, searcher.texts(sentences))
         hits = [Hit(path, float(p.max()), names[int(p.argmax())]) for path, p in zip(kept, share, strict=True)]
     if out is not None:
-        _page(out, sentence or f"classes {classes}", hits[:top])
+        _page(out, sentence or f"classes {classes}", hits[:top], searcher.decode_spec)
     if as_json:
         found = [{"image": str(h.path), "score": h.score, "label": h.label} for h in hits]
         print(json.dumps({"hits": found, "skipped": lost}))
@@ -98,7 +99,8 @@ def search(
 def _vectors(searcher: ImageText, paths: Sequence[Path]) -> tuple[torch.Tensor, list[Path], list[str]]:
     store = FeatureStore(cache_folder(), searcher.fingerprint)
     with bar("embedding") as progress:
-        found = extract(paths, searcher, views=("identity",), store=store, decode_spec=DecodeSpec(), progress=progress)
+        views, spec = ("identity",), searcher.decode_spec
+        found = extract(paths, searcher, views=views, store=store, decode_spec=spec, progress=progress)
     if not found.index:
         raise DataError("search: none of the images can be read")
     rows = np.fromiter(found.index.values(), int)
@@ -106,9 +108,8 @@ def _vectors(searcher: ImageText, paths: Sequence[Path]) -> tuple[torch.Tensor, 
     return vectors, list(found.index), [str(skipped.path) for skipped in found.skipped]
 
 
-def _page(out: Path, title: str, hits: list[Hit]) -> None:
+def _page(out: Path, title: str, hits: list[Hit], spec: DecodeSpec) -> None:
     page = Page(f"“{title}”", f"the {len(hits)} best")
-    spec = DecodeSpec()
     page.gallery(
         [Picture(decode(h.path, spec=spec), h.label or h.path.name, f"{h.score:.3f} · {h.path.name}") for h in hits]
     )

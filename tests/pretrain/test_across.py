@@ -10,16 +10,32 @@ import torch.multiprocessing as mp
 from torch import Tensor
 
 from pangu_cv.pretrain.batches import Batch
+from pangu_cv.pretrain.objectives import Dino, DinoConfig, Joint
 from pangu_cv.pretrain.relations import UNKNOWN
 from tests.pretrain import small
 
 LABELS = [0, 0, 1, 1, UNKNOWN, UNKNOWN, 1, 0]
 CAPTIONS = [0, UNKNOWN, UNKNOWN, UNKNOWN, 1, UNKNOWN, UNKNOWN, UNKNOWN]
-SETTINGS: dict[str, dict[str, object]] = {"plain": {}, "momentum": {"keys": {"momentum": 0.5, "queue": 0}}}
+TEACHER = {"backbone": {"name": "test_efficientnet", "weights": "random"}}
+SETTINGS: dict[str, dict[str, object]] = {
+    "plain": {},
+    "momentum": {"keys": {"momentum": 0.5, "queue": 0}},
+    "koleo": {"koleo": 0.5},
+    "taught": {"teachers": [TEACHER]},
+    "dino": {"prototypes": 32},
+}
+
+
+def build(name: str) -> Joint | Dino:
+    if name != "dino":
+        return small.joint(small.texts(), **SETTINGS[name]).train()
+    made = small.backbone()
+    torch.manual_seed(1)
+    return DinoConfig.model_validate(SETTINGS[name]).build(made, small.texts(), side_px=small.SIDE).train()
 
 
 def whole() -> Batch:
-    return small.batch(small.facts(8, labels=LABELS, captions=CAPTIONS))
+    return small.batch(small.facts(8, labels=LABELS, captions=CAPTIONS), local=2)
 
 
 def part(batch: Batch, rank: int) -> Batch:
@@ -34,16 +50,16 @@ def one_of_two(rank: int, folder: str) -> None:
     torch.set_num_threads(1)
     os.environ["GLOO_SOCKET_IFNAME"] = "lo"
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    for name, settings in SETTINGS.items():
-        found = half(rank, settings)
+    for name in SETTINGS:
+        found = half(rank, name)
         if rank == 0:
             torch.save(found, f"{folder}/{name}.pt")
     dist.destroy_process_group()
 
 
-def half(rank: int, settings: dict[str, object]) -> dict[str, dict[str, Tensor]]:
+def half(rank: int, name: str) -> dict[str, dict[str, Tensor]]:
     """Losses and gradients of half the batch, averaged over the two processes."""
-    objective = small.joint(small.texts(), **settings).train()
+    objective = build(name)
     losses = objective(part(whole(), rank))
     losses["total"].backward()
     found = gradients(objective)
@@ -54,7 +70,7 @@ def half(rank: int, settings: dict[str, object]) -> dict[str, dict[str, Tensor]]
     for value in mean.values():
         dist.all_reduce(value)
         value /= 2
-    return {"losses": mean, "gradients": found}
+    return {"losses": mean, "gradients": found, "buffers": dict(objective.named_buffers())}
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +83,7 @@ def halves(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_two_processes_are_one(name: str, halves: Path) -> None:
-    objective = small.joint(small.texts(), **SETTINGS[name]).train()
+    objective = build(name)
     expected = objective(whole())
     expected["total"].backward()
     found = torch.load(halves / f"{name}.pt", weights_only=True)
@@ -78,3 +94,5 @@ def test_two_processes_are_one(name: str, halves: Path) -> None:
     for weight, gradient in own.items():
         scale = max(1.0, gradient.abs().max().item())  # small entries of a large gradient are as far off as large ones
         torch.testing.assert_close(found["gradients"][weight], gradient, rtol=1e-3, atol=2e-6 * scale, msg=weight)
+    for buffer, value in objective.named_buffers():  # the teacher's centre, and the scales of frozen networks
+        torch.testing.assert_close(found["buffers"][buffer], value, rtol=1e-4, atol=1e-5, msg=buffer)

@@ -5,12 +5,16 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from pangu_cv.models import checkpoint
 from pangu_cv.pretrain import pretrain
+from pangu_cv.pretrain.engine import join_batch_norms
 from tests.pretrain import small
 
 
@@ -32,3 +36,23 @@ def test_two_processes_end_like_one(strategy: str, tmp_path: Path) -> None:
     found = checkpoint.load(tmp_path / "two" / "model").components["backbone"]
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=1e-2, atol=1e-4, msg=name)
+
+
+def processes(count: int, device: str) -> Any:
+    return SimpleNamespace(world_size=count, device=torch.device(device), is_global_zero=True)
+
+
+def test_batch_norm_spans_the_processes_where_it_can(capsys: pytest.CaptureFixture[str]) -> None:
+    network = small.backbone("test_efficientnet").network
+    names = list(network.state_dict())
+    join_batch_norms(network, processes(1, "cuda"))
+    join_batch_norms(small.backbone().network, processes(2, "cpu"))
+    assert capsys.readouterr().err == ""
+    join_batch_norms(network, processes(2, "cpu"))
+    assert "engine.devices: without GPUs each of 2 processes" in capsys.readouterr().err
+    assert not any(isinstance(part, nn.SyncBatchNorm) for part in network.modules())
+    join_batch_norms(network, processes(2, "cuda"))
+    norms = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+    assert norms
+    assert all(isinstance(part, nn.SyncBatchNorm) for part in norms)
+    assert list(network.state_dict()) == names

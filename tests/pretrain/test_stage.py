@@ -92,25 +92,40 @@ def test_another_run_is_not_written_over(tmp_path: Path) -> None:
     assert kept == {path: path.read_bytes() for path in kept}
 
 
-def test_loss_that_is_no_number_stops_and_keeps_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("what", ["loss", "gradient"])
+def test_what_is_no_number_stops_and_keeps_the_batch(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made = small.recipe(small.images(tmp_path / "data"), tmp_path / "run")
-    real, calls = loop._step, []
+    real, calls, seen = loop._step, [], []
 
     def breaks(parts: loop.Parts, *rest: Any) -> Any:
         calls.append(1)
-        if len(calls) == 4:
-            with torch.no_grad():
-                next(parts.objective.encoder.parameters()).fill_(float("nan"))
+        seen[:] = [parts.objective]
+        weight = next(parts.objective.encoder.parameters())
+        if len(calls) == 4 and what == "loss":
+            weight.data.fill_(float("nan"))
+        if len(calls) == 4 and what == "gradient":
+            weight.register_hook(lambda gradient: gradient + float("inf"))
         return real(parts, *rest)
 
     monkeypatch.setattr(loop, "_step", breaks)
-    with pytest.raises(DivergedError, match=r"not a number at step 3.*bad_batch\.npz.*weights of step 2 are kept"):
+    with pytest.raises(DivergedError, match=rf"the {what} was not a number at step 3.*bad_batch\.npz") as stopped:
         pretrain(made)
     run = tmp_path / "run"
     assert np.load(run / "bad_batch.npz")["inputs"].shape == (8, 2, small.SIDE, small.SIDE, 3)
     assert all(torch.isfinite(tensor).all() for tensor in backbone_of(run).values())
     kept = torch.load(run / "state.ckpt", weights_only=True)
     assert all(torch.isfinite(value).all() for value in kept["objective"].values())
+    if what == "gradient":
+        assert all(torch.isfinite(value).all() for value in seen[0].state_dict().values())
+    monkeypatch.setattr(loop, "_step", real)
+    advice = "optim.lr=0.00033 and a new folder as output; with backbone.weights="
+    assert advice in str(stopped.value)
+    backbone = {"name": "test_vit", "levels": [1, 3, 4], "weights": str(stopped.value).split(advice)[1].split()[0]}
+    calmer = {"steps": 4, "batch": 8, "lr": 0.00033}
+    again = small.recipe(tmp_path / "data", tmp_path / "again", backbone=backbone, optim=calmer)
+    assert pretrain(again).metrics["steps"] == 4
 
 
 @pytest.mark.parametrize("broken", ["none", "one", "unreadable"])

@@ -1,8 +1,14 @@
+import base64
+import io
+import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from pangu_cv import cli
@@ -13,6 +19,7 @@ from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.tasks import image_text
 from pangu_cv.tasks.image_text import ImageText
+from pangu_cv.verbs import search as verb
 from pangu_runtime.decode import DecodeSpec
 from tests.pretrain import small
 
@@ -45,7 +52,8 @@ def model(tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch) -> Path
         "arguments": {},
         "levels": [1, 3, 4],
         "parent": {"licence": "Apache-2.0"},
-        "text": {"tower": "two words"},
+        "text": {"tower": "two words", "template": None},
+        "decode": DecodeSpec(range_16bit=(0, 4095)).to_json(),
     }
     tensors = {"weight": torch.zeros(3, width), "log_scale": torch.tensor([3.0])}
     folder = tmp_path / "run" / "model"
@@ -94,6 +102,54 @@ def test_search_sorts_into_named_classes(model: Path, images: Path, capsys: pyte
     for line in capsys.readouterr().out.splitlines():
         if line.endswith(".png"):
             assert f"/{line.split()[1]}/" in line
+
+
+@pytest.mark.parametrize(("given", "asked"), [((), "dots in steel"), (("--template", "no {label}"), "no dots")])
+def test_classes_are_asked_for_in_the_words_they_were_learnt_in(
+    given: tuple[str, ...], asked: str, model: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = json.loads((model / "model" / "model.json").read_text())
+    manifest["text"]["template"] = "{label} in steel"
+    (model / "model" / "model.json").write_text(json.dumps(manifest))
+    sentences: list[str] = []
+    monkeypatch.setattr(
+        image_text, "embed_texts", lambda tower, told: sentences.extend(told) or embed_words(tower, told)
+    )
+    assert search(model, images, "--classes", "dots,plain", *given) == 0
+    assert sentences[0] == asked
+
+
+def test_a_wrong_template_is_told_before_images_are_read(
+    model: Path, images: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(verb, "_vectors", None)
+    assert search(model, images, "--classes", "dots,plain", "--template", "a {lable}") == 2
+    assert "lable" in capsys.readouterr().err
+
+
+def test_images_of_12_bits_are_seen_as_they_were_learnt(model: Path, tmp_path: Path) -> None:
+    """The fixture's run has learnt from a 12-bit camera: what is white there is nearly black at 16 bits."""
+    searcher = ImageText.load(model)
+    assert searcher.decode_spec.range_16bit == (0, 4095)
+    Image.fromarray(np.full((40, 40), 4095, np.uint16)).save(tmp_path / "white.png")
+    verb._page(tmp_path / "page.html", "white", [verb.Hit(tmp_path / "white.png", 1.0)], searcher.decode_spec)
+    assert _brightness(tmp_path / "page.html") == 255
+
+
+def _brightness(page: Path) -> int:
+    (picture,) = re.findall(r'src="data:image/[a-z]+;base64,([^"]+)"', page.read_text())
+    return int(np.asarray(Image.open(io.BytesIO(base64.b64decode(picture)))).max())
+
+
+def test_a_run_that_learnt_no_label_names_has_the_usual_words(
+    model: Path, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentences: list[str] = []
+    monkeypatch.setattr(
+        image_text, "embed_texts", lambda tower, told: sentences.extend(told) or embed_words(tower, told)
+    )
+    assert search(model, images, "--classes", "dots,plain") == 0
+    assert sentences == ["a photo of dots", "a photo of plain"]
 
 
 def test_search_wants_words_or_classes(model: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:

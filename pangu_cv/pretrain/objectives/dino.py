@@ -18,6 +18,7 @@ from pangu_cv.models.backbone import Backbone
 from pangu_cv.pretrain.batches import Batch
 from pangu_cv.pretrain.encoder import Encoded
 from pangu_cv.pretrain.objectives.base import BaseObjective
+from pangu_cv.pretrain.objectives.koleo import koleo
 from pangu_cv.pretrain.patches import draw_visible, visible_pixels
 from pangu_cv.pretrain.texts import TextTable
 from pangu_cv.settings import Settings
@@ -54,7 +55,7 @@ class Dino(BaseObjective):
     def __init__(self, config: DinoConfig, backbone: Backbone, *, side_px: int, checkpointing: bool) -> None:
         super().__init__(backbone, side_px=side_px, checkpointing=checkpointing)
         try:
-            from lightly.loss import DINOLoss, IBOTPatchLoss, KoLeoLoss
+            from lightly.loss import DINOLoss, IBOTPatchLoss
             from lightly.models.modules import DINOProjectionHead
         except ImportError:
             raise MissingExtraError("pretrain with objective.kind=dino", "dino", "lightly") from None
@@ -73,7 +74,6 @@ class Dino(BaseObjective):
             config.prototypes, teacher_temp=temperature, warmup_teacher_temp=temperature, warmup_teacher_temp_epochs=0
         )
         self.patch_loss = IBOTPatchLoss(config.prototypes, teacher_temp=temperature)
-        self.koleo_loss = KoLeoLoss()
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """Losses by name."""
@@ -91,7 +91,7 @@ class Dino(BaseObjective):
             losses["patch"] = self.patch_loss(slow_patches[mask_NP], patches, mask_NP.view(len(mask_NP), -1, 1))
         if config.koleo:
             pairs = _summary(student).chunk(2)
-            losses["koleo"] = (self.koleo_loss(pairs[0]) + self.koleo_loss(pairs[1])) / 2
+            losses["koleo"] = (koleo(pairs[0]) + koleo(pairs[1])) / 2
         weights = {"image": 1.0, "patch": config.patch_weight, "koleo": config.koleo}
         return {"total": torch.stack([weights[name] * loss for name, loss in losses.items()]).sum()} | losses
 

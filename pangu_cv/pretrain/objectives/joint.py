@@ -22,6 +22,7 @@ from pangu_cv.pretrain.batches import Batch
 from pangu_cv.pretrain.encoder import Encoded
 from pangu_cv.pretrain.momentum import KeysConfig
 from pangu_cv.pretrain.objectives.base import BaseObjective
+from pangu_cv.pretrain.objectives.koleo import koleo
 from pangu_cv.pretrain.patches import draw_visible
 from pangu_cv.pretrain.relations import Facts, image_targets, text_targets
 from pangu_cv.pretrain.repair import RepairConfig, RepairDecoder
@@ -216,10 +217,8 @@ class Joint(BaseObjective):
         return {"hidden": losses.hidden, "visible": losses.visible} if keep is not None else {"visible": losses.visible}
 
     def _koleo(self, encoded: Encoded) -> Tensor:
-        from lightly.loss import KoLeoLoss
-
         first, second = self.embeddings(encoded)[-1].chunk(2)
-        return (KoLeoLoss()(first) + KoLeoLoss()(second)) / 2  # type: ignore[no-any-return]
+        return (koleo(first) + koleo(second)) / 2
 
 
 def projection(features: int, embedding: int) -> nn.Module:

@@ -1,0 +1,36 @@
+"""What a run goes on from, beside weights and optimiser."""
+
+import json
+from dataclasses import asdict, dataclass, field
+
+from pangu_cv.pretrain.probes import Score
+
+
+@dataclass
+class State:
+    """Plain values; weights and optimiser are saved beside it."""
+
+    step: int = 0
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Rate and losses of every step."""
+    rounds: list[list[Score]] = field(default_factory=list)
+    minutes: list[float] = field(default_factory=list)
+    """Training time up to each round, without the probes."""
+    best: int = 0
+    """Position in ``rounds`` of the best mean; 0 is the start."""
+
+    @property
+    def is_stale(self) -> int:
+        """Rounds since the best."""
+        return len(self.rounds) - 1 - self.best
+
+    def as_text(self) -> str:
+        """JSON, so that a checkpoint holds nothing but tensors and text."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_text(cls, text: str) -> "State":
+        """The inverse."""
+        plain = json.loads(text)
+        rounds = [[Score(s["target"], tuple(s["values"]), s["knn"]) for s in scores] for scores in plain["rounds"]]
+        return cls(**(plain | {"rounds": rounds}))
