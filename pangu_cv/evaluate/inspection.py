@@ -8,6 +8,7 @@ from pangu_cv.errors import SettingsError
 from pangu_cv.metrics import AnomalyOutcome, ClassificationOutcome
 from pangu_cv.metrics.detection import DetectionOutcome
 from pangu_cv.metrics.inspection import Inspection
+from pangu_cv.metrics.multilabel import MultilabelOutcome
 from pangu_cv.metrics.segmentation import SegmentationOutcome
 from pangu_cv.tasks.anomaly import NORMAL
 
@@ -44,5 +45,9 @@ def as_inspection(outcome: object, *, good: str | None = None) -> Inspection | N
         case SegmentationOutcome() if outcome.defect_confidence_N is not None:
             score_is = "highest confidence of a pixel called defective (one pixel is enough), 0 without any"
             return Inspection(outcome.defect_confidence_N, outcome.is_defect_N, score_is)
+        case MultilabelOutcome():
+            score_is = "highest score of any class; an image that shows any class counts as defective"
+            shows_any_N = np.asarray(outcome.truth_NC.any(1))
+            return Inspection(outcome.scores_NC.max(1), shows_any_N, score_is, outcome.threshold)
         case _:
             return None

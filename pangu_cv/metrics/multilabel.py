@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from pangu_cv.metrics import calibration
 from pangu_cv.metrics.bootstrap import Figure, Floats, intervals, intervals_as_json, mean_of_defined, share
 from pangu_cv.metrics.interval import FloatArray, Interval
 from pangu_cv.metrics.ranking import Ranking
@@ -50,6 +51,14 @@ class MultilabelOutcome:
     @cached_property
     def _rankings(self) -> tuple[Ranking, ...]:
         return tuple(Ranking(s_N, t_N) for s_N, t_N in zip(self.scores_NC.T, self.truth_NC.T, strict=True))
+
+    def ranking(self, class_index: int) -> Ranking:
+        """The images by the score of one class."""
+        return self._rankings[class_index]
+
+    def reliability(self, bins: int = 15) -> calibration.Reliability:
+        """Score of a class against the share of images that show it, all classes together."""
+        return calibration.reliability(self.scores_NC.ravel(), self.truth_NC.ravel(), bins=bins)
 
     @cached_property
     def ap_C(self) -> NDArray[np.float64]:
@@ -144,6 +153,7 @@ class MultilabelOutcome:
             "micro_f1": self.micro_f1,
             "macro_f1": self.macro_f1,
             "exact_match": self.exact_match,
+            "expected_calibration_error": self.reliability().expected_error,
             "intervals": intervals_as_json(self.intervals),
             "per_class": self.per_class(),
         }

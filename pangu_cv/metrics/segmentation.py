@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from pangu_cv.metrics.bootstrap import Figure, Floats, intervals, intervals_as_json, mean_of_defined, share
 from pangu_cv.metrics.interval import FloatArray, Interval, mean_interval
+from pangu_cv.metrics.pixel_confidence import PixelConfidence
 
 Counts = NDArray[np.int64]
 
@@ -27,13 +28,14 @@ class SegmentationOutcome:
     """Confusion matrices int64[N,C,C] of N images.
 
     ``defect_confidence_N`` is the highest confidence of a pixel that counts and was decided not to be background, 0
-    where there is none; None where nobody asked for it.
+    where there is none; ``pixels`` is how sure it was of them all. None where nobody asked for it.
     """
 
     classes: tuple[str, ...]
     paths: tuple[str, ...]
     confusion_NCC: Counts
     defect_confidence_N: FloatArray | None = None
+    pixels: PixelConfidence | None = None
 
     def __post_init__(self) -> None:
         n, c = len(self.paths), len(self.classes)
@@ -90,6 +92,10 @@ class SegmentationOutcome:
 
         return {"f1": f1, "mean_iou": mean_iou}
 
+    def average_precision(self, class_index: int) -> float | None:
+        """Of a class's pixels, see ``PixelConfidence``; None for the background and where nobody asked for it."""
+        return self.pixels.average_precision(class_index) if self.pixels and class_index else None
+
     @cached_property
     def intervals(self) -> dict[str, Interval | None]:
         """``figures`` with 95 % by bootstrap over images."""
@@ -118,6 +124,8 @@ class SegmentationOutcome:
             "precision_per_class": _plain(share(np.diag(total), total.sum(0))),
             "recall_per_class": _plain(share(np.diag(total), total.sum(1))),
             "pixel_confusion": total.tolist(),
+            "average_precision_per_class": [self.average_precision(c) for c in range(len(self.classes))],
+            "expected_calibration_error": self.pixels.reliability().expected_error if self.pixels else None,
         }
 
 

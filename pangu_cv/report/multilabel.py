@@ -1,4 +1,4 @@
-"""The report of a tagger: figures, a row per class, then images with what was found, missed and imagined."""
+"""The report of a tagger: figures, a row per class, curves, then images with what was found, missed and imagined."""
 
 from collections.abc import Callable
 from pathlib import PurePath
@@ -6,7 +6,8 @@ from pathlib import PurePath
 import numpy as np
 
 from pangu_cv.metrics.multilabel import MultilabelOutcome
-from pangu_cv.report.page import Page, Tile
+from pangu_cv.report import curves, plots
+from pangu_cv.report.page import Page, Plot, Tile
 from pangu_cv.report.picture import ImageArray, Picture
 from pangu_cv.report.text import percent, percent_range, shortened
 
@@ -15,9 +16,11 @@ _SHOWN = 12
 
 
 def multilabel_report(page: Page, outcome: MultilabelOutcome, *, load_image: LoadImage) -> None:
-    """Append figures, a table and pictures; ``load_image`` gives uint8 RGB of one of the outcome's paths."""
+    """Append figures, a table, curves and pictures; ``load_image`` gives uint8 RGB of one of the outcome's paths."""
     _key_figures(page, outcome)
     _classes(page, outcome)
+    _curves(page, outcome)
+    _calibration(page, outcome)
     both, there, found = outcome.hits_N3.T
     errors = there + found - 2 * both
     told = f"A class counts as found from a score of {outcome.threshold:g}. + was imagined, − was missed."
@@ -59,6 +62,31 @@ def _classes(page: Page, outcome: MultilabelOutcome) -> None:
         for one, share in zip(outcome.per_class(), outcome.truth_NC.mean(0).tolist(), strict=True)
     ]
     page.table(["class", "images", "share", "AP", "precision", "recall", "F1"], rows)
+
+
+def _curves(page: Page, outcome: MultilabelOutcome) -> None:
+    weakest = [int(c) for c in np.argsort(outcome.ap_C, kind="stable") if outcome.ranking(int(c)).has_both_kinds]
+    drawn = {outcome.classes[c]: outcome.ranking(c) for c in weakest[: curves.MOST_CURVES]}
+    if not drawn:
+        return
+    page.section("At every threshold")
+    which = f"the {len(drawn)} weakest classes" if len(drawn) < len(outcome.classes) else "every class"
+    page.plots(
+        [
+            Plot(curves.precision_recall(drawn), f"Precision against recall of {which}."),
+            Plot(curves.roc(drawn), f"ROC of {which}: found against taken for it, at every threshold."),
+        ]
+    )
+
+
+def _calibration(page: Page, outcome: MultilabelOutcome) -> None:
+    page.section("What a score is worth", "Where a class has a score like this one, the share of images that show it.")
+    drawing = plots.calibration(outcome.reliability(10), x_label="score of a class", y_label="share that shows it")
+    caption = (
+        "Each dot is a range of scores, its area their share. On the dashed line a score is the chance to be there; "
+        f"the mean gap is {percent(outcome.reliability().expected_error)}."
+    )
+    page.plot(drawing, caption)
 
 
 def _share(value: object) -> str:

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from pangu_cv.data.coco_writer import write_coco
-from pangu_cv.data.readers import read_dataset
+from pangu_cv.data.readers import Layout, read_dataset
 from pangu_cv.staging import staged_folder
 
 
-def convert(path: Path, out: Path, *, root: Path | None = None) -> None:
+def convert(path: Path, out: Path, *, layout: Layout = "auto", root: Path | None = None) -> None:
     """Write a dataset with boxes (COCO, YOLO or VOC layout) as COCO, images copied.
 
     Parameters
@@ -16,10 +16,12 @@ def convert(path: Path, out: Path, *, root: Path | None = None) -> None:
         The dataset.
     out
         A new folder.
+    layout
+        How to read it, as data.layout of 'pangu-cv finetune'; auto recognises it.
     root
         Folder that the files of a COCO file are relative to.
     """
-    dataset = read_dataset(path, root=root)
+    dataset = read_dataset(path, layout=layout, root=root)
     with staged_folder(out) as staging:
         written = write_coco(dataset, staging)
     for note in dataset.notes:

@@ -14,7 +14,7 @@ from rich.text import Text
 from pangu_cv.data.check import DataCheck, check_dataset
 from pangu_cv.data.contact_sheet import class_rows
 from pangu_cv.data.near_duplicates import groups_of
-from pangu_cv.data.readers import read_dataset
+from pangu_cv.data.readers import Layout, read_dataset
 from pangu_cv.errors import DataError
 from pangu_cv.progress import bar
 from pangu_cv.report.page import Page, Tile
@@ -26,6 +26,7 @@ from pangu_cv.staging import write_text
 def check(
     path: Path,
     *,
+    layout: Layout = "auto",
     root: Path | None = None,
     report: Path | None = None,
     groups: Path | None = None,
@@ -40,6 +41,8 @@ def check(
     ----------
     path
         Class folders, the MVTec AD, COCO, YOLO or VOC layout, images beside masks, a CSV table, or any images.
+    layout
+        How to read it, as data.layout of 'pangu-cv finetune'; auto recognises it.
     root
         Folder that the files of a CSV table or a COCO file are relative to.
     report
@@ -53,16 +56,17 @@ def check(
         Print JSON.
     """
     with bar("reading images") as progress:
-        found = check_dataset(path, root=root, with_objects=objects, progress=progress)
+        found = check_dataset(path, layout=layout, root=root, with_objects=objects, progress=progress)
     if report is not None:
-        _write_report(found, path, root, report)
+        _write_report(found, path, layout, root, report)
     if groups is not None:
         _write_groups(found, groups)
     if as_json:
         print(json.dumps(found.to_json()))
     else:
         _print(found)
-        print(f"report    {report}" if report else f"Next: pangu-cv data check {path} --report check.html")
+        as_said = "" if layout == "auto" else f" --layout {layout}"
+        print(f"report    {report}" if report else f"Next: pangu-cv data check {path}{as_said} --report check.html")
     if not found.ok:
         raise SystemExit(1)
 
@@ -119,7 +123,7 @@ def _facts(found: DataCheck) -> list[str]:
     return lines
 
 
-def _write_report(found: DataCheck, path: Path, root: Path | None, target: Path) -> None:
+def _write_report(found: DataCheck, path: Path, layout: Layout, root: Path | None, target: Path) -> None:
     page = Page(f"What is in {path.resolve().stem}", f"{found.images} images, layout {found.layout}")
     bad = sum(d.leaks for d in found.duplicates)
     page.tiles(
@@ -153,7 +157,7 @@ def _write_report(found: DataCheck, path: Path, root: Path | None, target: Path)
             told = [(d.kind, ", ".join(d.paths), ", ".join(map(str, d.splits))) for d in pictures]
             page.table(["kind", "files", "splits"], told)
     try:
-        examples = class_rows(read_dataset(path, root=root), thumb_px=160)
+        examples = class_rows(read_dataset(path, layout=layout, root=root), thumb_px=160)
     except DataError:
         examples = ()
     for row in examples:

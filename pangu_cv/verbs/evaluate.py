@@ -9,6 +9,7 @@ from typing import Annotated, Any
 from cyclopts import Parameter
 
 from pangu_cv.data.config import DataConfig, dataset_title
+from pangu_cv.data.readers import Layout
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.data.shown import classes_shown
 from pangu_cv.errors import SettingsError
@@ -117,6 +118,7 @@ def evaluate(
     model: Path,
     data: Path,
     *,
+    layout: Layout = "auto",
     root: Path | None = None,
     out: Path | None = None,
     against: Path | None = None,
@@ -135,6 +137,8 @@ def evaluate(
         A bundle, a run folder of 'pangu-cv finetune', or its model folder.
     data
         A dataset: its test split is measured, else val, else all labelled images.
+    layout
+        How to read it, as data.layout of 'pangu-cv finetune'; auto recognises it.
     root
         Folder that the files of a CSV table are relative to.
     out
@@ -161,7 +165,7 @@ def evaluate(
     good = good_class(opened.task, opened.classes, good)
     if other:
         require_comparable(opened, other)
-    dataset = DataConfig(path=data, root=root).read()
+    dataset = DataConfig(path=data, layout=layout, root=root).read()
     name = model.name if precision is None else f"{model.name} {precision}"
     measured = _measure(opened, dataset, name)
     rival = None

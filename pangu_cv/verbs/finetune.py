@@ -17,7 +17,8 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
     Parameters
     ----------
     recipe
-        A YAML file, or the name of a shipped recipe: classify, multilabel, anomaly, segment, detect.
+        A YAML file, or the name of a shipped recipe: classify, classify_adapt (tries ways of adapting within a time
+        budget), multilabel, anomaly, segment, detect.
     overrides
         Settings as key=value, e.g. data.path=my_images few_shot.shots=10.
     as_json
@@ -36,40 +37,48 @@ def finetune(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(na
 
 
 def _detect(metrics: dict[str, Any]) -> list[str]:
-    ap = metrics["ap"]
-    second = f"AP                {ap['mean']:.1%}" if ap else "AP                undefined"
-    return _trained(metrics, "AP50", metrics["ap50"], second)
+    return _trained(metrics, "AP50", "ap50", f"AP                {_measured(metrics, 'ap')}")
 
 
 def _segment(metrics: dict[str, Any]) -> list[str]:
-    return _trained(metrics, "F1", metrics["f1"], f"mean IoU          {metrics['mean_iou']['mean']:.1%}")
+    return _trained(metrics, "F1", "f1", f"mean IoU          {_measured(metrics, 'mean_iou')}")
 
 
 def _multilabel(metrics: dict[str, Any]) -> list[str]:
-    first, interval, draws = metrics["draws"][0], metrics["mean_ap"], len(metrics["draws"])
-    if draws == 1:
-        interval = first["intervals"]["mean_ap"]
-    band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval and interval["low"] is not None else ""
-    mean = f"{interval['mean']:.1%}" if interval else "undefined"
+    first = metrics["draws"][0]
     chance = f"{first['chance_ap']:.1%}" if first["chance_ap"] is not None else "undefined"
     return [
         f"labelled images   {first['labelled']}",
-        f"mean AP           {mean}{band} on {first['images']} images, {draws} draw(s); by chance {chance}",
+        f"mean AP           {_measured(metrics, 'mean_ap')}{_where(metrics)}; by chance {chance}",
         f"exact match       {first['exact_match']:.1%}",
     ]
 
 
-def _trained(metrics: dict[str, Any], name: str, interval: dict[str, Any] | None, second: str) -> list[str]:
+def _trained(metrics: dict[str, Any], name: str, key: str, second: str) -> list[str]:
     """What detect and segment say alike: labels, the first figure with its interval, a second one, training."""
-    first, draws = metrics["draws"][0], len(metrics["draws"])
-    band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval and interval["low"] is not None else ""
-    mean = f"{interval['mean']:.1%}" if interval else "undefined"
+    first = metrics["draws"][0]
     return [
         f"labelled images   {first['labelled']}",
-        f"{name:17} {mean}{band} on {first['images']} images, {draws} draw(s)",
+        f"{name:17} {_measured(metrics, key)}{_where(metrics)}",
         second,
         f"training          {first['seconds']:.0f} s, {first['learning']:,} numbers learnt",
     ]
+
+
+def _measured(metrics: dict[str, Any], key: str) -> str:
+    """A figure with its 95 %: over the draws, or over the images of the only one."""
+    draws = metrics["draws"]
+    interval = metrics[key] if len(draws) > 1 else draws[0]["intervals"][key]
+    if interval is None:
+        return "undefined"
+    # An interval of no width says that no case was seen, not that there is none.
+    is_told = interval["low"] not in (None, interval["high"])
+    return f"{interval['mean']:.1%}" + (f" [{interval['low']:.1%}, {interval['high']:.1%}]" if is_told else "")
+
+
+def _where(metrics: dict[str, Any]) -> str:
+    draws = metrics["draws"]
+    return f" on {draws[0]['images']} images, {len(draws)} draw(s)"
 
 
 def figures(metrics: dict[str, Any]) -> list[str]:
@@ -77,14 +86,11 @@ def figures(metrics: dict[str, Any]) -> list[str]:
     skipped = metrics["skipped"]
     lines = [f"left out          {len(skipped)} unreadable image(s), named in the report"] if skipped else []
     if metrics["task"] == "classify":
-        draws = metrics["draws"]
-        interval = metrics["balanced_accuracy"]
-        band = f" [{interval['low']:.1%}, {interval['high']:.1%}]" if interval["low"] is not None else ""
-        first = draws[0]
+        first = metrics["draws"][0]
         return [
             f"labelled images   {first['labelled']}",
             *([f"without a label   {first['unlabelled']['told']}"] if "unlabelled" in first else []),
-            f"balanced accuracy {interval['mean']:.1%}{band} on {first['images']} images, {len(draws)} draw(s)",
+            f"balanced accuracy {_measured(metrics, 'balanced_accuracy')}{_where(metrics)}",
             f"calibration error {first['expected_calibration_error']:.1%}",
             *([f"threshold         {metrics['threshold']['statement']}"] if "threshold" in metrics else []),
             *unknown_lines(first.get("unknown")),

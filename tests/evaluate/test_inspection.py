@@ -5,6 +5,7 @@ from pangu_cv.errors import SettingsError
 from pangu_cv.evaluate import as_inspection, good_class
 from pangu_cv.metrics import AnomalyOutcome, ClassificationOutcome
 from pangu_cv.metrics.detection import DetectionOutcome, Found
+from pangu_cv.metrics.multilabel import MultilabelOutcome
 from pangu_cv.metrics.segmentation import SegmentationOutcome
 
 
@@ -57,3 +58,11 @@ def test_a_segmenter_scores_its_surest_pixel_and_an_empty_mask_is_good():
     assert found.is_defect_N.tolist() == [True, False]
     assert found.scores_N.tolist() == [0.8, 0.6]
     assert as_inspection(SegmentationOutcome(("background", "crack"), ("x", "y"), confusion)) is None
+
+
+def test_a_tagger_scores_its_likeliest_class_and_an_image_that_shows_none_is_good():
+    scores_NC, truth_NC = np.array([[0.2, 0.7], [0.4, 0.1]]), np.array([[True, False], [False, False]])
+    found = as_inspection(MultilabelOutcome(("a", "b"), ("x", "y"), scores_NC, scores_NC >= 0.5, truth_NC, 0.5))
+    assert found.scores_N.tolist() == [0.7, 0.4]
+    assert found.is_defect_N.tolist() == [True, False]
+    assert found.own_threshold == 0.5

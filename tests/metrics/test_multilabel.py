@@ -91,3 +91,12 @@ def test_classes_are_ranked_once_for_all_rows(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Ranking, "average_precision_R", lambda self, counts: ranked.append(1) or rank(self, counts))
     outcome().per_class()
     assert len(ranked) == len(CLASSES)
+
+
+def test_scores_of_all_classes_are_held_against_what_is_there() -> None:
+    o = outcome(400)
+    stats = o.reliability(2)
+    low = o.scores_NC <= 0.5
+    assert stats.count_B.tolist() == [low.sum(), (~low).sum()]
+    assert stats.accuracy_B.tolist() == pytest.approx([o.truth_NC[low].mean(), o.truth_NC[~low].mean()])
+    assert o.summary()["expected_calibration_error"] == o.reliability().expected_error

@@ -38,3 +38,17 @@ def test_class_that_is_nowhere_has_a_dash() -> None:
     row = document[document.index("never") :]
     assert "–" in row[: row.index("</tr>")]
     assert "0 of 2 images have an error" in document
+
+
+def test_curves_and_calibration_are_drawn() -> None:
+    document, _ = report([[1, 1, 0], [0, 1, 0], [0, 0, 0], [1, 1, 0]], [[1, 1, 0], [1, 0, 0], [0, 0, 0], [0, 1, 0]])
+    assert "Precision against recall of the 2 weakest classes" in document
+    assert "ROC of the 2 weakest classes" in document
+    assert "What a score is worth" in document
+    assert document.count("<svg") == 3
+
+
+def test_without_a_class_that_some_images_show_there_is_no_curve() -> None:
+    document, _ = report([[1, 0, 0]] * 2, [[1, 0, 0]] * 2)
+    assert "At every threshold" not in document
+    assert document.count("<svg") == 1

@@ -130,6 +130,38 @@ def test_segmenters_and_detectors_have_intervals_and_a_gate(segment: Made, detec
     assert "What a score is worth" in page
 
 
+def test_taggers_have_curves_calibration_and_a_gate(multilabel: Made, segment: Made, tmp_path: Path) -> None:
+    costs = ("--escape-cost", 10, "--overkill-cost", 1)
+    tags, page = evaluated(multilabel.run, multilabel.data / "test", tmp_path / "tags", *costs)
+    assert (tags["gate"]["good_images"], tags["gate"]["defective_images"]) == (2, 6)
+    assert tags["gate"]["at_own_threshold"]["recall"] == 1
+    assert tags["gate"]["at_least_cost"]["escape_cost"] == 10
+    assert "--good CLASS" not in page
+    for words in ("ROC of every class", "What a score is worth", "for least cost, 10 : 1"):
+        assert words in page
+    masks, page = evaluated(segment.bundle, segment.data, tmp_path / "masks")
+    assert masks["average_precision_per_class"][1] > 0.5
+    assert masks["expected_calibration_error"] is not None
+    assert "How sure it is of its pixels" in page
+
+
+def test_a_folder_of_two_layouts_is_measured_in_the_one_named(segment: Made, tmp_path: Path, capsys) -> None:
+    data = copy_of(segment.data, tmp_path / "data")
+    (data / "labels").mkdir()
+    for image in (data / "images").iterdir():
+        (data / "labels" / f"{image.stem}.txt").write_text("0 0.5 0.5 0.2 0.2")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["evaluate", str(segment.run), str(data), "--out", str(tmp_path / "taken for yolo")])
+    assert stopped.value.code == 2
+    named, _ = evaluated(segment.run, data, tmp_path / "named", "--layout", "image_masks")
+    assert named["f1"] == evaluated(segment.run, segment.data, tmp_path / "plain")[0]["f1"]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["evaluate", str(segment.run), str(data), "--layout", "masks"])
+    assert stopped.value.code
+    assert "image_masks" in "".join(capsys.readouterr())
+
+
 def test_a_bundle_is_measured_in_the_precision_asked_for(precise: Made, tmp_path: Path, capsys) -> None:
     given = ("--precision", "int8", "--against", precise.bundle)
     figures, page = evaluated(precise.bundle, precise.data, tmp_path / "int8", *given)
