@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -52,6 +52,13 @@ class Version:
         return self.folder.name
 
 
+def folder_for(source: Path) -> Path:
+    """Where versions made of ``source`` belong: beside the one that it is, else a folder named after the dataset."""
+    if recognises(source):
+        return source.parent if (source / MANIFEST).is_file() else source
+    return Path(f"{source.resolve().stem}_versions")
+
+
 def recognises(path: Path) -> bool:
     """Whether it is a version, or a folder of versions."""
     return (path / MANIFEST).is_file() or bool(path.is_dir() and _numbers(path))
@@ -79,7 +86,7 @@ def read_version(folder: Path, *, images: Path | None = None) -> Version:
 
     Raises DataError where a file is not as it was written: versions are made, not edited.
     """
-    manifest = _manifest(folder)
+    manifest = manifest_of(folder)
     _require_unaltered(folder, manifest)
     rows = read_tables(folder)
     base = images or _place(folder, manifest, rows)
@@ -107,10 +114,11 @@ def write_version(
     """Add a version of ``dataset`` to the folder ``root`` and read it back.
 
     ``missing`` are samples whose image is gone: they stay in the tables. Masks below the dataset's root are referenced,
-    others copied. Two writers at once make two versions.
+    others copied. Two writers at once make two versions. Raises DataError where ``require_kin`` does.
     """
     if not len(dataset) and not missing:
         raise DataError(f"{root}: a version without an image would hold nothing")
+    require_kin(root, dataset, missing=missing, parent=parent)
     base = _base(dataset, missing)
     root.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".version-", dir=root))
@@ -128,6 +136,53 @@ def write_version(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return read_version(folder, images=base)
+
+
+def require_kin(root: Path, dataset: Dataset, *, missing: Sequence[Sample] = (), parent: Version | None = None) -> None:
+    """Raises DataError where the newest version in ``root`` is of other images: the newest alone is read of a folder,
+    so that versions of two datasets in one would hide each other."""
+    last = newest(root)
+    if last is None or (parent is not None and is_beside(parent, root)):
+        return
+    before = read_version(last)
+    if not _share_images(before, [sample.path for sample in (*dataset, *missing)], _base(dataset, missing)):
+        raise DataError(
+            f"{root}: its newest version, {before.name}, is of images in '{before.dataset.root}', and none of those in "
+            f"'{dataset.root}' is among them. Of a folder of versions the newest alone is read: give this dataset "
+            "another folder (--out)"
+        )
+
+
+def is_beside(version: Version, root: Path) -> bool:
+    """Whether it lies in the folder of versions ``root``."""
+    return version.folder.resolve().parent == root.resolve()
+
+
+def _share_images(before: Version, paths: Sequence[Path], base: Path) -> bool:
+    """By path, else by content; where all images have moved, names are what is left to compare."""
+    theirs = {_absolute(sample.path) for sample in before.dataset}
+    gone = {_below(sample.path, before.dataset.root) for sample in before.missing}
+    ours = {_absolute(path) for path in paths}
+    if theirs & ours or (not theirs and gone & {_below(path, base) for path in ours}):
+        return True
+    theirs_of, ours_of = _by_size(theirs), _by_size(path for path in ours if path.is_file())
+    for size in theirs_of.keys() & ours_of.keys():
+        sums = {_sum(path) for path in theirs_of[size]}
+        if any(_sum(path) in sums for path in ours_of[size]):
+            return True
+    return False
+
+
+def _by_size(paths: Iterable[Path]) -> dict[int, list[Path]]:
+    found: dict[int, list[Path]] = {}
+    for path in paths:
+        found.setdefault(path.stat().st_size, []).append(path)
+    return found
+
+
+def labels_of(samples: Iterable[Sample]) -> dict[Path, str | None]:
+    """Each image's label, by its absolute path."""
+    return {_absolute(sample.path): sample.label for sample in samples}
 
 
 def same_content(one: Dataset, other: Dataset) -> bool:
@@ -166,7 +221,7 @@ def _about(
     boxed = Counter(box.label for row in rows for box in row.boxes or ())
     return {
         "format": FORMAT,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "created": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "by": writer(),
         "note": note,
         "parent": {"name": parent.name, "digest": parent.digest} if parent else None,
@@ -263,9 +318,22 @@ def _place(folder: Path, manifest: dict[str, Any], rows: Sequence[Row]) -> Path:
     return max(map(_absolute, places), key=lambda base: sum((base / row.file).is_file() for row in rows[::step]))
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """``version.json`` as it was written. Raises DataError where it is none of ours."""
     path = folder / MANIFEST
-    needed = {"format", "parent", "source", "images", "layout", "mask_classes", "changes", "files", "digest", "note"}
+    needed = {
+        "format",
+        "created",
+        "parent",
+        "source",
+        "images",
+        "layout",
+        "mask_classes",
+        "changes",
+        "files",
+        "digest",
+        "note",
+    }
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
@@ -292,11 +360,12 @@ def _require_unaltered(folder: Path, manifest: dict[str, Any]) -> None:
 
 def _sums(folder: Path) -> dict[str, str]:
     paths = [folder / LABELS, folder / BOXES, *sorted((folder / "masks").glob("*"))]
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in paths
-        if path.is_file()
-    }
+    return {path.relative_to(folder).as_posix(): _sum(path) for path in paths if path.is_file()}
+
+
+def _sum(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _digest(manifest: dict[str, Any]) -> str:

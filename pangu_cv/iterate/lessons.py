@@ -112,7 +112,7 @@ def fresh_lessons(
     """Embed what is new; raises DataError where labels contradict each other, or what was learnt before."""
     first, notes = _once(images)
     known = {key: path for key, path in first.items() if key in memory.known}
-    same = [key for key, path in known.items() if images.labels[path] == memory.known[key].classes]
+    same = {key for key, path in known.items() if images.labels[path] == memory.known[key].classes}
     other = {key: path for key, path in known.items() if key not in same}
     if other and not relabel:
         raise DataError(_contradicts(memory, images, other))

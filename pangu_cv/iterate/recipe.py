@@ -1,8 +1,9 @@
 """What an update is asked for."""
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pangu_cv.data.config import DataConfig
 from pangu_cv.settings import PathSetting, Settings
@@ -33,7 +34,7 @@ class UpdateRecipe(Settings):
     """Take the new label of images that were learnt with another; else they are refused."""
     forget: tuple[str, ...] = ()
     """anomaly: images (names as in its bank, or of missed defects) to take out."""
-    missed: PathSetting | None = None
+    missed: DataConfig | None = None
     """anomaly: images of defects that the model took for normal; a folder, or a dataset with masks."""
     masks: PathSetting | None = None
     """anomaly: a folder of masks of the missed defects, each named as its image."""
@@ -45,3 +46,8 @@ class UpdateRecipe(Settings):
     """Who does it, for the ledger; default: the user's name on this machine."""
     cache: bool = True
     """Keep features on disk (PANGU_CV_CACHE)."""
+
+    @field_validator("missed", mode="before")
+    @classmethod
+    def _missed_by_path(cls, value: object) -> object:
+        return {"path": value} if isinstance(value, str | Path | int | float) else value

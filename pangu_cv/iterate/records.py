@@ -4,18 +4,21 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from pangu_cv.data.config import DataConfig
-from pangu_cv.data.versions import writer
+from pangu_cv.data.versions import newest, read_version, recognises, writer
 from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.features import digest
 from pangu_cv.iterate.ledger import Entry, Ledger
 from pangu_cv.iterate.lessons import Labelled
 from pangu_cv.iterate.recipe import UpdateRecipe
+from pangu_cv.settings import read_yaml
 
-ACCEPTED, REFUSED = "update", "refused"
+BEGUN, ACCEPTED, REFUSED = "begun", "update", "refused"
 
 
 def model_digest(folder: Path) -> str:
@@ -28,13 +31,18 @@ def model_digest(folder: Path) -> str:
     return total.hexdigest()
 
 
+class _ToldError(Exception):
+    """A line tells it already."""
+
+
 @dataclass(frozen=True)
 class Records:
-    """The ledger of an update, the digest of the model it starts from, and what has been told of that model."""
+    """The ledger of an update, the digest of the model it starts from, what has been told of it, and its checkpoint."""
 
     ledger: Ledger
     model_in: str
     entries: tuple[Entry, ...]
+    checkpoint: Path
 
     @classmethod
     def open(cls, recipe: UpdateRecipe, checkpoint: Path) -> "Records":
@@ -50,7 +58,7 @@ class Records:
     @classmethod
     def at(cls, ledger: Ledger, checkpoint: Path) -> "Records":
         """As it is now."""
-        return cls(ledger, model_digest(checkpoint), tuple(ledger.entries()))
+        return cls(ledger, model_digest(checkpoint), tuple(ledger.entries()), checkpoint)
 
     def require_newest(self) -> None:
         """Raises DataError where another update has started from the same model and went in."""
@@ -62,22 +70,34 @@ class Records:
                     "nothing of it is lost, or say --fork"
                 )
 
-    def require_new(self, id: str) -> None:
-        """Raises DataError where the very same update was given before."""
+    def id_of(self, id: str, recipe: UpdateRecipe) -> str:
+        """The id of the update's line: ``id``, or a fresh one where what was made of it is lost and is made again.
+
+        Raises DataError where the same update was given before and was refused, or is there still, or without --fork.
+        """
         for entry in self.entries:
-            if entry.id == id:
+            if entry.id != id:
+                continue
+            is_lost = entry.event == ACCEPTED and not (Path(entry.facts["output"]) / "model").exists()
+            if not (is_lost and recipe.fork):
                 what = "went in" if entry.event == ACCEPTED else "was refused by its gate"
                 raise DataError(
                     f"this very update was given before, on {entry.time} by {_who(entry)}, and {what}: "
                     f"'{entry.facts.get('output')}' (line {entry.seq} of {self.ledger.path})"
                 )
+            id = digest(id, "made again")  # later lines may have made it again already
+        return id
 
     @property
     def gate(self) -> dict[str, Any] | None:
-        """The frozen set that this model, or one made from it, was held to last; what was refused leaves no mark."""
+        """The frozen set that this model, or one made from it, was held to last.
+
+        What was refused leaves no mark, and the line of what made the first model knows of none.
+        """
         for entry in reversed(self.entries):
-            if entry.event != REFUSED and self.model_in in (entry.facts.get("model_out"), entry.facts.get("model_in")):
-                found = entry.facts.get("gate")
+            facts = entry.facts
+            if entry.event not in (BEGUN, REFUSED) and self.model_in in (facts.get("model_out"), facts.get("model_in")):
+                found = facts.get("gate")
                 return dict(found) if found else None
         return None
 
@@ -110,6 +130,7 @@ class Records:
 
     def write(self, event: str, id: str, recipe: UpdateRecipe, facts: dict[str, Any]) -> Entry:
         """Tell what became of the update; raises DataError where another one has gone in since this one began."""
+        self._begin(recipe)
         may_be_late = event == ACCEPTED and not recipe.fork
         return self.ledger.append(
             event,
@@ -118,9 +139,38 @@ class Records:
             by=recipe.by or writer(),
             model_in=self.model_in,
             model=str(recipe.model),
-            output=str(recipe.output),
+            output=str(recipe.output.resolve()),
             **facts,
         )
+
+    def _begin(self, recipe: UpdateRecipe) -> None:
+        """Tell what made the model that updates start from, where no line does, as far as its run folder says it."""
+
+        def require_untold(entries: Sequence[Entry]) -> None:
+            if any(line.facts.get("model_out") == self.model_in for line in entries):
+                raise _ToldError
+
+        run = _run_of(self.checkpoint)
+        manifest = json.loads((self.checkpoint / "model.json").read_text(encoding="utf-8"))
+        with suppress(_ToldError):
+            self.ledger.append(
+                BEGUN,
+                check=require_untold,
+                by=recipe.by or writer(),
+                model_out=self.model_in,
+                output=str(run),
+                data=_named_in(run / "recipe.yaml"),
+                data_hash=manifest["data_hash"],
+            )
+
+
+def _named_in(recipe: Path) -> dict[str, Any] | None:
+    """The images that a recipe names; None where it is gone or names none."""
+    try:
+        data = read_yaml(recipe).get("data")
+    except SettingsError:
+        return None
+    return {key: data.get(key) for key in ("path", "root", "layout")} if isinstance(data, dict) else None
 
 
 def ledger_of(checkpoint: Path) -> Path:
@@ -128,8 +178,7 @@ def ledger_of(checkpoint: Path) -> Path:
 
     Raises SettingsError where nothing can be written there.
     """
-    folder = checkpoint.resolve()
-    run = folder.parent if folder.name == "model" else folder
+    run = _run_of(checkpoint)
     recorded = _recorded_in(run)
     if recorded is not None and recorded.is_file():
         return recorded
@@ -138,6 +187,12 @@ def ledger_of(checkpoint: Path) -> Path:
             f"the ledger lies beside the model's run folder, and '{run.parent}' is read-only; name one: --ledger FILE"
         )
     return run.parent / "ledger.jsonl"
+
+
+def _run_of(checkpoint: Path) -> Path:
+    """Its run folder; a model that was copied out of one is alone."""
+    folder = checkpoint.resolve()
+    return folder.parent if folder.name == "model" else folder
 
 
 def _recorded_in(run: Path) -> Path | None:
@@ -157,8 +212,10 @@ def data_facts(data: DataConfig | None, images: Labelled | None) -> dict[str, An
     """What the ledger says of a set of images."""
     if data is None or images is None:
         return None
+    path = newest(data.path) or data.path  # of a folder of versions the one that was read
     return {
-        "path": str(data.path.resolve()),
+        "path": str(path.resolve()),
+        "version": read_version(path, images=data.root).digest if recognises(path) else None,
         "root": str(data.root.resolve()) if data.root else None,
         "layout": data.layout,
         "digest": images.fingerprint,

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from pangu_cv.data.config import DataConfig
 from pangu_cv.data.masks import read_mask
 from pangu_cv.data.readers import recognise
 from pangu_cv.data.sample import Sample
@@ -74,7 +73,7 @@ def update_anomaly(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     wishes = [recipe.forget, recipe.masks is not None, recipe.max_drop, recipe.new_gate]
     images = [normals.labelled.fingerprint if normals else None, sorted(one.fingerprint for one in missed)]
     id = digest(records.model_in, images, wishes, frozen.fingerprint)
-    records.require_new(id)
+    entry_id = records.id_of(id, recipe)
     for name in recipe.forget:
         grown.forget(name)
     notes: list[str] = []
@@ -110,7 +109,7 @@ def update_anomaly(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     }
     provenance = replace(saved.provenance, data_hash=digest(saved.provenance.data_hash, id))
     next_saved = replace(saved, model=after, normality=grown, provenance=provenance)
-    return Judged(next_saved, verdict, old, new, new, facts, id, tuple(notes), tuple(skipped), gate)
+    return Judged(next_saved, verdict, old, new, new, facts, entry_id, tuple(notes), tuple(skipped), gate)
 
 
 def _require_possible(recipe: UpdateRecipe) -> None:
@@ -153,10 +152,10 @@ def _missed(recipe: UpdateRecipe) -> list[Missed]:
     """Images of a dataset that are not normal, or all of a folder; raises DataError for what cannot be read."""
     if recipe.missed is None:
         return []
-    folder = Path(recipe.missed)
+    folder = recipe.missed.path
     pairs: list[tuple[Path, Path | None]]
     if folder.exists() and recognise(folder) is not None:
-        pairs = [(s.path, s.mask) for s in DataConfig(path=folder).read() if s.label != NORMAL]
+        pairs = [(s.path, s.mask) for s in recipe.missed.read() if s.label != NORMAL]
     else:
         pairs = [(path, None) for path in list_images(folder)]
     if not pairs:

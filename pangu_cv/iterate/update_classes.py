@@ -43,7 +43,7 @@ class Judged:
     """The next model beside the old one on the frozen set.
 
     ``old`` and ``compared`` are the outcomes that the verdict is of, ``new`` is of all the frozen set; ``facts`` are
-    for the ledger, ``id`` is of this very update.
+    for the ledger, ``id`` is that of its line.
     """
 
     saved: SavedModel
@@ -79,7 +79,7 @@ def update_classes(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     hard, cases = _read(recipe, recipe.hard, model, renamed, spec, what="the hard cases")
     _require_something(recipe, new, hard)
     id = _id(recipe, records, data, cases, frozen.fingerprint)
-    records.require_new(id)
+    entry_id = records.id_of(id, recipe)
     for images in (data, cases):
         if images is not None:
             require_apart(frozen, dict.fromkeys(images.digests.values()), what="those to learn from")
@@ -102,7 +102,7 @@ def update_classes(recipe: UpdateRecipe, saved: SavedModel, records: Records) ->
     next_saved = replace(saved, model=after, memory=grown, provenance=_provenance(saved, recipe, id))
     notes = tuple(note for part in parts for note in part.notes) + _not_held(measured, grown.classes, renamed.classes)
     skipped = tuple(one for part in parts for one in part.skipped)
-    return Judged(next_saved, verdict, old, latest, compared, facts, id, notes, skipped, gate, trials)
+    return Judged(next_saved, verdict, old, latest, compared, facts, entry_id, notes, skipped, gate, trials)
 
 
 def _require_possible(recipe: UpdateRecipe, memory: ClassMemory | None) -> None:

@@ -29,7 +29,7 @@ def update_report(
 ) -> None:
     """Write ``report.html``."""
     facts, verdict = judged.facts, judged.verdict
-    page = Page(f"Update of {Path(recipe.model).name}", f"held to {dataset_title(Path(facts['gate']['path']))}")
+    page = Page(f"Update of {Path(recipe.model).name}", f"held to {dataset_title(judged.gate.path)}")
     word = "Accepted" if verdict.passes else "Refused: no model was written"
     page.verdict(f"{word}. {verdict.told()}.", "good" if verdict.passes else "bad")
     page.tiles(_tiles(metrics, facts))

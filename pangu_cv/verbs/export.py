@@ -1,6 +1,8 @@
 """``pangu-cv export``."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,6 +15,7 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.deploy.told import precision_page
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import test_samples
+from pangu_cv.iterate.lessons import to_learn
 from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_cv.progress import bar
 from pangu_cv.settings import read_yaml
@@ -43,12 +46,13 @@ def export(
     out
         Where the bundle appears, if its certificate holds.
     images
-        Images to certify on, decision by decision; default: the run's own test images.
+        Images to certify on, decision by decision; default: the run's own test images, an update's frozen set.
     precision
         fp32 (always there), fp16, int8: once for each, or with commas.
     calibrate
         Images of the line that int8 is fitted to and controlled on, never the test part; a dataset with labels is
-        controlled by the task's figure. Default: the run's own training and validation images.
+        controlled by the task's figure. Default: the run's own training and validation images, of an update those it
+        learnt.
     max_loss
         Points that fp16 or int8 may lose, of the task's figure or, without labels, of decisions; default 0.5, for
         anomaly detection 0.3. Layers go back to fp32 until it holds; if that is not enough there is no bundle.
@@ -119,6 +123,8 @@ def _wanted(others: tuple[Precision, ...], max_loss: float | None, calibrate: Pa
         raise DataError(
             f"'{run}' has no recipe.yaml that names images; give --calibrate, a folder of the line's images"
         )
+    if _is_update(read_yaml(run / "recipe.yaml")):
+        return deploy.Wanted(others, max_loss, _learnt_by_update(run), "the images that the update learnt")
     dataset = _dataset_of_run(run)
     test = set(test_samples(dataset))
     samples = tuple(one for one in dataset if one not in test)
@@ -146,10 +152,47 @@ def _images_of_run(run: Path) -> list[Path]:
 
 
 def _dataset_of_run(run: Path) -> Dataset:
-    """The images of a recipe of ``finetune``, or of ``distill``, which has other settings beside."""
+    """The images of a recipe of ``finetune``, or of ``distill``, which has other settings beside.
+
+    Of an update the frozen set: what its recipe names as data was learnt, or there is none.
+    """
     recipe = run / "recipe.yaml"
-    tree = read_yaml(recipe).get("data")
+    settings = read_yaml(recipe)
+    if _is_update(settings):
+        return _frozen_set(run)
+    tree = settings.get("data")
     if not isinstance(tree, dict):
         raise DataError(f"'{recipe}' names no images; give --images and --calibrate, folders of the line's images")
     own = {key: value for key, value in tree.items() if key in DataConfig.model_fields}
     return DataConfig.parse(own, origin=str(recipe)).read()
+
+
+def _is_update(settings: Mapping[str, Any]) -> bool:
+    return {"model", "gate"} <= set(settings)
+
+
+def _learnt_by_update(run: Path) -> tuple[Sample, ...]:
+    """New images and hard cases, never the frozen set."""
+    parts = [part for name in ("data", "hard") if (part := _recorded(run, name)) is not None]
+    if not parts:
+        raise DataError(f"'{run}' is an update that learnt no images; give --calibrate, a folder of the line's images")
+    return tuple(sample for part in parts for sample in to_learn(part))
+
+
+def _frozen_set(run: Path) -> Dataset:
+    """The images that an update was measured on, alone."""
+    frozen = _recorded(run, "gate")
+    if frozen is None:
+        raise DataError(f"'{run / 'metrics.json'}' does not name the update's frozen set; give --images")
+    return replace(frozen, samples=test_samples(frozen))
+
+
+def _recorded(run: Path, part: str) -> Dataset | None:
+    """The ``data``, ``hard`` or ``gate`` that an update has read; None where its figures name none."""
+    metrics = run / "metrics.json"
+    try:
+        facts = json.loads(metrics.read_text(encoding="utf-8"))[part]
+        tree = {key: facts[key] for key in ("path", "root", "layout")}
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return DataConfig.parse(tree, origin=str(metrics)).read()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shlex
 import sys
 import tempfile
 import time
@@ -17,18 +18,20 @@ from pangu_cv.data.changes import in_words
 from pangu_cv.data.check import read_or_list
 from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Dataset
-from pangu_cv.data.versions import Version, content_digest, newest, read_version, write_version
+from pangu_cv.data.versions import Version, content_digest, folder_for, newest, read_version, write_version
 from pangu_cv.errors import DataError, PanguError, SettingsError
 from pangu_cv.iterate.inspect.app import app
 from pangu_cv.iterate.inspect.back import Collected, mark_collected, uncollected
 from pangu_cv.iterate.inspect.back import collect as collect_changes
 from pangu_cv.iterate.inspect.database import open_fiftyone
-from pangu_cv.iterate.inspect.findings import Collector, Finding
+from pangu_cv.iterate.inspect.findings import Collector, Finding, is_multilabel
 from pangu_cv.iterate.inspect.look import looks
 from pangu_cv.iterate.inspect.model import Looker, open_looker
 from pangu_cv.iterate.inspect.out import DOUBTFUL, Sender, kept
 from pangu_cv.iterate.inspect.sheet import write_sheet
+from pangu_cv.iterate.next_step import finetune_command
 from pangu_cv.progress import bar
+from pangu_runtime.sixteen_bit import FULL_RANGE_16BIT
 
 _PAGE = Path("inspect.html")  # where there is no FiftyOne and none was asked for
 
@@ -47,6 +50,7 @@ def inspect(
     *,
     model: Path | None = None,
     root: Path | None = None,
+    range_16bit: tuple[int, int] | None = None,
     name: str | None = None,
     port: int = 5151,
     address: str = "127.0.0.1",
@@ -75,6 +79,9 @@ def inspect(
         A bundle, a run or a checkpoint, of any task.
     root
         Folder that the files of a table are relative to; of a version: where its images are, if they have moved.
+    range_16bit
+        The 16-bit values that are black and white, 0 4095 of a 12-bit camera; default: the model's, or 0 65535. The App
+        shows files as a browser does; the page shows them so.
     name
         The dataset's name in FiftyOne; default: the folder's.
     port
@@ -92,7 +99,7 @@ def inspect(
     collect
         Bring the changes back instead of sending: into the folder of versions that --out names.
     out
-        Folder of the dataset's versions: v0001, v0002 …
+        Folder of this dataset's versions: v0001, v0002 …
     note
         A sentence about why, kept in the version.
     as_json
@@ -104,9 +111,9 @@ def inspect(
         raise SettingsError("--out is for --collect; to write a page use --page")
     subject = _subject(data, root, name)
     if collect and out is not None:
-        return _collect(subject, out, note, data, as_json=as_json)
+        return _collect(subject, out, note, data, range_16bit or FULL_RANGE_16BIT, as_json=as_json)
     fiftyone, problem = _fiftyone()
-    looker = open_looker(model)
+    looker = open_looker(model, range_16bit=range_16bit)
     target = None if fiftyone is None else _room(fiftyone, subject, looker, renew=renew)
     sheet = page or (_PAGE if fiftyone is None else None)
     told: dict[str, Any] = {"images": len(subject.dataset), "name": subject.name, "page": str(sheet) if sheet else None}
@@ -125,7 +132,11 @@ def inspect(
         if not isinstance(problem, ImportError) and problem.__class__.__name__ != "MissingExtraError":
             raise SystemExit(problem.exit_code)
     elif serve:
-        _serve(subject.name, port, address, data, is_opened=open)
+        back = ["inspect", str(data), *(["--root", str(root)] if root else []), "--name", subject.name]
+        shown = looker.spec.range_16bit
+        back += ["--range-16bit", *map(str, shown)] if shown != FULL_RANGE_16BIT else []
+        command = shlex.join(["pangu-cv", *back, "--collect", "--out", str(folder_for(data))])
+        _serve(subject.name, port, address, command, is_opened=open)
 
 
 def _subject(data: Path, root: Path | None, name: str | None) -> _Subject:
@@ -224,10 +235,10 @@ def _say(told: dict[str, Any], data: Path, *, as_json: bool) -> None:
         print(f"wrote {told['page']}")
 
 
-def _serve(name: str, port: int, address: str, data: Path, *, is_opened: bool) -> None:
+def _serve(name: str, port: int, address: str, back: str, *, is_opened: bool) -> None:
     with app(name, port=port, address=address) as url:
         print(f"App       {url}   (ends with Ctrl-C; what was changed is kept)", flush=True)
-        print(f"Next: pangu-cv inspect {data} --name {name} --collect --out versions", flush=True)
+        print(f"Next: {back}", flush=True)
         if is_opened:
             webbrowser.open(url)
         try:
@@ -237,7 +248,9 @@ def _serve(name: str, port: int, address: str, data: Path, *, is_opened: bool) -
             print()
 
 
-def _collect(subject: _Subject, out: Path, note: str, data: Path, *, as_json: bool) -> None:
+def _collect(
+    subject: _Subject, out: Path, note: str, data: Path, range_16bit: tuple[int, int], *, as_json: bool
+) -> None:
     fiftyone = open_fiftyone()
     found = kept(fiftyone, subject.name)
     if found is None:
@@ -273,7 +286,18 @@ def _collect(subject: _Subject, out: Path, note: str, data: Path, *, as_json: bo
         print("nothing was changed: no new version")
     else:
         print(f"{'wrote' if is_new else 'is already in'} {version.folder}")
-        print(f"Next: pangu-cv finetune RECIPE data.path={version.folder}")
+        print(f"Next: {finetune_command(recipe_for(collected.dataset), version.folder, range_16bit)}")
+
+
+def recipe_for(dataset: Dataset) -> str:
+    """Of 'pangu-cv finetune', for labels like these."""
+    if dataset.layout == "mvtec":
+        return "anomaly"
+    if any(sample.boxes is not None for sample in dataset):
+        return "detect"
+    if any(sample.mask is not None for sample in dataset):
+        return "segment"
+    return "multilabel" if is_multilabel(dataset, None) else "classify"
 
 
 def _keep(collected: Collected, subject: _Subject, out: Path, note: str) -> tuple[Version | None, bool]:

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from pangu_cv import recipes
 from pangu_cv.iterate import mine as stage
+from pangu_cv.iterate.next_step import finetune_command
 
 
 def mine(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(name="--json")] = False) -> None:
@@ -26,7 +27,7 @@ def mine(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(name="
     result = stage.mine(settings)
     if as_json:
         chosen = [{"image": str(result.pool.images[pick.place]), "reason": pick.reason} for pick in result.picks]
-        print(json.dumps(result.metrics | {"list": chosen}))
+        print(json.dumps(result.metrics | {"list": chosen, "ranked": str(result.ranked), "root": str(result.root)}))
         return
     metrics = result.metrics
     print(f"images            {metrics['images']}, {metrics['embedded_now']} of them new")
@@ -35,7 +36,11 @@ def mine(recipe: str, *overrides: str, as_json: Annotated[bool, Parameter(name="
         print(f"{count:5}  {reason}")
     if metrics["skipped"]:
         print(f"left out          {len(metrics['skipped'])} unreadable image(s), named in the report")
+    if result.gone:
+        print(f"! {result.gone} labelled images are not there any more: take their rows out before you finetune")
     print(f"\nlist    {result.ranked}\nreport  {result.report}")
-    print("Next: fill in the labels of the list and run it again with")
-    same = [shlex.quote(one) for one in overrides if not one.startswith(("labels=", "output="))]
-    print(f"      pangu-cv mine {recipe} {' '.join([*same, shlex.quote(f'labels={result.ranked}')])}")
+    print("Next: fill in the column 'label' of the list, then look for more with it, or teach a model:")
+    same = [one for one in overrides if not one.startswith(("labels=", "output="))]
+    print(f"      pangu-cv mine {shlex.join([recipe, *same, f'labels={result.ranked}'])}")
+    taught = finetune_command("classify", result.ranked, result.decode_spec.range_16bit)
+    print(f"      {taught} {shlex.quote(f'data.root={result.root}')}")

@@ -24,6 +24,8 @@ def serve(
     max_body_mb: float = ServeConfig.max_body_bytes / 2**20,
     max_megapixels: float = ServeConfig.max_pixels / 1e6,
     max_memory_mb: float = ServeConfig.max_in_flight_bytes / 2**20,
+    body_seconds: float = ServeConfig.body_timeout_s,
+    answer_seconds: float = ServeConfig.decide_timeout_s,
     threads: int | None = None,
     precision: Precision | None = None,
     reload_seconds: float = ServeConfig.reload_s,
@@ -53,6 +55,10 @@ def serve(
         Largest image.
     max_memory_mb
         For bodies and decoded images of all requests together; beyond that they are refused with 429.
+    body_seconds
+        Longest that a body may take to arrive, then 408; raise it for slow uplinks.
+    answer_seconds
+        Longest that a decision may take from then on, then 503.
     threads
         Threads of each model; default all cores.
     precision
@@ -72,6 +78,8 @@ def serve(
         max_body_bytes=int(_at_least(max_body_mb, 0.01, "--max-body-mb") * 2**20),
         max_pixels=int(_at_least(max_megapixels, 0.001, "--max-megapixels") * 1e6),
         max_in_flight_bytes=int(_at_least(max_memory_mb, 1, "--max-memory-mb") * 2**20),
+        body_timeout_s=_at_least(body_seconds, 0.1, "--body-seconds"),
+        decide_timeout_s=_at_least(answer_seconds, 0.1, "--answer-seconds"),
         reload_s=_at_least(reload_seconds, 0, "--reload-seconds"),
         threads=None if threads is None else _at_least(threads, 1, "--threads"),
         precision=precision,

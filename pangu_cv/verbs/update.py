@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from pangu_cv.data.config import DataConfig
+from pangu_cv.data.readers import recognise
 from pangu_cv.errors import SettingsError
 from pangu_cv.iterate.recipe import UpdateRecipe
 from pangu_cv.iterate.update import update as run_update
@@ -70,7 +71,7 @@ def update(
     ledger
         Which data made which model; default: that of the model, or else ledger.jsonl beside the model's run folder.
     fork
-        Allow to update a model that has been updated already.
+        Allow to update a model that has been updated already; or the very same update once more, if its folder is lost.
     by
         Who does it, for the ledger.
     as_json
@@ -85,14 +86,13 @@ def update(
         "rename": dict(_pair(one) for one in rename),
         "relabel": relabel,
         "forget": forget,
-        "missed": missed,
         "masks": masks,
         "ledger": ledger,
         "fork": fork,
         "by": by,
     }
-    for name, path in (("data", data), ("hard", hard), ("gate", gate)):
-        tree[name] = None if path is None else DataConfig(path=path, root=root)
+    for name, path in (("data", data), ("hard", hard), ("gate", gate), ("missed", missed)):
+        tree[name] = None if path is None else _images(path, root)
     result = run_update(UpdateRecipe.parse(tree, origin="update"))
     metrics = result.metrics
     if as_json:
@@ -102,6 +102,12 @@ def update(
         print(line)
     print(f"\nmodel   {result.model}\nreport  {result.report}\nledger  {result.ledger} (head {result.head[:16]})")
     print(f"Next: pangu-cv export {result.folder} --out {result.folder / 'bundle'}")
+
+
+def _images(path: Path, root: Path | None) -> DataConfig:
+    """``root`` is for tables alone: a dataset version or a COCO file beside one knows where its own images lie."""
+    is_table = path.exists() and recognise(path) == "csv"
+    return DataConfig(path=path, root=root if is_table else None)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -171,3 +172,48 @@ def test_changes_in_words() -> None:
         "1 images left out",
         "1 images do not show 'b'",
     )
+
+
+def test_a_folder_holds_versions_of_one_dataset(tmp_path: Path) -> None:
+    source = read_dataset(tiny.class_folders(tmp_path / "data", test=0))
+    other = read_dataset(tiny.mvtec(tmp_path / "other"))
+    first = write_version(tmp_path / "versions", source)
+    with pytest.raises(DataError, match=r"v0001, is of images in '.*data'.*'.*other' is among them.*another folder"):
+        write_version(tmp_path / "versions", other)
+    assert [entry.name for entry in (tmp_path / "versions").iterdir()] == ["v0001"]
+    write_version(tmp_path / "versions", other, parent=first)  # who says so has read the one before
+    assert write_version(tmp_path / "mine", source).name == "v0001"
+    part = replace(source, samples=source.samples[-1:])
+    assert write_version(tmp_path / "mine", part).name == "v0002"
+    shutil.copytree(tmp_path / "data", tmp_path / "copy")
+    copied = read_dataset(tmp_path / "copy")
+    assert write_version(tmp_path / "mine", copied).name == "v0003", "the same pictures elsewhere"
+    write_version(tmp_path / "gone", source)
+    (tmp_path / "data").rename(tmp_path / "moved")
+    assert write_version(tmp_path / "gone", read_dataset(tmp_path / "moved")).name == "v0002"
+    shutil.rmtree(tmp_path / "moved")
+    with pytest.raises(DataError, match="another folder"):
+        write_version(tmp_path / "gone", other)
+
+
+def test_no_more_is_hashed_than_tells_whether_images_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(folder: str, **contents: str) -> Dataset:
+        (tmp_path / folder).mkdir()
+        for name, text in contents.items():
+            (tmp_path / folder / name).write_text(text)
+        return Dataset(tmp_path / folder, "images", tuple(Sample(tmp_path / folder / name) for name in contents))
+
+    write_version(tmp_path / "versions", of("data", a="1", b="22", c="333"))
+    hashed: list[str] = []
+    monkeypatch.setattr(versions, "_sum", lambda path, real=versions._sum: hashed.append(path.name) or real(path))
+    versions.require_kin(tmp_path / "versions", of("copy", d="22", e="4444", f="55555"))
+    assert [name for name in hashed if len(name) == 1] == ["b", "d"]
+    hashed.clear()
+    versions.require_kin(tmp_path / "versions", of("whole", a="1", b="22", c="333"))
+    assert len([name for name in hashed if len(name) == 1]) == 2, "one match is enough"
+    hashed.clear()
+    with pytest.raises(DataError, match="another folder"):
+        versions.require_kin(tmp_path / "versions", of("other", g="9", h="666666"))
+    assert [name for name in hashed if len(name) == 1] == ["a", "g"]

@@ -1,9 +1,11 @@
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from pangu_cv import cli
 from pangu_cv.data.masks import read_mask
 from pangu_cv.deploy import export
 from pangu_cv.errors import DataError, RegressionError, SettingsError
@@ -81,7 +83,7 @@ def test_a_missed_defect_moves_the_score_and_normals_keep_theirs(anomaly: Made, 
     assert bool((raised >= plain).all())
     assert "known defects were weighed" in saved.model.calibration.explain()  # type: ignore[union-attr]
     assert self_contained(result.report.read_text())
-    [entry] = Ledger(tmp_path / "ledger.jsonl").entries()
+    [_, entry] = Ledger(tmp_path / "ledger.jsonl").entries()
     assert entry.facts["missed"]["images"] == 3
     assert entry.facts["task"] == "anomaly"
 
@@ -186,6 +188,20 @@ def test_defects_learnt_as_normal_are_refused(anomaly: Made, tmp_path: Path) -> 
 def test_wishes_that_make_no_sense(anomaly: Made, tmp_path: Path, changes: dict, told: str) -> None:
     with pytest.raises(SettingsError, match=told):
         run(anomaly, tmp_path, **changes)
+
+
+def test_the_root_of_tables_holds_for_missed_defects_too(
+    anomaly: Made, tmp_path: Path, missed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = tmp_path / "tables" / "of" / "missed.csv"
+    table.parent.mkdir(parents=True)
+    table.write_text("file,label,mask\n" + "".join(f"missed/{n}.png,spot,masks/{n}_mask.png\n" for n in range(3)))
+    places = ["--gate", frozen(tmp_path / "gate"), "--out", tmp_path / "next", "--ledger", tmp_path / "ledger.jsonl"]
+    wish = ["--missed", table, "--root", tmp_path, "--max-drop", 50]
+    with pytest.raises(SystemExit) as stopped:
+        cli.main([str(one) for one in ("update", anomaly.run, *places, *wish, "--json")])
+    assert not stopped.value.code
+    assert json.loads(capsys.readouterr().out)["missed"]["images"] == len(list(missed.iterdir()))
 
 
 def test_masks_that_do_not_fit(anomaly: Made, tmp_path: Path, missed: Path) -> None:

@@ -41,7 +41,7 @@ def test_a_new_class_is_learnt_without_the_old_images(start: Path, tmp_path: Pat
     assert self_contained(page)
     assert "Accepted" in page
     assert "new class" in page
-    [(event, facts)] = entries(tmp_path)
+    [_, (event, facts)] = entries(tmp_path)
     assert event == "update"
     assert facts["learnt"] == {"green": 4}
     assert facts["by"] == "a test"
@@ -85,7 +85,7 @@ def test_what_makes_it_worse_is_refused_and_leaves_no_model(start: Path, tmp_pat
     assert (start / "start" / "model" / "model.json").read_bytes() == before
     assert "Refused" in (tmp_path / "next" / "report.html").read_text()
     assert strict(tmp_path / "next" / "metrics.json")["accepted"] is False
-    [(event, facts)] = entries(tmp_path)
+    [_, (event, facts)] = entries(tmp_path)
     assert event == "refused"
     assert facts["gate"]["passes"] is False
     assert facts["gate"]["lost"] >= 1
@@ -130,7 +130,7 @@ def test_the_same_update_twice(start: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="holds a model already"):
         run(start, tmp_path)
     assert not (tmp_path / "twice").exists()
-    assert len(entries(tmp_path)) == 1
+    assert [event for event, _ in entries(tmp_path)] == ["begun", "update"]
 
 
 def test_two_people_updating_at_once(start: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,7 +148,7 @@ def test_two_people_updating_at_once(start: Path, tmp_path: Path, monkeypatch: p
         run(start, tmp_path)
     assert not (tmp_path / "next" / "model").exists()
     assert (tmp_path / "quicker" / "model").is_dir()
-    assert len(entries(tmp_path)) == 1
+    assert [event for event, _ in entries(tmp_path)] == ["begun", "update"]
 
 
 def test_a_ledger_edited_by_hand_stops_it(start: Path, tmp_path: Path) -> None:
@@ -330,7 +330,7 @@ def test_a_user_without_a_name_may_update(start: Path, tmp_path: Path, monkeypat
     with pytest.raises(DataError, match="updated already, by somebody without a user name"):
         run(start, tmp_path, by=None, output=tmp_path / "later")
     run(start, tmp_path, by="a test", output=tmp_path / "named", fork=True, max_drop=0.2)
-    assert [facts["by"] for _, facts in entries(tmp_path)] == ["", "a test"]
+    assert [facts["by"] for event, facts in entries(tmp_path) if event == "update"] == ["", "a test"]
 
 
 def test_a_model_has_one_ledger_wherever_the_next_one_is_written(start: Path, tmp_path: Path) -> None:

@@ -3,6 +3,9 @@
 import csv
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 from pangu_cv import recipes
 from pangu_cv.iterate.ask import Session
 from pangu_cv.iterate.questions import PricesConfig
@@ -10,6 +13,7 @@ from pangu_cv.workflows.loop import LoopRecipe, Oracle
 from pangu_cv.workflows.loop.recipe import OracleConfig
 from tests.finetune.tiny import COLOURS, picture, save
 from tests.iterate.plants import ancestor
+from tests.runtime.test_decode import png16
 
 IMAGES, FROZEN = 36, 9
 
@@ -34,6 +38,12 @@ def card(root: Path, images: int = IMAGES) -> list[str]:
         "task.preprocess.image_px=64",
         "ask.pace={start: 1.0e-9, end: 1.0e-9}",  # of colours so clear the machine would take over too many
     ]
+
+
+def in_twelve_bits(folder: Path) -> None:
+    """Write the images anew in files of 16 bits, white at 4095."""
+    for path in folder.iterdir():
+        path.write_bytes(png16(np.asarray(Image.open(path)).astype(np.uint16) * 16 + 15, 2))
 
 
 def load(settings: list[str], *more: str) -> LoopRecipe:

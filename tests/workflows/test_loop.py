@@ -1,32 +1,41 @@
 """Rounds of the loop on three colours: to the end, after kills, and with mistakes."""
 
+import base64
+import io
 import json
+import re
 import shutil
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pangu_cv import cli
 from pangu_cv.data.config import DataConfig
 from pangu_cv.distill import DistillRecipe, DistillResult
-from pangu_cv.errors import BundleError, DataError, SettingsError
+from pangu_cv.errors import CertificateError, DataError, SettingsError
 from pangu_cv.features import content_digest
 from pangu_cv.iterate.answers import AnswerFile
 from pangu_cv.iterate.ask import Session
 from pangu_cv.iterate.ledger import Ledger
 from pangu_cv.iterate.questions import PricesConfig
-from pangu_cv.workflows.loop import LoopRecipe, Oracle, rounds, run_loop, stage
-from pangu_runtime import golden
+from pangu_cv.workflows.loop import LoopRecipe, Oracle, rounds, run_loop
+from pangu_runtime import certificate, golden
 from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import COLOURS, picture, save
-from tests.workflows.loops import FROZEN, IMAGES, Person, load, quiet
+from tests.workflows.loops import FROZEN, IMAGES, Person, in_twelve_bits, load, quiet
 
 
 def test_a_table_answers_and_a_verified_bundle_is_there_at_the_end(
-    settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    settings: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    command = ["loop", "power_line", *settings, f"oracle={tmp_path / 'labels.csv'}"]
+    in_twelve_bits(tmp_path / "new_images")
+    deep = ["range_16bit=[0, 4095]", "precisions=[fp16]"]
+    command = ["loop", "power_line", *settings, *deep, f"oracle={tmp_path / 'labels.csv'}"]
     with pytest.raises(SystemExit) as stopped:
         cli.main(command)
     assert not stopped.value.code
@@ -43,15 +52,44 @@ def test_a_table_answers_and_a_verified_bundle_is_there_at_the_end(
     assert metrics["frozen"]["frozen"] == FROZEN
     assert metrics["end"]["verified"]["checked"] == FROZEN
     assert [entry.event for entry in Ledger(home / "ledger.jsonl").entries()] == ["finetune", "update"]
-    golden.replay(Predictor(home / "bundle"))
+    for precision in ("fp32", "fp16"):
+        golden.replay(Predictor(home / "bundle", precision=precision))
+    assert metrics["end"]["bundle"]["precisions"]["fp16"]["flips"] == 0
+    assert "fp16" in (home / "bundle.report.html").read_text()
+    assert Predictor(home / "bundle").bundle.decode.range_16bit == (0, 4095)
     page = (home / "report.html").read_text()
     for words in ("A simulated person answered", "What the answers bought", "Round 2: what was asked", "The ledger"):
         assert words in page
-    assert page.count("<img") > 30
+    pictures = re.findall(r'src="data:image/[a-z]+;base64,([^"]+)"', page)
+    assert len(pictures) > 30
+    assert all(np.asarray(Image.open(io.BytesIO(base64.b64decode(one)))).max() > 100 for one in pictures)
     before = {path: path.stat().st_mtime_ns for path in home.rglob("model.*")}
     with pytest.raises(SystemExit):
         cli.main(command)
     assert before == {path: path.stat().st_mtime_ns for path in home.rglob("model.*")}
+    _fp16_flips_three(monkeypatch)
+    with pytest.raises(SystemExit):
+        cli.main(command)
+    assert f"fp16 does not hold its certificate on this machine: 3 of {FROZEN} certified" in capsys.readouterr().err
+    again = json.loads((home / "metrics.json").read_text())["end"]["verified"]["precisions"]
+    assert {name: (one["flips"], one["holds"]) for name, one in again.items()} == {
+        "fp32": (0, True),
+        "fp16": (3, False),
+    }
+    assert "does not hold its certificate on this machine: fp16." in (home / "report.html").read_text()
+
+
+def _fp16_flips_three(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a processor that rounds otherwise."""
+    recheck = certificate.recheck
+
+    def flipped(predictor: Predictor, paths: Sequence[Path]) -> certificate.Recheck:
+        found = recheck(predictor, paths)
+        if predictor.precision == "fp32":
+            return found
+        return replace(found, difference=replace(found.difference, flips=3))
+
+    monkeypatch.setattr(certificate, "recheck", flipped)
 
 
 @pytest.mark.usefixtures("_no_end")
@@ -71,14 +109,16 @@ def test_what_is_frozen_is_never_learnt_nor_are_copies_of_it(settings: list[str]
     assert not frozen & {content_digest(sample.path) for sample in learnt}
 
 
-@pytest.mark.usefixtures("_no_end")
-def test_a_bundle_that_does_not_hold_is_an_error(
+def test_a_precision_that_loses_too_much_is_to_be_taken_out(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "finish", lambda loop, last: {"verified": {"holds": False, "flips": 3}})
-    recipe = load(settings, "rounds=1", f"oracle={tmp_path / 'labels.csv'}")
-    with pytest.raises(BundleError, match="flips 3 certified decisions"):
+    monkeypatch.setattr("pangu_cv.deploy.control.Loss.within", lambda *_: False)
+    oracle = f"oracle={tmp_path / 'labels.csv'}"
+    recipe = load(settings, "rounds=1", "count=12", "precisions=[fp16]", oracle)
+    with pytest.raises(CertificateError, match=r"^fp16 loses .* take fp16 out of precisions$") as refused:
         run_loop(recipe, people=Person(tmp_path, 0), say=quiet)
+    assert "--" not in str(refused.value)
+    assert run_loop(load(settings, "rounds=1", oracle), people=Person(tmp_path, 0), say=quiet).bundle
 
 
 @pytest.mark.usefixtures("_no_end")

@@ -10,7 +10,7 @@ from pangu_runtime.bundle import Bundle
 from pangu_runtime.errors import RuntimeLimitError
 
 PAGE = {"device.html": "index.html", "device.mjs": "device.mjs", "bundle.mjs": "bundle.mjs", "show.mjs": "show.mjs"}
-PAGE |= {"style.css": "style.css", "tiles.mjs": "tiles.mjs"}
+PAGE |= {"style.css": "style.css", "tiles.mjs": "tiles.mjs", "decide.mjs": "decide.mjs"}
 ENGINE = ("ort.wasm.min.mjs", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 
 

@@ -46,7 +46,7 @@ def is_table(path: Path) -> bool:
             first = stream.readline(65536)
     except (OSError, UnicodeDecodeError):
         return False
-    return set(REQUIRED) <= set(_header(first, _delimiter(first)))
+    return set(REQUIRED) <= set(_header(first, delimiter_of(first)))
 
 
 def tables_in(folder: Path) -> tuple[Path, ...]:
@@ -87,7 +87,7 @@ def _rows(table: Path) -> list[_Row]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as stream:
             first = stream.readline()
-            delimiter = _delimiter(first)
+            delimiter = delimiter_of(first)
             header = _header(first, delimiter)
             lacking = [column for column in REQUIRED if column not in header]
             if lacking:
@@ -126,7 +126,8 @@ def _parse(table: Path, lines: Iterable[str], delimiter: str, header: list[str])
         yield _Row(line, row["file"], row)
 
 
-def _delimiter(first: str) -> str:
+def delimiter_of(first: str) -> str:
+    """Comma, semicolon or tab: of a table's first line, as spreadsheets save it."""
     return max(",;\t", key=first.count)
 
 

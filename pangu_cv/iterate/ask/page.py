@@ -24,7 +24,7 @@ from PIL import Image
 from pangu_cv.errors import DataError, ImageError, PanguError
 from pangu_cv.iterate.ask import Asked, Session
 from pangu_cv.report.text import readable
-from pangu_runtime.decode import decode
+from pangu_runtime.decode import DecodeSpec, decode
 
 _MOST_BYTES = 4096
 _SIDE_PX = 1600  # a phone's screen, with something to zoom into
@@ -98,7 +98,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif path.startswith("image/"):
             asked = self._asked(path.removeprefix("image/"))
             try:
-                self._reply(200, _picture(self.session.subject.images[asked.row]), "image/jpeg")
+                subject = self.session.subject
+                self._reply(200, _picture(subject.images[asked.row], subject.decode_spec), "image/jpeg")
             except ImageError as error:
                 raise _Refused(410, f"the picture cannot be read: {error.reason}") from None
         else:
@@ -202,8 +203,8 @@ def _by(name: object) -> str:
 
 
 @lru_cache(maxsize=16)
-def _picture(path: Path) -> bytes:
-    image = Image.fromarray(decode(path))
+def _picture(path: Path, spec: DecodeSpec) -> bytes:
+    image = Image.fromarray(decode(path, spec=spec))
     image.thumbnail((_SIDE_PX, _SIDE_PX), Image.Resampling.LANCZOS)
     stream = io.BytesIO()
     image.save(stream, "JPEG", quality=90)

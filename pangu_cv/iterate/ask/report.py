@@ -93,7 +93,9 @@ def _picture(session: Session, row: int) -> Picture | None:
     shares = session.shares_NC[row]
     best = shares.argsort()[::-1][:2]
     told = ", ".join(f"{session.subject.classes[at]} {percent(float(shares[at]))}" for at in best if shares[at] > 0)
+    subject = session.subject
     try:
-        return Picture(decode(session.subject.images[row]), session.subject.name(row), told or "none of the classes")
+        image = decode(subject.images[row], spec=subject.decode_spec)
+        return Picture(image, subject.name(row), told or "none of the classes")
     except ImageError:
         return None

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pangu_cv.errors import DataError
 from pangu_cv.iterate.answers import Answer, AnswerFile, Kind, Said
 from pangu_cv.iterate.ask.config import AskConfig
+from pangu_cv.iterate.ask.shown import ShownFile, is_shown
 from pangu_cv.iterate.ask.standing import Standing
 from pangu_cv.iterate.ask.subject import Subject
 from pangu_cv.iterate.questions import Wanted, hardest, information_bits, question, typical
@@ -41,15 +42,17 @@ class Asked:
 
 
 class Session(Standing):
-    """Questions on a subject; every method may be called from several threads."""
+    """Questions on a subject; every method may be called from several threads, and several sessions, of one process or
+    of many, may have one file of answers. ``clock`` is one that they share."""
 
     def __init__(
-        self, subject: Subject, file: AnswerFile, config: AskConfig, *, clock: Callable[[], float] = time.monotonic
+        self, subject: Subject, file: AnswerFile, config: AskConfig, *, clock: Callable[[], float] = time.time
     ) -> None:
         super().__init__(subject, file, config)
         self._clock, self._lock = clock, RLock()
         self._starts: list[int] | None = None
         self._leases: dict[str, Asked] = {}
+        self._elsewhere = ShownFile(file.path, seconds=config.lease_seconds, clock=clock)
         self._shown: dict[str, Asked] = {}
         self._again: Counter[tuple[str, str, str]] = Counter()
         self._last: dict[str, list[Asked]] = {}
@@ -57,28 +60,45 @@ class Session(Standing):
     # what is asked
 
     def next(self, by: str) -> Asked | None:
-        """A question for this person; None where there is none (see ``stopped``)."""
+        """A question for this person; None where there is none (see ``stopped``).
+
+        An image that another session shows comes last: it may be that nobody sits there any more.
+        """
         with self._lock:
             self._sweep()
-            if held := next((one for one in self._leases.values() if one.by == by), None):
-                return held
-            while self.stopped is None:
-                asked = self._choose(by)
-                if asked is None and self._since:  # all that is doubtful was asked about since the last round
-                    self._relearn()
-                    continue
-                if asked is None:
-                    return None
-                if self.subject.images[asked.row].is_file():
-                    self._leases[asked.id] = self._shown[asked.id] = asked
+            if self._is_behind:
+                self._after(is_surprise=False)
+            while True:
+                with self._elsewhere:  # never while learning: other processes wait
+                    held = next((one for one in self._leases.values() if one.by == by), None)
+                    asked = held or self._next(by)
+                    self._tell()
+                if asked is not None or self.stopped is not None or not self._since:
                     return asked
-                self._gone.add(asked.row)
-                self._refresh()
-            return None
+                self._relearn()  # all that is doubtful was asked about since the last round
+
+    def _tell(self) -> None:
+        self._elsewhere.replace({self.subject.digests[one.row]: one.at for one in self._leases.values()})
+
+    def _next(self, by: str) -> Asked | None:
+        if self._is_behind:
+            self._take_in()
+        others = {self._rows[sha256][0] for sha256 in self._elsewhere.elsewhere() if sha256 in self._rows}
+        while self.stopped is None:
+            out = {one.row for one in self._leases.values()}
+            asked = self._choose(by, out | others) or (self._choose(by, out) if others else None)
+            if asked is None:
+                return None
+            if self.subject.images[asked.row].is_file():
+                self._leases[asked.id] = self._shown[asked.id] = asked
+                return asked
+            self._gone.add(asked.row)
+            self._refresh()
+        return None
 
     def _sweep(self) -> None:
-        limit = self._clock() - self.config.lease_seconds
-        self._leases = {key: one for key, one in self._leases.items() if one.at > limit}
+        now, seconds = self._clock(), self.config.lease_seconds
+        self._leases = {key: one for key, one in self._leases.items() if is_shown(one.at, now=now, seconds=seconds)}
 
     @property
     def stopped(self) -> Stop | None:
@@ -92,12 +112,12 @@ class Session(Standing):
             return None if self.known.disputed and not self._leases else "everything is answered"
         return "the fronts have met" if self._have_met and self.checks.has_passed else None
 
-    def _choose(self, by: str) -> Asked | None:
-        if again := self._disputed(by) or self._second_look(by):
+    def _choose(self, by: str, out: set[int]) -> Asked | None:
+        """A question on none of the rows ``out``, which people are being asked about."""
+        if again := self._disputed(by, out) or self._second_look(by, out):
             return again
-        given = [one.row for one in self._leases.values()]
         open_N = self.is_open_N
-        open_N[given] = False
+        open_N[list(out)] = False
         row = self._start(open_N) if not self._knows_all_classes and self.subject.prior_NC is None else None
         if row is None and self._have_met and (check := self._check(open_N, by)):
             return check
@@ -108,7 +128,7 @@ class Session(Standing):
                 self.subject.features_ND,
                 is_open_N=doubtful_N if doubtful_N.any() else open_N,
                 count=self.config.relearn_every,
-                given=[*given, *self._recent],
+                given=[*out, *self._recent],
             )
             row = next((one for one in rows), None)
         if row is None:
@@ -116,9 +136,8 @@ class Session(Standing):
         wanted = question(row, self._present(row), noes=int(self._noes_N[row]), prices=self.config.prices)
         return self._asked(wanted, by, is_disputed=False)
 
-    def _second_look(self, by: str) -> Asked | None:
+    def _second_look(self, by: str, out: set[int]) -> Asked | None:
         """A slip, of a person or of the machine: is the image what the machine takes it for?"""
-        out = {one.row for one in self._leases.values()}
         doubted = self.doubted
         row = next((row for row in doubted if row not in out), None)
         if row is None:
@@ -140,7 +159,7 @@ class Session(Standing):
     @property
     def _recent(self) -> list[int]:
         """Rows asked about since the last round: the next one should be unlike them."""
-        return [one.row for asked in self._last.values() for one in asked[len(asked) - self._since :]]
+        return [one.row for asked in self._last.values() for one in asked[max(0, len(asked) - self._since) :]]
 
     def _present(self, row: int) -> NDArray[np.float64]:
         """Shares of one image with what was struck out since the last round."""
@@ -155,12 +174,11 @@ class Session(Standing):
             self._starts = typical(self.subject.features_ND, _STARTS_PER_CLASS * len(self.subject.classes))
         return next((row for row in self._starts if open_N[row]), None)
 
-    def _disputed(self, by: str) -> Asked | None:
+    def _disputed(self, by: str, out: set[int]) -> Asked | None:
         for sha256, names in self.known.disputed.items():
             for name in sorted(names):
                 row = self._rows.get(sha256, [-1])[0]
-                is_out = any(one.row == row for one in self._leases.values())
-                if row < 0 or is_out or row in self._gone or self._again[(sha256, name, by)]:
+                if row < 0 or row in out or row in self._gone or self._again[(sha256, name, by)]:
                     continue
                 self._again[(sha256, name, by)] += 1
                 return self._asked(Wanted(row, self._numbers[name], 1.0), by, is_disputed=True)
@@ -209,17 +227,27 @@ class Session(Standing):
                 del self._leases[held.id]
             again = replace(asked, id=os.urandom(8).hex(), is_disputed=False, at=self._clock())
             self._leases[again.id] = self._shown[again.id] = again
+            with self._elsewhere:
+                self._tell()
             return again
 
-    def _after(self, *, is_surprise: bool) -> None:
-        failed = self.checks.failed
+    @property
+    def _is_behind(self) -> bool:
+        """Whether something was said in other sessions meanwhile."""
+        return len(self.file.read()) != self.known.answers
+
+    def _take_in(self) -> bool:
+        """Count what was said since, without learning from it; returns whether a check has failed."""
+        failed, before = self.checks.failed, self.known.answers
         self._refresh()
-        self._since += 1
-        is_surprise |= self.checks.failed > failed
+        self._since += self.known.answers - before
+        return self.checks.failed > failed
+
+    def _after(self, *, is_surprise: bool) -> None:
+        is_surprise |= self._take_in()
         if self._since >= self.config.relearn_every or not self._knows_all_classes or is_surprise:
             self._relearn()
 
     def shown(self, id_: str) -> Asked | None:
         """The question of that id, as it was shown; one that has lapsed may still be answered."""
-        with self._lock:
-            return self._shown.get(id_)
+        return self._shown.get(id_)  # without the lock: a picture does not wait for learning

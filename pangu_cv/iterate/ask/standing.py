@@ -5,6 +5,7 @@ Shapes: N images, D features, C classes.
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.iterate.answers import AnswerFile, Known, known
 from pangu_cv.iterate.ask.checks import Checks, checks
 from pangu_cv.iterate.ask.config import AskConfig
+from pangu_cv.iterate.ask.history import superseded
 from pangu_cv.iterate.ask.subject import Subject
 from pangu_cv.iterate.learner import Learnt, Taught, learn, masked_teacher, probabilities
 from pangu_cv.iterate.questions import entropy_bits
@@ -35,6 +37,8 @@ class Standing:
         self._numbers = {name: number for number, name in enumerate(subject.classes)}
         self._first = np.array([rows[0] for rows in self._rows.values()])
         self._gone: set[int] = set()
+        self.superseded = superseded(file.read(), subject.settled)
+        self._passed_over = {answer.id for answer in self.superseded}
         self.learnt: Learnt | None = None
         self.doubts: dict[int, int] = {}
         self._soft: Fronts | None = None
@@ -43,7 +47,8 @@ class Standing:
         self._relearn()
 
     def _refresh(self) -> None:
-        answers = self.file.read()
+        given = self.file.read()
+        answers = [answer for answer in given if answer.id not in self._passed_over]
         strange = Counter(a.klass for a in answers if a.klass not in self._numbers and a.sha256 in self._rows)
         if strange:
             name, count = strange.most_common(1)[0]
@@ -51,7 +56,8 @@ class Standing:
                 f"{self.file.path}: {count} answers are about '{name}', which is none of the classes "
                 f"{', '.join(self.subject.classes)}; name it too, or its present name with --rename '{name}=NEW'"
             )
-        self.known: Known = known(answers)
+        seconds = sum(answer.seconds for answer in given)
+        self.known: Known = replace(known(answers), answers=len(given), seconds=seconds)
         ours = [a for a in answers if a.sha256 in self._rows]
         self._round = len(ours) // self.config.relearn_every
         to_check = self.config.checks.of(len(self._rows))

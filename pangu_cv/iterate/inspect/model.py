@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from pangu_cv.data.near_duplicates import thumbnail
 from pangu_cv.errors import WeightsError
+from pangu_cv.iterate.decoding import given_spec, require_range
 from pangu_cv.models.checkpoint_folder import folder_of
 from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec
 from pangu_runtime.predictor import Prediction, Predictor, unpack
@@ -56,6 +57,7 @@ class FromAfar:
 
     def __init__(self, spec: DecodeSpec = DEFAULT_SPEC) -> None:
         self.spec = spec
+        self.fingerprint = _with_spec(self.fingerprint, spec)
 
     def answer(self, image_HW3: Pixels, source: str) -> Answer:
         """The thumbnail alone."""
@@ -72,7 +74,7 @@ class Network:
 
         self._backbone, self._preprocess, self._pooled = backbone, preprocess, pooled
         self.features, self.spec = features, spec
-        self.fingerprint = str(backbone.fingerprint)
+        self.fingerprint = _with_spec(str(backbone.fingerprint), spec)
         self.groups = tuple(part.shape[1] for part in pooled(backbone.probe(preprocess.config.image_px)))
 
     def answer(self, image_HW3: Pixels, source: str) -> Answer:
@@ -100,13 +102,24 @@ class Deciding:
         return Answer(prediction, self._eyes.answer(image_HW3, source).features_D)
 
 
-def open_looker(model: Path | None, *, spec: DecodeSpec = DEFAULT_SPEC) -> Looker:
+def _with_spec(fingerprint: str, spec: DecodeSpec) -> str:
+    return fingerprint if spec == DEFAULT_SPEC else f"{fingerprint} {spec}"
+
+
+def open_looker(model: Path | None, *, range_16bit: tuple[int, int] | None = None) -> Looker:
     """The looker for ``--model``: a bundle, a run or a checkpoint; None: the default backbone, or pixels from afar.
 
-    Images are decoded as the model decodes them. Raises BundleError and CheckpointError.
+    Images are decoded as the model decodes them, without one by ``range_16bit``. Raises BundleError, CheckpointError,
+    and SettingsError for another range than the model's.
     """
     if model is None:
-        return _backbone(spec)
+        return _backbone(given_spec(range_16bit))
+    looker = _deciding(model)
+    require_range(model, looker.spec, range_16bit)
+    return looker
+
+
+def _deciding(model: Path) -> Looker:
     if (model / "bundle.json").is_file():
         predictor = Predictor(model)
         bundle = predictor.bundle

@@ -7,12 +7,17 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from pangu_cv.data.config import DataConfig
+from pangu_cv.data.readers.csv_table import delimiter_of
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import content_digest
 from pangu_cv.iterate.answers import AnswerFile, known
 from pangu_cv.iterate.mine.recipe import Find
+
+FOLDER = "folder"
+"""The column of a list of ours that says where its file names start."""
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,7 @@ class Known:
 
     ``undecided`` are places that people looked at without a result: somebody could not tell, they disagree, or it shows
     none of the classes. Asking once more would cost them as much again. ``said`` are all labels, by SHA-256, and
-    ``files`` where the images of those were that stand in a list of ours.
+    ``files`` where the images of those were that stand in a list of ours, in full.
     """
 
     labels: dict[int, str]
@@ -36,8 +41,8 @@ class Known:
 
     def sorted_by(self, goal: Find) -> tuple[list[int], list[int]]:
         """Places of what was wanted, and of what was not."""
-        yes = [place for place, label in self.labels.items() if is_wanted(label, goal)]
-        return yes, [place for place in self.labels if place not in set(yes)]
+        yes = {place: is_wanted(label, goal) for place, label in self.labels.items()}
+        return [place for place in yes if yes[place]], [place for place in yes if not yes[place]]
 
 
 def is_wanted(label: str, goal: Find) -> bool:
@@ -108,15 +113,24 @@ def _is_list(path: Path) -> bool:
     if path.suffix.lower() != ".csv" or not path.is_file():
         return False
     with path.open(encoding="utf-8-sig", newline="", errors="replace") as stream:
-        return {"sha256", "label"} <= set(next(csv.reader(stream), []))
+        return {"sha256", "label"} <= set(_rows(stream).fieldnames or ())
 
 
 def _of_list(path: Path) -> Iterator[tuple[str, str, str]]:
     """Digest, label and file: by digest, so that the images may have moved. A spreadsheet's BOM is passed over."""
+    folder = path.absolute().parent
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            for row in csv.DictReader(stream):
+            for row in _rows(stream):
                 if label := (row["label"] or "").strip():
-                    yield (row["sha256"] or "").strip(), label, row.get("file") or ""
+                    file = row.get("file") or ""
+                    yield (row["sha256"] or "").strip(), label, file and str(folder / (row.get(FOLDER) or "") / file)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: is no CSV in UTF-8 ({error}); save it as one") from None
+
+
+def _rows(stream: TextIO) -> "csv.DictReader[str]":
+    """Whatever a spreadsheet puts between cells."""
+    delimiter = delimiter_of(stream.readline())
+    stream.seek(0)
+    return csv.DictReader(stream, delimiter=delimiter)

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from pangu_cv.iterate.decoding import given_spec, require_range
+from pangu_cv.iterate.pool import Sight
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.settings import PathSetting, Settings
@@ -46,6 +48,8 @@ class MineRecipe(Settings):
 
     images: PathSetting
     """A folder of images, or a table, dataset file or dataset version that names them."""
+    root: PathSetting | None = None
+    """Folder that the file names of such a table start from; default: the table's folder or the one above."""
     goal: Annotated[Find | Learn, Field(discriminator="kind")] = Find()
     """What is looked for."""
     model: PathSetting | None = None
@@ -54,6 +58,8 @@ class MineRecipe(Settings):
     """The network, where there is no model."""
     preprocess: PreprocessConfig = PreprocessConfig()
     """Its resize."""
+    range_16bit: tuple[int, int] | None = None
+    """The 16-bit values that become black and white, [0, 4095] of a 12-bit camera; default: the model's, or all."""
     labels: PathSetting | None = None
     """What people have said so far: a dataset, a version of one, ``answers.jsonl`` of 'pangu-cv ask', or an earlier
     ``ranked.csv`` with labels filled in."""
@@ -69,3 +75,11 @@ class MineRecipe(Settings):
     """Where vectors are kept; default: the cache folder (PANGU_CV_CACHE)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the clusters."""
+
+    def sight(self) -> Sight:
+        """What the images are seen with; raises SettingsError where the model reads another range of 16 bits."""
+        if self.model is not None:
+            sight = Sight.of(self.model)
+            require_range(self.model, sight.decode_spec, self.range_16bit, setting="range_16bit")
+            return sight
+        return Sight(self.backbone, self.preprocess, decode_spec=given_spec(self.range_16bit))

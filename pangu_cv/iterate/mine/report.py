@@ -27,6 +27,8 @@ def mine_report(
     known: Known,
     picks: Sequence[Pick],
     doubts_N: NDArray[np.float32] | None,
+    *,
+    spec: DecodeSpec,
 ) -> None:
     """Write the page."""
     page = Page(f"Worth a look in {dataset_title(recipe.images)}", f"{len(picks)} of {len(pool)} images")
@@ -39,7 +41,6 @@ def mine_report(
         ]
     )
     page.section("The list", "The first is the best. Oddity: distance of the oddest patches to those of other images.")
-    spec = DecodeSpec()
     pictures = []
     for rank, pick in enumerate(picks[:_SHOWN], start=1):
         try:

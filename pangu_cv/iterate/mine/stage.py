@@ -1,7 +1,5 @@
 """Mining from a recipe to a ranked list, with a page of pictures."""
 
-import csv
-import io
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,6 +19,7 @@ from pangu_cv.iterate.mine.doubt import doubts
 from pangu_cv.iterate.mine.find import find_reasons
 from pangu_cv.iterate.mine.known import Known, known_of, labels_in
 from pangu_cv.iterate.mine.learn import learn_reasons
+from pangu_cv.iterate.mine.listing import listing
 from pangu_cv.iterate.mine.ranking import Pick, Reason, mixed
 from pangu_cv.iterate.mine.recipe import Find, MineRecipe
 from pangu_cv.iterate.mine.report import mine_report
@@ -37,13 +36,20 @@ _DEEP = 20  # times the count: how far down the order the diversity rule looks
 
 @dataclass(frozen=True)
 class Mined:
-    """What was written, the pool, the chosen images in order, and the figures of ``metrics.json``."""
+    """What was written, the pool, the chosen images in order, and the figures of ``metrics.json``.
+
+    File names of the list start from ``root``; ``gone`` labelled images of it are not there any more; ``decode_spec``
+    is how images were read.
+    """
 
     folder: Path
     ranked: Path
+    root: Path
+    gone: int
     report: Path
     pool: Pool
     picks: tuple[Pick, ...]
+    decode_spec: DecodeSpec
     metrics: dict[str, Any]
 
 
@@ -55,31 +61,33 @@ def mine(recipe: MineRecipe) -> Mined:
     """Run the recipe; raises PanguError for what the user can mend."""
     start = time.perf_counter()
     goal = recipe.goal
-    sight = Sight.of(recipe.model) if recipe.model else Sight(recipe.backbone, recipe.preprocess)
-    images = images_of(recipe.images)
-    likes = goal.like if isinstance(goal, Find) else ()
+    sight = recipe.sight()
+    images = images_of(recipe.images, root=recipe.root)
+    likes = dict.fromkeys(path.absolute() for path in goal.like) if isinstance(goal, Find) else {}
     with bar("embedding") as progress:
         home = recipe.store or kept_home(recipe.images)
         pool = embed_pool(list(dict.fromkeys((*images, *likes))), sight, folder=home, progress=progress)
     embedded = time.perf_counter()
     known = known_of(recipe.labels, pool.digests, recipe.classes)
     _require_kept(recipe.output, known)
-    examples = [place for place, path in enumerate(pool.images) if path in set(likes)]
+    examples = [place for place, path in enumerate(pool.images) if path in likes]
     if len(examples) < len(likes):
         raise DataError(f"goal.like: {', '.join(str(s.path) for s in pool.skipped if s.path in likes)} cannot be read")
     doubts_N = _doubts(recipe, sight, pool)
-    reasons = _reasons(recipe, pool, known, examples, doubts_N)
-    answered = [*known.labels, *known.undecided, *examples]
-    picks = _chosen(mixed(reasons, without=answered), pool, recipe)
+    reasons = _reasons(recipe, sight, pool, known, examples, doubts_N)
+    shown = {pool.digests[place] for place in examples}  # copies of an example are not worth a look either
+    copies = [place for place, sha in enumerate(pool.digests) if sha in shown]
+    picks = _chosen(mixed(reasons, without=[*known.labels, *known.undecided, *copies]), pool, recipe)
     run = Run.start(recipe.output, name="mine", recipe=recipe)
     ranked = run.folder / "ranked.csv"
-    write_text(ranked, _table(picks, pool, known, doubts_N))
+    listed = listing(recipe.images, picks, pool, known, doubts_N)
+    write_text(ranked, listed.text)
     metrics = _metrics(pool, known, picks) | {
         "seconds": {"embedding": round(embedded - start, 2), "all": round(time.perf_counter() - start, 2)}
     }
     run.write_metrics(metrics)
-    mine_report(run.report, recipe, pool, known, picks, doubts_N)
-    return Mined(run.folder, ranked, run.report, pool, picks, metrics)
+    mine_report(run.report, recipe, pool, known, picks, doubts_N, spec=sight.decode_spec)
+    return Mined(run.folder, ranked, listed.root, listed.gone, run.report, pool, picks, sight.decode_spec, metrics)
 
 
 def _require_kept(output: Path | None, known: Known) -> None:
@@ -95,13 +103,16 @@ def _require_kept(output: Path | None, known: Known) -> None:
         )
 
 
-def images_of(path: Path) -> tuple[Path, ...]:
-    """Pictures below a folder, its masks left out, or those that a table, a dataset file or a dataset version names."""
+def images_of(path: Path, *, root: Path | None = None) -> tuple[Path, ...]:
+    """Pictures below a folder, its masks left out, or those that a table, a dataset file or a dataset version names.
+
+    File names of a table start from ``root``.
+    """
     is_folder = path.is_dir() and not versions.recognises(path)
     if is_folder or not path.exists() or recognise(path) is None:
         found = pictures_below(path)
     else:
-        found = tuple(sample.path for sample in read_dataset(path))
+        found = tuple(sample.path for sample in read_dataset(path, root=root))
     return tuple(image.absolute() for image in found)
 
 
@@ -113,14 +124,20 @@ def _doubts(recipe: MineRecipe, sight: Sight, pool: Pool) -> NDArray[np.float32]
 
 
 def _reasons(
-    recipe: MineRecipe, pool: Pool, known: Known, examples: Sequence[int], doubts_N: NDArray[np.float32] | None
+    recipe: MineRecipe,
+    sight: Sight,
+    pool: Pool,
+    known: Known,
+    examples: Sequence[int],
+    doubts_N: NDArray[np.float32] | None,
 ) -> Sequence[Reason]:
     goal = recipe.goal
     if isinstance(goal, Find):
         yes, no = known.sorted_by(goal)
-        told = _told(goal, pool)
+        told = _told(goal, pool, sight.decode_spec)
         wanted = Wanted(pool.features_NK)
-        return find_reasons(wanted, pool.odd_N, yes=[*yes, *examples], no=no, explore=goal.explore, told_N=told)
+        both = list(dict.fromkeys((*yes, *examples)))
+        return find_reasons(wanted, pool.odd_N, yes=both, no=no, explore=goal.explore, told_N=told)
     return learn_reasons(
         pool.features_NK,
         pool.odd_N,
@@ -132,7 +149,7 @@ def _reasons(
     )
 
 
-def _told(goal: Find, pool: Pool) -> NDArray[np.float32] | None:
+def _told(goal: Find, pool: Pool, spec: DecodeSpec) -> NDArray[np.float32] | None:
     """How well each image fits the sentence; None where there is none."""
     if goal.sentence is None:
         return None
@@ -142,7 +159,7 @@ def _told(goal: Find, pool: Pool) -> NDArray[np.float32] | None:
     store = FeatureStore(cache_folder(), searcher.fingerprint)
     with bar("reading images for the sentence") as progress:
         views = ("identity",)
-        seen = extract(pool.images, searcher, views=views, store=store, decode_spec=DecodeSpec(), progress=progress)
+        seen = extract(pool.images, searcher, views=views, store=store, decode_spec=spec, progress=progress)
     sentence = searcher.texts([goal.sentence])[0].numpy()
     fits = np.full(len(pool), -1.0, np.float32)
     for place, path in enumerate(pool.images):
@@ -165,27 +182,6 @@ def _chosen(picks: Any, pool: Pool, recipe: MineRecipe) -> tuple[Pick, ...]:
     if not places:
         raise NothingLeftError("people have looked at every image of the pool; there is nothing left to look at")
     return tuple(deep[place] for place in places)
-
-
-def _table(picks: Sequence[Pick], pool: Pool, known: Known, doubts_N: NDArray[np.float32] | None) -> str:
-    """A CSV; a person may fill in ``label`` and give it back. What was labelled before stays in it, at the end: labels
-    of a list of ours whose images are in the pool no more, too, since it may be the one place where they stand.
-    """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["file", "label", "rank", "reason", "oddity", "doubt", "sha256"])
-    for rank, pick in enumerate(picks, start=1):
-        doubt = "" if doubts_N is None else f"{doubts_N[pick.place]:.4f}"
-        odd, sha = f"{pool.odd_N[pick.place]:.4f}", pool.digests[pick.place]
-        table.writerow([pool.images[pick.place], "", rank, pick.reason, odd, doubt, sha])
-    for place, label in known.labels.items():
-        odd = f"{pool.odd_N[place]:.4f}"
-        table.writerow([pool.images[place], label, "", "labelled", odd, "", pool.digests[place]])
-    held = set(pool.digests)
-    for sha, file in known.files.items():
-        if sha not in held:
-            table.writerow([file, known.said[sha], "", "labelled, not among the images", "", "", sha])
-    return text.getvalue()
 
 
 def _metrics(pool: Pool, known: Known, picks: Sequence[Pick]) -> dict[str, Any]:

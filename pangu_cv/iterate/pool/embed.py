@@ -65,7 +65,7 @@ def embed_pool(
 ) -> Pool:
     """Embed what ``folder`` does not hold yet in its present state; raises DataError where nothing can be read."""
     keep_freed_blocks()
-    spec = decode_spec or sight.decode_spec or DecodeSpec()
+    spec = decode_spec or sight.decode_spec
     home = home_of(folder, sight, spec)
     width = sum(sight.groups) + sight.patch_features
     skipped: list[Skipped] = []

@@ -31,12 +31,18 @@ class Seen:
 
 
 class Sight:
-    """A frozen network with its resize; of a trained model where there is one, ``saved``."""
+    """A frozen network with its resize and how its images are decoded; of a trained model, ``saved``, the model's."""
 
     def __init__(
-        self, backbone: BackboneConfig, preprocess: PreprocessConfig, *, saved: SavedModel | None = None
+        self,
+        backbone: BackboneConfig,
+        preprocess: PreprocessConfig,
+        *,
+        saved: SavedModel | None = None,
+        decode_spec: DecodeSpec | None = None,
     ) -> None:
         self.saved = saved
+        self.decode_spec = saved.provenance.decode if saved else decode_spec or DecodeSpec()
         self.backbone = backbone.build() if saved is None else saved.model.backbone
         if saved is None:
             self.preprocess = preprocess.build(mean=self.backbone.mean, std=self.backbone.std)
@@ -59,11 +65,6 @@ class Sight:
     def fingerprint(self) -> str:
         """Digest of what vectors depend on, but for the decoder."""
         return digest("sight-2", self.backbone.fingerprint, self._settings, _SMOOTH, _JOINED)
-
-    @property
-    def decode_spec(self) -> DecodeSpec | None:
-        """How the model's images are decoded; None where there is no model."""
-        return self.saved.provenance.decode if self.saved else None
 
     def prepare(self, image_1HW3: Tensor) -> Tensor:
         """Raw uint8 pixels to the network's input, float32[1,3,S,S]."""

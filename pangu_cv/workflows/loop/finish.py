@@ -6,9 +6,10 @@ from typing import Any
 
 from pangu_cv import deploy
 from pangu_cv.data.config import DataConfig
+from pangu_cv.deploy.told import precision_page
 from pangu_cv.distill import DistillRecipe, distill
 from pangu_cv.distill.recipe import ImagesConfig
-from pangu_cv.errors import DataError
+from pangu_cv.errors import CertificateError, DataError
 from pangu_cv.evaluate import test_samples
 from pangu_cv.iterate.ledger import Ledger
 from pangu_cv.iterate.records import model_digest
@@ -17,7 +18,7 @@ from pangu_cv.workflows.loop.measure import measured
 from pangu_cv.workflows.loop.rounds import Round
 from pangu_cv.workflows.loop.steps import Figures, Loop, once
 from pangu_runtime import certificate, golden
-from pangu_runtime.bundle import fingerprint
+from pangu_runtime.bundle import PRECISIONS, fingerprint, open_bundle
 from pangu_runtime.predictor import ClassPrediction, Predictor
 
 _SHOWN = 24
@@ -34,6 +35,7 @@ def finish(loop: Loop, last: Round) -> dict[str, Figures]:
         key = f"{key} {wish.model_dump_json()}"
         found["smaller"] = once(loop.home / "smaller.json", lambda: _smaller(loop, last), key=key)
         model = loop.home / found["smaller"]["model"]
+    key = " ".join((key, *sorted(loop.recipe.precisions)))
     found["bundle"] = once(loop.home / "bundle.json", lambda: _export(loop, model), key=key)
     found["verified"] = _verified(loop)
     return found
@@ -71,8 +73,14 @@ def _export(loop: Loop, model: Path) -> Figures:
     """Certified on the frozen images; decisions of images that nobody was asked about."""
     loop.say("exporting and certifying on the frozen set")
     frozen = [sample.path for sample in test_samples(DataConfig(path=loop.frozen).read())]
-    with bar("certifying") as progress:
-        made = deploy.export(model / "model", loop.home / "bundle", frozen, progress=progress)
+    wanted = _wanted(loop)
+    try:
+        with bar("certifying") as progress:
+            made = deploy.export(model / "model", loop.home / "bundle", frozen, wanted=wanted, progress=progress)
+    except CertificateError as error:
+        raise _in_words_of_the_loop(error, wanted) from None
+    if wanted.precisions:
+        precision_page(made, wanted, title="bundle").write(loop.home / "bundle.report.html")
     predictor = Predictor(made.bundle)
     return {
         "bundle": loop.name(made.bundle),
@@ -80,8 +88,27 @@ def _export(loop: Loop, model: Path) -> Figures:
         "fingerprint": fingerprint(made.bundle),
         "images": made.certificate.images,
         **made.certificate.difference.to_json(),
+        "precisions": {name: loss.to_json() for name, loss in made.made.losses.items()},
         "decisions": [one.to_json() for one in predictor.predict(_unasked(loop)) if isinstance(one, ClassPrediction)],
     }
+
+
+def _in_words_of_the_loop(error: CertificateError, wanted: deploy.Wanted) -> CertificateError:
+    """Where a precision loses too much the export advises options that a loop does not have."""
+    found = str(error).partition(" No bundle was written")[0].rstrip(".")
+    lossy = next((one for one in wanted.precisions if found.startswith(one)), None)
+    if lossy is None:
+        return error
+    return CertificateError(f"{found}. No bundle was written; take {lossy} out of precisions")
+
+
+def _wanted(loop: Loop) -> deploy.Wanted:
+    """Precisions beside fp32, on images without labels: a class may be labelled that the last model does not know."""
+    others = tuple(one for one in PRECISIONS[1:] if one in loop.recipe.precisions)
+    if not others:
+        return deploy.Wanted()
+    samples = DataConfig(path=loop.pool).read().samples
+    return deploy.Wanted(others, samples=samples, source="the images that may be asked about")
 
 
 def _unasked(loop: Loop) -> list[Path]:
@@ -94,19 +121,28 @@ def _unasked(loop: Loop) -> list[Path]:
 def _verified(loop: Loop) -> Figures:
     """What ``pangu-cv verify --images`` and ``pangu-cv ledger check`` say, every time the loop is run."""
     loop.say("verifying the bundle and the ledger")
-    predictor = Predictor(loop.home / "bundle")
-    replay = golden.replay(predictor)
-    certificate.check(predictor)
+    opened = open_bundle(loop.home / "bundle")
     frozen = [sample.path for sample in test_samples(DataConfig(path=loop.frozen).read())]
-    again = certificate.recheck(predictor, frozen)
+    predictors = [Predictor(opened, precision=one) for one in opened.precisions]
+    replay, *_ = [golden.replay(predictor) for predictor in predictors]
+    for predictor in predictors:
+        certificate.check(predictor)
+    again = {predictor.precision: certificate.recheck(predictor, frozen) for predictor in predictors}
     ledger = Ledger(loop.ledger)
     return {
         "golden_images": replay.images,
         "golden_score": replay.difference.score,
-        "checked": again.checked,
-        "holds": again.holds,
-        "flips": again.difference.flips,
-        "score": again.difference.score,
+        "checked": again["fp32"].checked,
+        "holds": all(one.holds for one in again.values()),
+        "precisions": {
+            name: {
+                "checked": one.checked,
+                "holds": one.holds,
+                "flips": one.difference.flips,
+                "score": one.difference.score,
+            }
+            for name, one in again.items()
+        },
         "ledger_entries": len(ledger.entries()),
         "ledger_head": ledger.head,
     }

@@ -1,7 +1,7 @@
 """The recipe of the loop."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
@@ -13,6 +13,7 @@ from pangu_cv.iterate.mine.recipe import Find, Learn
 from pangu_cv.models.training import TrainConfig
 from pangu_cv.settings import PathSetting, Settings
 from pangu_cv.tasks.classify import ClassifyConfig
+from pangu_runtime.decode import DecodeSpec
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -61,12 +62,16 @@ class LoopRecipe(Settings):
     """A simulated person; null asks people."""
     ask: AskConfig = AskConfig()
     """How questions are chosen and when they end; ``max_seconds`` is of one round."""
+    range_16bit: tuple[int, int] = (0, 65535)
+    """The 16-bit values that become black and white; a 12-bit camera wants [0, 4095]."""
     max_drop_points: Annotated[float, Field(ge=0, lt=100)] = 0.3
     """By how many points (of 100) an update may be worse on the frozen set; one that is worse is rolled back."""
     task: ClassifyConfig = ClassifyConfig()
     """The classifier."""
     distill: SmallerConfig | None = None
     """A smaller model at the end; null exports the last round's."""
+    precisions: tuple[Literal["fp16", "int8"], ...] = ()
+    """What the bundle holds beside fp32; int8 is fitted to and controlled on the images that may be asked about."""
     licence: str = "not stated"
     """Terms of the images; written into checkpoints and bundles."""
     seed: Annotated[int, Field(ge=0)] = 0
@@ -94,7 +99,12 @@ class LoopRecipe(Settings):
         return self.output or Path("runs") / f"loop-{self.images.resolve().stem}"
 
     @property
+    def decode_spec(self) -> DecodeSpec:
+        """How files become pixels, in every round and at the line."""
+        return DecodeSpec(range_16bit=self.range_16bit)
+
+    @property
     def bound(self) -> dict[str, object]:
         """What a loop that has begun cannot change: other settings would make its first rounds untrue."""
-        free = {"rounds", "count", "goal", "ask", "max_drop_points", "distill", "output", "cache"}
+        free = {"rounds", "count", "goal", "ask", "max_drop_points", "distill", "precisions", "output", "cache"}
         return self.model_dump(mode="json", exclude=free)

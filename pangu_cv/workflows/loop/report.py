@@ -22,7 +22,7 @@ from pangu_cv.runs import Run
 from pangu_cv.workflows.loop.measure import outcome_of
 from pangu_cv.workflows.loop.rounds import BEGUN, Round
 from pangu_cv.workflows.loop.steps import Figures, Loop
-from pangu_runtime.decode import decode
+from pangu_runtime.decode import DecodeSpec, decode
 
 _SHOWN = 12
 _DECISIONS = 24
@@ -53,8 +53,8 @@ def loop_report(
         _frozen(page, loop, frozen)
     said = AnswerFile(loop.answers).read()
     for one in rounds:
-        _round(page, one, said)
-    _last_model(page, rounds)
+        _round(page, one, said, recipe.decode_spec)
+    _last_model(page, rounds, recipe.decode_spec)
     if end:
         _end(page, loop, end)
     page.details("The recipe", recipe.to_yaml())
@@ -69,9 +69,10 @@ def _verdict(rounds: Sequence[Round], end: dict[str, Figures], is_open: str | No
         f"{counted(len(rounds), 'round')}, then a bundle that decides {bundle['images']} frozen images as the model "
         f"does ({counted(bundle['flips'], 'flip')}); replayed and verified, the ledger is whole."
     )
-    return (
-        (words, "good") if verified["holds"] else ("The bundle does not hold its certificate on this machine.", "bad")
-    )
+    failed = [name for name, again in verified["precisions"].items() if not again["holds"]]
+    if failed:
+        return f"The bundle does not hold its certificate on this machine: {', '.join(failed)}.", "bad"
+    return words, "good"
 
 
 def _summary(page: Page, frozen: Figures, rounds: Sequence[Round]) -> None:
@@ -131,23 +132,23 @@ def _frozen(page: Page, loop: Loop, frozen: Figures) -> None:
     page.section("The frozen set", f"{frozen['frozen']} images, {how}; never learnt, neither they nor copies of them.")
     page.table(["class", "images"], list(frozen["counts"].items()))
     samples = test_samples(DataConfig(path=loop.frozen).read())
-    page.gallery(_pictures([(s.path, str(s.label), "") for s in samples[:: max(1, len(samples) // _SHOWN)][:_SHOWN]]))
+    shown = samples[:: max(1, len(samples) // _SHOWN)][:_SHOWN]
+    page.gallery(_pictures([(s.path, str(s.label), "") for s in shown], loop.recipe.decode_spec))
     add_skipped(page, tuple(Skipped(Path(path), "unreadable", message) for path, message in frozen["skipped"]))
 
 
-def _round(page: Page, one: Round, said: Sequence[Answer]) -> None:
+def _round(page: Page, one: Round, said: Sequence[Answer], spec: DecodeSpec) -> None:
     page.section(f"Round {one.number}: what to look at", _reasons(one.mined["reasons"]))
     chosen = one.mined["images"][:_SHOWN]
-    page.gallery(
-        _pictures([(Path(path), f"{rank}. {reason}", "") for rank, (path, reason) in enumerate(chosen, start=1)])
-    )
+    ranked = [(Path(path), f"{rank}. {reason}", "") for rank, (path, reason) in enumerate(chosen, start=1)]
+    page.gallery(_pictures(ranked, spec))
     asked = said[one.mined["answers_before"] : one.asked["answers"]]
     seconds = one.asked["seconds"] - one.mined["seconds_before"]
     page.section(
         f"Round {one.number}: what was asked",
         f"{counted(len(asked), 'answer')} by {one.asked['by']} in {seconds:.0f} s, then {one.asked['stopped']}.",
     )
-    page.gallery(_questions(asked, [Path(path) for path, _ in one.mined["images"]]))
+    page.gallery(_questions(asked, [Path(path) for path, _ in one.mined["images"]], spec))
     page.section(f"Round {one.number}: what was learnt")
     tone: Tone = {None: "neutral", True: "good", False: "warn"}[one.learnt["accepted"]]  # type: ignore[assignment]
     page.verdict(one.learnt["verdict"], tone)
@@ -171,7 +172,7 @@ def _reasons(reasons: dict[str, int]) -> str:
     return "; ".join(f"{count} {reason}" for reason, count in reasons.items()) + "."
 
 
-def _questions(asked: Sequence[Answer], images: Sequence[Path]) -> list[Picture]:
+def _questions(asked: Sequence[Answer], images: Sequence[Path], spec: DecodeSpec) -> list[Picture]:
     """The images with the most questions first, each with all that was asked of it."""
     of_name: dict[str, list[Answer]] = {}
     for answer in asked:
@@ -183,7 +184,7 @@ def _questions(asked: Sequence[Answer], images: Sequence[Path]) -> list[Picture]
         if path is not None:
             words = " · ".join(_said(answer) for answer in answers)
             shown.append((path, words, f"{sum(answer.seconds for answer in answers):.1f} s"))
-    return _pictures(shown)
+    return _pictures(shown, spec)
 
 
 def _said(answer: Answer) -> str:
@@ -191,11 +192,11 @@ def _said(answer: Answer) -> str:
     return {"label": f"which? {name}", "withdrawn": f"{name}: taken back"}.get(answer.said, f"{name}? {answer.said}")
 
 
-def _last_model(page: Page, rounds: Sequence[Round]) -> None:
+def _last_model(page: Page, rounds: Sequence[Round], spec: DecodeSpec) -> None:
     outcome = outcome_of(rounds[-1].measured) if rounds else None
     if outcome is not None:
         page.section("The model after the last round")
-        classification_report(page, outcome, load_image=lambda path: decode(Path(path)))
+        classification_report(page, outcome, load_image=lambda path: decode(Path(path), spec=spec))
 
 
 def _end(page: Page, loop: Loop, end: dict[str, Figures]) -> None:
@@ -221,15 +222,21 @@ def _end(page: Page, loop: Loop, end: dict[str, Figures]) -> None:
         [
             ("decisions that differ", bundle["flips"]),
             ("largest difference of a score", f"{bundle['score']:.1e}"),
-            ("certified images decided again here", verified["checked"]),
-            ("of these flipped", verified["flips"]),
+            *(
+                (f"{name}: certified images decided again here", f"{again['checked']}, {again['flips']} flipped")
+                for name, again in verified["precisions"].items()
+            ),
             ("golden images replayed", verified["golden_images"]),
             ("fingerprint", bundle["fingerprint"]),
         ],
     )
+    for name, loss in bundle.get("precisions", {}).items():
+        lost = f"{loss['points']:.2f} points lost on {counted(loss['images'], 'image')}"
+        page.note(f"{name}: {counted(loss['flips'], 'flip')}, {lost}; more in bundle.report.html.")
     page.section("Decisions of the bundle", "Images that nobody was asked about, decided without torch.")
     decisions = bundle["decisions"][:_DECISIONS]
-    page.gallery(_pictures([(Path(one["image"]), one["label"], f"score {percent(one['score'])}") for one in decisions]))
+    shown = [(Path(one["image"]), one["label"], f"score {percent(one['score'])}") for one in decisions]
+    page.gallery(_pictures(shown, loop.recipe.decode_spec))
     _ledger(page, loop, verified)
 
 
@@ -245,11 +252,11 @@ def _ledger(page: Page, loop: Loop, verified: Figures) -> None:
     page.note(f"head {verified['ledger_head']}; keep it elsewhere.")
 
 
-def _pictures(shown: Sequence[tuple[Path, str, str]]) -> list[Picture]:
+def _pictures(shown: Sequence[tuple[Path, str, str]], spec: DecodeSpec) -> list[Picture]:
     found = []
     for path, caption, note in shown:
         try:
-            found.append(Picture(decode(path), caption, note or path.name))
+            found.append(Picture(decode(path, spec=spec), caption, note or path.name))
         except ImageError:  # gone since
             continue
     return found

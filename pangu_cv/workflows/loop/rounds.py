@@ -75,6 +75,7 @@ def _mine(loop: Loop, folder: Path, before: Round | None) -> Figures:
         model=before.model if before else None,
         backbone=recipe.task.backbone,
         preprocess=recipe.task.preprocess,
+        range_16bit=recipe.range_16bit,
         labels=loop.answers if loop.answers.is_file() else None,
         classes=recipe.classes,
         count=recipe.count,
@@ -206,7 +207,8 @@ def _verdict(gate: Figures, *, accepted: bool) -> str:
 def _begin(loop: Loop, output: Path, asked: Figures) -> None:
     recipe = loop.recipe
     loop.say(f"{output.parent.name}: fitting the first model to {counted(asked['labelled'], 'labelled image')}")
-    data = DataConfig(path=loop.home / asked["version"], licence=recipe.licence)
+    version = loop.home / asked["version"]
+    data = DataConfig(path=version, range_16bit=recipe.range_16bit, licence=recipe.licence)
     finetune(
         FinetuneRecipe(
             task=recipe.task, data=data, few_shot=FewShotConfig(shots=None), output=output, cache=recipe.cache

@@ -8,6 +8,7 @@ from pangu_cv.alone import alone
 from pangu_cv.data.versions import newest
 from pangu_cv.errors import BundleError, DataError, SettingsError
 from pangu_cv.iterate.mine import NothingLeftError
+from pangu_cv.report.text import counted
 from pangu_cv.runs import Run
 from pangu_cv.workflows.loop.finish import finish
 from pangu_cv.workflows.loop.frozen import freeze
@@ -74,8 +75,10 @@ def _run(recipe: LoopRecipe, people: People, say: Say, *, enough: bool) -> LoopR
     run.write_metrics(metrics)
     loop_report(run, loop, frozen, rounds, end, is_open=is_open)
     if end and not end["verified"]["holds"]:
+        name, again = next((name, one) for name, one in end["verified"]["precisions"].items() if not one["holds"])
         raise BundleError(
-            f"{loop.home / 'bundle'}: flips {end['verified']['flips']} certified decisions on this machine, see "
+            f"{loop.home / 'bundle'}: {name} does not hold its certificate on this machine: {again['flips']} of "
+            f"{counted(again['checked'], 'certified decision')} flipped, scores up to {again['score']:.1e} apart; see "
             f"{run.report}. Remove bundle.json, and the same command exports again"
         )
     return LoopResult(run.folder, run.report, metrics, is_open)

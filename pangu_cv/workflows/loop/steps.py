@@ -69,7 +69,8 @@ class Loop:
 
     def sight(self) -> Sight:
         """What the images are seen with before there is a model."""
-        return Sight(self.recipe.task.backbone, self.recipe.task.preprocess)
+        recipe = self.recipe
+        return Sight(recipe.task.backbone, recipe.task.preprocess, decode_spec=recipe.decode_spec)
 
     def ask(self, session: Session, what: str) -> None:
         """Let people answer; raises Paused where they stop before the end."""

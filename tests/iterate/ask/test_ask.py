@@ -1,13 +1,17 @@
 """A session with people who know, who differ, and who come back."""
 
+import base64
 import io
 import json
+import re
+from dataclasses import replace
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
 from pangu_cv.data.sample import Dataset, Sample
@@ -18,6 +22,7 @@ from pangu_cv.iterate.ask.page import page
 from pangu_cv.iterate.ask.report import ask_report
 from pangu_cv.iterate.ask.terminal import ask_in_terminal
 from pangu_cv.iterate.ask.version import write_answers
+from pangu_runtime.decode import DecodeSpec
 from tests.iterate.ask.asking import honest, subject
 
 
@@ -113,8 +118,7 @@ def test_undo_asks_the_same_again(tmp_path: Path) -> None:
 
 def test_an_image_gone_since_is_passed_over_and_its_answers_stay(tmp_path: Path) -> None:
     what, _ = subject(tmp_path)
-    session = Session(what, AnswerFile(tmp_path / "a.jsonl"), AskConfig())
-    expected = session.next("anna")
+    expected = Session(what, AnswerFile(tmp_path / "other.jsonl"), AskConfig()).next("anna")
     assert expected is not None
     fresh = Session(what, AnswerFile(tmp_path / "a.jsonl"), AskConfig())
     what.images[expected.row].unlink()
@@ -192,6 +196,25 @@ def test_the_page_asks_takes_answers_and_refuses_who_has_no_token(tmp_path: Path
         assert _get(f"{link}answer", **sent | {"klass": "x" * 5000})[0] == 413
         assert _get(f"{link}next?by=")[0] == 400
         assert _get(f"{link}image/{asked['id']}")[0] == 410  # these files are no images
+
+
+def test_pictures_are_shown_in_the_range_that_is_in_use(tmp_path: Path) -> None:
+    what, _ = subject(tmp_path, classes=2, each=2)
+    for path in what.images:
+        Image.fromarray(np.full((20, 24), 2048, np.uint16)).save(path)
+    seen = replace(what, decode_spec=DecodeSpec(range_16bit=(0, 4095)))
+    session = Session(seen, AnswerFile(tmp_path / "a.jsonl"), AskConfig())
+    with page(session, port=0, address="127.0.0.1") as link:
+        asked = _get(f"{link}next?by=anna")[1]["question"]
+        assert isinstance(asked, dict)
+        with urlopen(f"{link}image/{asked['id']}") as reply:
+            on_phone = Image.open(io.BytesIO(reply.read()))
+    ask_report(tmp_path / "report.html", session, ())
+    found = re.search(r"data:image/\w+;base64,([^\"]+)", (tmp_path / "report.html").read_text())
+    assert found
+    in_report = Image.open(io.BytesIO(base64.b64decode(found[1]))).convert("RGB")
+    for image in (on_phone, in_report):
+        assert np.asarray(image).mean() == pytest.approx(127.5, abs=3)
 
 
 def test_the_terminal_takes_keys_and_an_end_of_input(tmp_path: Path) -> None:

@@ -1,7 +1,10 @@
 """Mining: rare things are found, answers count, lists do not repeat themselves."""
 
+import base64
 import csv
+import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -21,6 +24,8 @@ from pangu_cv.iterate.mine.ranking import Reason, mixed
 from pangu_cv.iterate.mine.typical import typical
 from pangu_cv.iterate.mine.wanted import Wanted
 from pangu_cv.iterate.pool.neighbours import Neighbours
+from tests.finetune.tiny import COLOURS
+from tests.iterate.plants import plant
 
 TINY = ["backbone={name: test_vit, weights: random, levels: [2, 3, 4]}", "preprocess.image_px=64"]
 
@@ -118,6 +123,13 @@ def recipe(kind: str, images: Path, out: Path, *more: str) -> MineRecipe:
     return MineRecipe.load(recipes.find("iterate", kind), lines)
 
 
+def test_a_range_that_the_model_does_not_read_is_named_as_the_setting_it_is(images: Path, tmp_path: Path) -> None:
+    model = plant(tmp_path / "model", sorted(COLOURS), "random")
+    with pytest.raises(SettingsError, match=r"^range_16bit: 0 to 4095 found, .* leave range_16bit out") as refused:
+        mine(recipe("find", images, tmp_path / "one", f"model={model}", "range_16bit=[0, 4095]"))
+    assert "--" not in str(refused.value)
+
+
 def test_spots_are_found_and_a_filled_in_list_is_taken_back(images: Path, tmp_path: Path) -> None:
     first = mine(recipe("find", images, tmp_path / "one", "count=4"))
     with first.ranked.open(newline="") as stream:
@@ -133,7 +145,7 @@ def test_spots_are_found_and_a_filled_in_list_is_taken_back(images: Path, tmp_pa
         table.writerows(rows)
     second = mine(recipe("find", images, tmp_path / "two", "count=2", f"labels={first.ranked}"))
     assert second.metrics["labelled"] == 3
-    assert second.pool.images[second.picks[0].place] == Path(spotted[1]["file"])
+    assert second.pool.images[second.picks[0].place] == images / spotted[1]["file"]
     assert second.picks[0].reason == "like what was found"
     assert "like what was found" in second.report.read_text()
     with second.ranked.open(newline="") as stream:
@@ -154,8 +166,8 @@ def test_labels_of_images_that_left_the_pool_stay_in_the_list(images: Path, tmp_
         table = csv.DictWriter(stream, rows[0].keys())
         table.writeheader()
         table.writerows(rows)
-    Path(rows[0]["file"]).unlink()
-    Path(rows[1]["file"]).write_bytes(b"no image")
+    (pool / rows[0]["file"]).unlink()
+    (pool / rows[1]["file"]).write_bytes(b"no image")
     for _ in range(2):  # from its own list, again and again
         assert mine(recipe("find", pool, tmp_path / "run", "count=4", f"labels={ranked}")).metrics["labelled"] == 2
         with ranked.open(newline="") as stream:
@@ -172,6 +184,36 @@ def test_an_example_from_elsewhere_finds_its_like(images: Path, tmp_path: Path) 
     assert {found.pool.images[pick.place].stem for pick in found.picks} == {"plate05", "plate17"}
 
 
+def test_an_example_of_the_pool_and_its_copies_are_not_chosen(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(images, tmp_path / "pool")
+    shutil.copyfile(images / "plate05.png", tmp_path / "pool" / "copy.png")
+    monkeypatch.chdir(tmp_path)
+    found = mine(recipe("find", Path("pool"), Path("run"), "count=25", "goal.like=[pool/plate05.png]"))
+    chosen = {found.pool.images[pick.place].name for pick in found.picks}
+    assert chosen == {f"plate{number:02}.png" for number in range(24)} - {"plate05.png"}
+    assert len(found.pool) == 25  # under one name, however it was given
+
+
+def test_images_of_a_12_bit_camera_are_seen_and_shown_as_they_are(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for number in range(6):
+        pixels = rng.integers(2000, 2100, (64, 64), np.uint16)
+        (tmp_path / "deep").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "deep" / f"{number}.png")
+    shown: list[int] = []
+    for name, more in (("plain", []), ("deep", ["range_16bit=[0, 4095]"])):
+        found = mine(recipe("find", tmp_path / "deep", tmp_path / f"run_{name}", *more))
+        first = re.search(r"data:image/(?:png|jpeg|webp);base64,([^\"']+)", found.report.read_text())
+        assert first is not None
+        shown.append(int(np.asarray(Image.open(io.BytesIO(base64.b64decode(first[1]))).convert("L")).mean()))
+        shown.append(int(1000 * np.abs(found.pool.features_NK).sum()))
+    assert shown[0] < 12
+    assert 110 < shown[2] < 150
+    assert shown[1] != shown[3]
+
+
 def test_a_model_s_doubts_count(classify: object, tmp_path: Path) -> None:
     made = classify
     lines = [f"images={made.data}", f"model={made.run}", f"output={tmp_path / 'run'}", "count=3"]  # type: ignore[attr-defined]
@@ -180,6 +222,8 @@ def test_a_model_s_doubts_count(classify: object, tmp_path: Path) -> None:
         found = mine(MineRecipe.load(recipes.find("iterate", "learn"), settings))
         assert found.metrics["chosen"] == 3
         assert "the model is in doubt" in found.metrics["reasons"]
+    with pytest.raises(SettingsError, match="has learnt from images read at 0 to 65535"):
+        mine(MineRecipe.load(recipes.find("iterate", "learn"), [*lines, "range_16bit=[0, 4095]"]))
 
 
 def test_an_answer_given_twice_counts_once_and_may_not_contradict(images: Path, tmp_path: Path) -> None:
@@ -206,6 +250,8 @@ def test_mistakes_are_told(images: Path, tmp_path: Path) -> None:
         mine(recipe("find", images, tmp_path / "run", "goal.sentence=a spot"))
     with pytest.raises(DataError, match="does not exist"):
         mine(recipe("find", tmp_path / "nowhere", tmp_path / "run"))
+    with pytest.raises(DataError, match=r"range_16bit: \(9, 3\) found"):
+        mine(recipe("find", images, tmp_path / "run", "range_16bit=[9, 3]"))
     with pytest.raises(DataError, match=r"goal\.like.*cannot be read"):
         mine(recipe("find", images, tmp_path / "run", f"goal.like=[{tmp_path / 'none.png'}]"))
 

@@ -290,6 +290,10 @@ def test_the_site_carries_the_licences_of_what_it_passes_on(classify: Made, tmp_
     for name in ENGINE_FILES:
         (tmp_path / "engine" / "dist" / name).touch()
     write_site(open_bundle(classify.bundle), tmp_path / "engine", tmp_path / "site")
+    scripts = {path.name: path.read_text() for path in (tmp_path / "site").glob("*.mjs")}
+    wanted = set(re.findall(r'from "\./([\w.]+)"', "".join(scripts.values())))
+    assert wanted <= set(scripts)  # the one for Node too
+    assert "decide.mjs" in scripts
     told = (tmp_path / "site" / "LICENSES.txt").read_text()
     assert "TERMS AND CONDITIONS FOR USE, REPRODUCTION, AND DISTRIBUTION" in told
     assert "not affiliated with" in told
