@@ -48,6 +48,14 @@ class CertificateError(PanguError):
     """An exported model that does not decide like the model it was made from."""
 
 
+class PrecisionError(CertificateError):
+    """A precision that loses more than it may: what was ``found``, and the way out, which is not everybody's."""
+
+    def __init__(self, precision: str, found: str, advice: str) -> None:
+        super().__init__(f"{found}. No bundle was written; {advice}")
+        self.precision, self.found = precision, found
+
+
 class RegressionError(PanguError):
     """An update that the frozen set refuses: nobody's mistake, so a program can tell it from one."""
 

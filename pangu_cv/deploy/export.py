@@ -12,7 +12,7 @@ from pangu_cv.deploy.certify import Certificate, certify
 from pangu_cv.deploy.golden_images import write_golden_images
 from pangu_cv.deploy.precisions import Made, Wanted, make
 from pangu_cv.deploy.triton import require_whole, write_repository
-from pangu_cv.errors import CertificateError
+from pangu_cv.errors import CertificateError, PrecisionError
 from pangu_cv.features import Progress
 from pangu_cv.runs import environment
 from pangu_cv.staging import staged_folder, write_json
@@ -100,10 +100,11 @@ def _refuse(checkpoint: Path, certificate: Certificate) -> None:
     write_json(path, certificate.record)
     if certificate.holds:
         name, other = next((name, one) for name, one in certificate.others.items() if not one.holds)
-        raise CertificateError(
+        raise PrecisionError(
+            name,
             f"{name} decides {other.difference.flips} of {certificate.images} images differently from the model "
-            f"(limit {other.limits.flips}). No bundle was written; the certificate is {path}. Allow more (--max-loss), "
-            f"calibrate on more images (--calibrate), or export without --precision {name}"
+            f"(limit {other.limits.flips}); the certificate is {path}",
+            f"allow more (--max-loss), calibrate on more images (--calibrate), or export without --precision {name}",
         )
     worst, limits = certificate.difference, certificate.limits
     told = [

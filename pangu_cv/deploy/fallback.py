@@ -9,7 +9,7 @@ from pangu_cv.deploy.decider import GraphDecider, Kind, Pixels
 from pangu_cv.deploy.quantise import Quantiser
 from pangu_cv.deploy.ranges import Method
 from pangu_cv.deploy.sensitivity import Sensitivity, Yardstick, best_method, sensitivities
-from pangu_cv.errors import CertificateError
+from pangu_cv.errors import PrecisionError
 from pangu_cv.features import Progress
 
 MOST_SHARE = 0.5  # of the layers that may stay in fp32: with more, int8 buys too little for a second model file
@@ -42,7 +42,7 @@ def int8_within(
     ``images`` are a few to see errors on. Raises CertificateError where half of the layers in fp32 are not enough.
     """
     if not quantiser.layers:
-        raise CertificateError("int8: the network has no layer with weights that could be quantised; export without it")
+        raise PrecisionError("int8", "int8: no layer of the network has weights to quantise", "export without it")
     yardstick = Yardstick(quantiser, kind, images)
     errors = best_method(quantiser, yardstick)
     method = next(iter(errors))
@@ -58,7 +58,7 @@ def int8_within(
     kept = _fewest(lambda count: loss_with(count).within(limit), most=int(MOST_SHARE * len(found)))
     if kept is None:
         path.unlink(missing_ok=True)
-        raise CertificateError(_refusal(limit, tried, found))
+        raise _refusal(limit, tried, found)
     loss = loss_with(kept)
     path.write_bytes(quantiser.int8([one.layer for one in found[kept:]], method=method).SerializeToString())
     return Int8(method, errors, found, kept, loss, dict(sorted(tried.items())))
@@ -77,13 +77,14 @@ def _fewest(holds: Callable[[int], bool], *, most: int) -> int | None:
     return high
 
 
-def _refusal(limit: float, tried: dict[int, Loss], found: Sequence[Sensitivity]) -> str:
+def _refusal(limit: float, tried: dict[int, Loss], found: Sequence[Sensitivity]) -> PrecisionError:
     last = max(tried)
-    return (
+    return PrecisionError(
+        "int8",
         f"int8 loses {_told(tried[0])}; with the {last} most sensitive of {len(found)} layers in fp32 "
-        f"{_told(tried[last])}. Allowed are {limit:g} points and {FLIPS_PER_POINT * limit:g} % of decisions. No "
-        "bundle was written. Calibrate on more images of the line (--calibrate), allow more (--max-loss), or export "
-        "with --precision fp16 or fp32"
+        f"{_told(tried[last])}. Allowed are {limit:g} points and {FLIPS_PER_POINT * limit:g} % of decisions",
+        "calibrate on more images of the line (--calibrate), allow more (--max-loss), or export with --precision fp16 "
+        "or fp32",
     )
 
 

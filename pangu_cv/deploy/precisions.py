@@ -19,7 +19,7 @@ from pangu_cv.deploy.quantise import quantiser
 from pangu_cv.deploy.ranges import one_tile
 from pangu_cv.deploy.spread import spread
 from pangu_cv.deploy.timing import Timing, by_operator, in_turn
-from pangu_cv.errors import CertificateError, ImageError
+from pangu_cv.errors import CertificateError, ImageError, PrecisionError
 from pangu_cv.features import Progress, read_ahead
 from pangu_cv.tasks import tiling_of
 from pangu_cv.tasks.anomaly import AnomalyModel
@@ -136,9 +136,11 @@ def _read(paths: Sequence[Path], saved: SavedModel) -> list[Pixels]:
 
 def _require(loss: Loss, limit: float) -> None:
     if not loss.within(limit):
-        raise CertificateError(
+        raise PrecisionError(
+            "fp16",
             f"fp16 loses {loss.points:.2f} points on {loss.images} images, where {loss.flips} decisions differ; the "
-            f"limit is {limit:g} points. No bundle was written; allow more (--max-loss), or leave fp16 out"
+            f"limit is {limit:g} points",
+            "allow more (--max-loss), or leave fp16 out",
         )
 
 

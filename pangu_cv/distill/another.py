@@ -3,8 +3,7 @@
 The input is kept in the run folder, since times differ from run to run and what was taught at one side fits no other.
 """
 
-import json
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pangu_cv.distill.budget import Budget, BudgetConfig
@@ -42,10 +41,9 @@ def input_within(
     """
     kept = Kept(folder / "input.ckpt", key)
     if stored := kept.read():
-        image_px, use, device_ms = json.loads(stored["input"])
-        return Input(image_px, use, device_ms and tuple(device_ms))
+        return Input(**stored["input"])
     chosen = _chosen(budget, student, stopwatch, origin, normal_images=normal_images)
-    kept.write({"input": json.dumps(astuple(chosen))})
+    kept.write({"input": asdict(chosen)})
     return chosen
 
 

@@ -32,16 +32,22 @@ def test_one_class_of_defects_may_be_named_or_not() -> None:
         require_same_masks(masks("background", "crack"), ("background", "spall"))
 
 
-def test_how_sure_every_pixel_was_is_kept_beside_the_decisions(tmp_path: Path) -> None:
-    image, mask = tmp_path / "image.png", tmp_path / "mask.png"
+def half(folder: Path, value: int) -> Sample:
+    """Four by four pixels, the upper half of which has this value in the mask."""
+    image, mask = folder / "image.png", folder / "mask.png"
     Image.new("RGB", (4, 4), (90, 90, 90)).save(image)
     truth = np.zeros((4, 4), np.uint8)
-    truth[:2] = 1
+    truth[:2] = value
     Image.fromarray(truth).save(mask)
+    return Sample(image, mask=mask)
+
+
+def test_how_sure_every_pixel_was_is_kept_beside_the_decisions(tmp_path: Path) -> None:
+    sample = half(tmp_path, 1)
     decided = np.zeros((4, 4), np.uint8)
     decided[1:3] = 1
     decider = Fixed(decided, confidence_HW=np.array([[0.55], [0.9], [0.7], [0.99]]) * np.ones((4, 4)))
-    sample, classes = Sample(image, mask=mask), ("background", "crack")
+    classes = ("background", "crack")
     summary = evaluate_segment(decider, [sample], classes=classes, decode_spec=DEFAULT_SPEC).outcome.summary()
     # by probability: row 1 (0.9, there), row 2 (0.7, not), row 0 (0.45, there), row 3 (0.01, not)
     assert summary["average_precision_per_class"] == [None, pytest.approx((1 + 2 / 3) / 2)]
@@ -49,12 +55,8 @@ def test_how_sure_every_pixel_was_is_kept_beside_the_decisions(tmp_path: Path) -
 
 
 def test_pixels_that_do_not_count_are_no_mistakes_and_reject_no_image(tmp_path: Path) -> None:
-    image, mask = tmp_path / "image.png", tmp_path / "mask.png"
-    Image.new("RGB", (4, 4), (90, 90, 90)).save(image)
-    truth = np.zeros((4, 4), np.uint8)
-    truth[:2] = 255
-    Image.fromarray(truth).save(mask)
-    sample, classes = Sample(image, mask=mask), ("background", "crack", "spall")
+    sample = half(tmp_path, 255)
+    classes = ("background", "crack", "spall")
     decided = np.zeros((4, 4), np.uint8)
     decided[0] = 1
     decider = Fixed(decided, confidence_HW=np.where(decided > 0, 0.9, 0.2))
@@ -64,7 +66,7 @@ def test_pixels_that_do_not_count_are_no_mistakes_and_reject_no_image(tmp_path: 
     assert outcome.is_defect_N.tolist() == [False]
     assert outcome.f1 == 1
     assert outcome.pixels.precision_recall(1) is None  # type: ignore[union-attr]
-    shown, true, found = Loaders(decider, DEFAULT_SPEC, [sample]).masks(str(image), len(classes))
+    shown, true, found = Loaders(decider, DEFAULT_SPEC, [sample]).masks(str(sample.path), len(classes))
     assert (true.dtype, found.dtype, true.any(), found.any()) == (np.uint8, np.uint8, False, False)
     assert np.array_equal(compared(shown, true, found), shown)
 

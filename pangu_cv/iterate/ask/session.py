@@ -69,7 +69,7 @@ class Session(Standing):
             if self._is_behind:
                 self._after(is_surprise=False)
             while True:
-                with self._elsewhere:  # never while learning: other processes wait
+                with self._elsewhere.lock:  # never while learning: other processes wait
                     held = next((one for one in self._leases.values() if one.by == by), None)
                     asked = held or self._next(by)
                     self._tell()
@@ -227,7 +227,7 @@ class Session(Standing):
                 del self._leases[held.id]
             again = replace(asked, id=os.urandom(8).hex(), is_disputed=False, at=self._clock())
             self._leases[again.id] = self._shown[again.id] = again
-            with self._elsewhere:
+            with self._elsewhere.lock:
                 self._tell()
             return again
 

@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 
 from filelock import FileLock
 
@@ -21,22 +20,13 @@ def is_shown(at: float, *, now: float, seconds: float) -> bool:
 
 
 class ShownFile:
-    """Images by SHA-256 and when they were shown, of every session; locked while it is entered with ``with``."""
+    """Images by SHA-256 and when they were shown, of every session; ``lock`` is held to read and write."""
 
     def __init__(self, answers: Path, *, seconds: float, clock: Callable[[], float]) -> None:
         self._path = answers.with_name(f".{answers.name}.shown")
-        self._lock = FileLock(answers.with_name(f".{answers.name}.shown.lock"))
+        self.lock = FileLock(answers.with_name(f".{answers.name}.shown.lock"))
         self._seconds, self._clock = seconds, clock
         self._session = os.urandom(8).hex()
-
-    def __enter__(self) -> "ShownFile":
-        self._lock.acquire()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._lock.release()
 
     def elsewhere(self) -> frozenset[str]:
         """What other sessions show at present."""

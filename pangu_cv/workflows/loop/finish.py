@@ -9,7 +9,7 @@ from pangu_cv.data.config import DataConfig
 from pangu_cv.deploy.told import precision_page
 from pangu_cv.distill import DistillRecipe, distill
 from pangu_cv.distill.recipe import ImagesConfig
-from pangu_cv.errors import CertificateError, DataError
+from pangu_cv.errors import DataError, PrecisionError
 from pangu_cv.evaluate import test_samples
 from pangu_cv.iterate.ledger import Ledger
 from pangu_cv.iterate.records import model_digest
@@ -77,8 +77,9 @@ def _export(loop: Loop, model: Path) -> Figures:
     try:
         with bar("certifying") as progress:
             made = deploy.export(model / "model", loop.home / "bundle", frozen, wanted=wanted, progress=progress)
-    except CertificateError as error:
-        raise _in_words_of_the_loop(error, wanted) from None
+    except PrecisionError as error:  # what the export advises are options that a loop does not have
+        advice = f"take {error.precision} out of precisions"
+        raise PrecisionError(error.precision, error.found, advice) from None
     if wanted.precisions:
         precision_page(made, wanted, title="bundle").write(loop.home / "bundle.report.html")
     predictor = Predictor(made.bundle)
@@ -91,15 +92,6 @@ def _export(loop: Loop, model: Path) -> Figures:
         "precisions": {name: loss.to_json() for name, loss in made.made.losses.items()},
         "decisions": [one.to_json() for one in predictor.predict(_unasked(loop)) if isinstance(one, ClassPrediction)],
     }
-
-
-def _in_words_of_the_loop(error: CertificateError, wanted: deploy.Wanted) -> CertificateError:
-    """Where a precision loses too much the export advises options that a loop does not have."""
-    found = str(error).partition(" No bundle was written")[0].rstrip(".")
-    lossy = next((one for one in wanted.precisions if found.startswith(one)), None)
-    if lossy is None:
-        return error
-    return CertificateError(f"{found}. No bundle was written; take {lossy} out of precisions")
 
 
 def _wanted(loop: Loop) -> deploy.Wanted:
