@@ -30,19 +30,19 @@ def precision_recall(rankings: Mapping[str, Ranking]) -> str:
     """Precision against recall by name; a single curve has a dotted line at the share of positive images."""
     floor = next(iter(rankings.values())).is_positive_N.mean() if len(rankings) == 1 else None
     series = {name: ranking.precision_recall() for name, ranking in rankings.items()}
-    return _shares(series, x_label="recall", y_label="precision", level_y=floor)
+    return shares(series, x_label="recall", y_label="precision", level_y=floor)
 
 
 def roc(rankings: Mapping[str, Ranking]) -> str:
     """Share of positive images found against share of the others taken for them, by name."""
     series = {name: ranking.roc() for name, ranking in rankings.items()}
-    return _shares(series, x_label="others taken for it", y_label="share that was found")
+    return shares(series, x_label="others taken for it", y_label="share that was found")
 
 
 def escapes_over_overkill(inspection: Inspection, points: Sequence[Point]) -> str:
     """Defective images that pass against good ones that are rejected, at every threshold, with marked points."""
     curve = inspection.curve
-    return _shares(
+    return shares(
         {"": (curve.overkill_S, curve.escapes_S)},
         x_label="overkill: good images rejected",
         y_label="escapes: defective images passed",
@@ -92,7 +92,7 @@ def over_cost(points: Sequence[tuple[float, Interval]], *, x_label: str, y_label
     return board.svg
 
 
-def _shares(
+def shares(
     series: Mapping[str, tuple[Floats, Floats]],
     *,
     x_label: str,

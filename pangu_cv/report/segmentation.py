@@ -70,7 +70,7 @@ def _curves(classes: Sequence[str], pixels: PixelConfidence) -> list[Plot]:
     if not weakest:
         return []
     which = f"the {len(weakest)} weakest classes" if len(weakest) < len(classes) - 1 else "every class"
-    drawing = plots.lines({classes[c]: found[c] for c in weakest}, x_label="recall", y_label="precision")
+    drawing = curves.shares({classes[c]: found[c] for c in weakest}, x_label="recall", y_label="precision")
     return [Plot(drawing, f"Precision against recall of the pixels of {which}, the surest first.")]
 
 
