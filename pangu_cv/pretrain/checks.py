@@ -16,6 +16,11 @@ def check_settings(recipe: PretrainRecipe) -> None:
         )
     if recipe.objective.kind == "joint" and recipe.objective.keys.queue and recipe.objective.keys.momentum is None:
         raise SettingsError("objective.keys.queue: needs objective.keys.momentum, the copy that fills it")
+    if recipe.text.tower is not None and recipe.objective.kind != "joint":
+        raise SettingsError(
+            f"text.tower: objective.kind={recipe.objective.kind} learns from images alone and would not read "
+            f"'{recipe.text.tower}'; take objective.kind=joint, or leave text.tower out"
+        )
 
 
 def require_texts(recipe: PretrainRecipe, images: Images) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from pangu_cv.errors import SettingsError
 from pangu_cv.pretrain import pretrain
-from pangu_cv.pretrain.checks import check_sides
+from pangu_cv.pretrain.checks import check_settings, check_sides
 from tests.pretrain import small
 
 
@@ -19,6 +19,12 @@ def test_a_text_tower_without_texts_is_refused(tmp_path: Path) -> None:
     ):
         pretrain(made)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_text_tower_that_the_objective_would_not_read_is_refused(tmp_path: Path) -> None:
+    made = small.recipe(tmp_path, tmp_path / "run", text={"tower": "any"}, objective={"kind": "dino"})
+    with pytest.raises(SettingsError, match=r"text\.tower: objective\.kind=dino .*'any'; take objective\.kind=joint"):
+        check_settings(made)
 
 
 @pytest.mark.parametrize(("weight", "contrast"), [(0.5, 1), (0, 1), (0.5, 0)])
