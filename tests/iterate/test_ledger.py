@@ -165,4 +165,6 @@ def test_the_shell_checks_and_shows(ledger: Ledger, capsys: pytest.CaptureFixtur
     ledger.path.write_text("".join(lines(ledger)[1:]))
     assert shell("ledger", "check", ledger.path) == 1
     assert "line 1 is entry 2" in capsys.readouterr().out
-    assert shell("ledger", "check", "nowhere") == 2
+    for verb in ("check", "show"):
+        assert shell("ledger", verb, "nowhere") == 2
+        assert "'nowhere' is no file" in capsys.readouterr().err

@@ -16,9 +16,11 @@ from pangu_cv import cli
 from pangu_cv.errors import DataError
 from pangu_cv.iterate.answers import AnswerFile
 from pangu_cv.iterate.ask import Session
+from pangu_cv.iterate.questions import PricesConfig
 from pangu_cv.workflows.loop import LoopRecipe, OnPage, People, run_loop
+from pangu_cv.workflows.loop.people import Oracle
 from tests.finetune.tiny import COLOURS
-from tests.workflows.loops import FROZEN, Person, card, knowing, load, quiet
+from tests.workflows.loops import FROZEN, IMAGES, Person, card, knowing, load, quiet
 
 
 @pytest.mark.usefixtures("_no_end")
@@ -150,6 +152,15 @@ def test_enough_closes_the_open_questions_of_one_round(settings: list[str], tmp_
     (one,) = result.metrics["rounds"]
     assert one["asked"]["answers"] == 5
     assert one["asked"]["stopped"] == "enough"
+
+
+def test_a_table_may_name_the_images_from_another_folder(settings: list[str], tmp_path: Path) -> None:
+    (tmp_path / "apart").mkdir()
+    table = (tmp_path / "labels.csv").rename(tmp_path / "apart" / "truth.csv")
+    table.write_text(table.read_text().replace("new_images/", ""))
+    oracle = load(settings, f"oracle.path={table}", f"oracle.root={tmp_path / 'new_images'}").oracle
+    assert oracle is not None
+    assert len(Oracle.read(oracle, PricesConfig()).truth) == IMAGES
 
 
 def test_a_simulated_person_errs_as_often_as_asked_and_the_same_way_every_time(

@@ -55,6 +55,8 @@ class Inbox:
     def __init__(self, folder: Path, *, settle_s: float) -> None:
         self.folder, self._settle_s = folder, settle_s
         self._named: set[str] = set()
+        self.is_settling = False
+        """Whether the last look, where it went to its end, saw images that are not complete yet."""
 
     def arrived(self, *, unless: Callable[[Arrived], bool] = lambda _: False) -> Iterator[Arrived]:
         """Complete images, the oldest of each folder first, and none for which ``unless`` is true.
@@ -62,6 +64,7 @@ class Inbox:
         What vanishes meanwhile is not there; what may not be looked at is named once. Raises OSError for the inbox
         itself, and what ``unless`` raises.
         """
+        self.is_settling = False
         yield from self._below(self.folder, "", unless)
 
     def _below(self, folder: Path, prefix: str, unless: Callable[[Arrived], bool]) -> Iterator[Arrived]:
@@ -105,6 +108,7 @@ class Inbox:
         about = entry.stat()
         # A clock that was set back must not keep an image waiting for ever.
         if 0 <= time.time_ns() - about.st_mtime_ns < self._settle_s * 1e9:
+            self.is_settling = True
             return None
         name = os.fsencode(prefix + given).decode("utf-8", "backslashreplace")
         return Arrived(Path(entry.path), name, about.st_size, about.st_mtime_ns, about.st_ino)

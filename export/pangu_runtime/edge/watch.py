@@ -80,12 +80,13 @@ class Watcher:
     def run(self, *, once: bool = False) -> int:
         """Until ``stop`` is set, or with ``once`` until the inbox is empty; how many images were decided.
 
-        With ``once`` what cannot be decided, since the disk is full or gone, is left after a few rounds.
+        With ``once`` what is still being written is waited for; what cannot be decided, since the disk is full or gone,
+        is left after a few rounds.
         """
         decided = idle = 0
         while not self.stop.is_set():
             found = self._round()
-            decided, idle = decided + found, 0 if found else idle + 1
+            decided, idle = decided + found, 0 if found or self.inbox.is_settling else idle + 1
             if not found:
                 if once and (idle == _ROUNDS or not self._has_more()):
                     break
@@ -107,7 +108,7 @@ class Watcher:
 
     def _has_more(self) -> bool:
         try:
-            return any(True for _ in islice(self._waiting(), 1))
+            return any(True for _ in islice(self._waiting(), 1)) or self.inbox.is_settling
         except OSError:
             return True
 

@@ -83,7 +83,7 @@ class Oracle:
     def read(cls, config: OracleConfig, prices: PricesConfig) -> "Oracle":
         """Raises DataError for a table without a label."""
         truth = {}
-        for sample in DataConfig(path=config.path).read():
+        for sample in DataConfig(path=config.path, root=config.root).read():
             if sample.label is not None:
                 try:
                     truth[content_digest(sample.path)] = sample.label

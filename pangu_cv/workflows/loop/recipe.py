@@ -23,6 +23,8 @@ class OracleConfig(Settings):
 
     path: PathSetting
     """The truth: any labelled dataset; its images are found by content, whatever they are called."""
+    root: PathSetting | None = None
+    """Where the file names of a table start; default: beside the table."""
     wrong: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of answers that are wrong."""
 

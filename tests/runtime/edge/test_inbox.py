@@ -61,6 +61,13 @@ def test_a_file_that_vanishes_meanwhile_hides_no_other(
     assert caplog.text == ""
 
 
+def test_once_waits_for_what_has_only_just_been_copied(classify: Made, tmp_path: Path) -> None:
+    inbox_of(tmp_path, 3)
+    watcher = watch(classify, tmp_path, settle_s=0.4)
+    assert watcher.run(once=True) == 3
+    watcher.close()
+
+
 def test_the_oldest_come_first_however_few_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_MOST_HELD", 3)
     for count in (2, 3, 7):
