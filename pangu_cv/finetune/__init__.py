@@ -17,6 +17,11 @@ def finetune(recipe: FinetuneRecipe) -> FinetuneResult:
     """Fit, measure, save and report; see ``FinetuneRecipe``."""
     if recipe.augment.paste and recipe.task.kind not in ("detect", "segment"):
         raise SettingsError("augment.paste: is for task.kind=detect and segment, where it is known what to paste")
+    if recipe.task.kind in ("detect", "segment") and getattr(recipe.adapt, "interpolate", 1) < 1:
+        raise SettingsError(
+            f"adapt.interpolate: is for task.kind=classify, whose head starts in closed form; a head of "
+            f"task.kind={recipe.task.kind} learns from random weights. Take adapt.l2_sp, or leave it out"
+        )
     require_learns_from_others(recipe)
     match recipe.task.kind:
         case "classify" if recipe.adapt.kind == "frozen" and not recipe.augment.variants and recipe.unlabelled is None:

@@ -181,7 +181,7 @@ def _open_to_others(auto: Auto, draw: Draw) -> Auto:
 
 
 def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], start: Start) -> Trial:
-    """What an image is worth when it was left out: 1 where it is right, less its class's doubt where it is not.
+    """What an image is worth when it was left out: half for a right answer, half its probability of the truth.
 
     A training that its limit of time cuts short cools down by the clock, so a few steps of it speak for the way; one
     that makes next to none is out.

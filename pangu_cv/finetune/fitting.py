@@ -15,7 +15,7 @@ from pangu_cv.data.sample import Sample
 from pangu_cv.finetune.auto import Choice, Trial, choose
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.finetune.staying_near import Start
-from pangu_cv.models.adapt import Adapt, Moving, learning, settle
+from pangu_cv.models.adapt import Adapt, Group, Moving, learning, settle
 from pangu_cv.models.backbone import Backbone, BackboneFeatures
 from pangu_cv.models.cut import Cut
 from pangu_cv.models.training import History, Pool, suits_bf16, train
@@ -87,8 +87,9 @@ def fit(
     config = recipe.train
     groups = recipe.adapt.prepare(trained.backbone)
     held = recipe.adapt if isinstance(recipe.adapt, Moving) else Moving()
-    start = Start(groups) if held.l2_sp or held.interpolate < 1 else None
+    start = Start(groups) if held.l2_sp else None
     trained.head.requires_grad_(True)
+    ends = Start([*groups, Group(tuple(trained.head.parameters()), 1.0)]) if held.interpolate < 1 else None
 
     def device() -> torch.device:
         return next(trained.head.parameters()).device
@@ -112,15 +113,15 @@ def fit(
         with arithmetic():
             seen = [part.float() for part in parts.deep(kept, prepared)]
         found = losses_of(prepared, seen, [one.truth for one in batch])
-        return found | {"l2_sp": held.l2_sp * start.penalty()} if start and held.l2_sp else found
+        return found | {"l2_sp": held.l2_sp * start.penalty()} if start else found
 
     blocks = recipe.adapt.blocks if recipe.adapt.kind == "partial" else 0
     known = {} if memory is None else memory.setdefault(blocks, {})
     maker = Pool(keep, [s.path for s in support], size=config.pool, kept=known) if parts.is_kept else make
     settled = recipe.adapt.settled if recipe.adapt.kind == "partial" else 0.0
     history = train(model, groups, maker, losses, count=len(support), config=config, seed=seed, settled=settled)
-    if start and held.interpolate < 1:
-        start.interpolate(held.interpolate)
+    if ends:
+        ends.interpolate(held.interpolate)
     history.learning = learning(groups) + sum(p.numel() for p in trained.head.parameters())
     settle(trained.backbone)
     return history

@@ -59,7 +59,8 @@ class Moving(Settings):
     l2_sp: Annotated[float, Field(ge=0)] = 0.0
     """Strength of the pull of the weights towards their start (L2-SP, arXiv 1802.01483)."""
     interpolate: Scale = 1.0
-    """How far the weights are moved from their start to what was trained (WiSE-FT, 2109.01903); 1: all the way."""
+    """How far backbone and head are moved from their start to what was trained (WiSE-FT, 2109.01903); 1: all the way.
+    Of a classifier, whose head starts in closed form."""
 
 
 class Partial(Moving):
@@ -95,12 +96,16 @@ class Full(Moving):
     def prepare(self, backbone: Backbone) -> list[Group]:
         """Mark what learns, and return it."""
         backbone.requires_grad_(False)
-        blocks = depths(backbone)
+        blocks, everything = depths(backbone), list(backbone.parameters())
         inner = {id(p) for block in blocks for p in block.parameters()}
-        rest = tuple(p for p in backbone.parameters() if id(p) not in inner)
-        for parameter in rest:
+        last = max(at for at, p in enumerate(everything) if id(p) in inner)
+        stem = tuple(p for p in everything[:last] if id(p) not in inner)
+        behind = tuple(everything[last + 1 :])  # a ViT's last norm, a CNN's last convolution
+        for parameter in (*stem, *behind):
             parameter.requires_grad_(True)
-        return [*_layered(blocks, self.layer_decay), Group(rest, self.layer_decay ** len(blocks))]
+        deepest, *others = _layered(blocks, self.layer_decay)
+        deepest = Group((*deepest.parameters, *behind), deepest.scale)
+        return [deepest, *others, Group(stem, self.layer_decay ** len(blocks))]
 
 
 class Lora(Settings):
@@ -122,10 +127,10 @@ class Lora(Settings):
         except ImportError:
             raise MissingExtraError("finetune with adapt.kind=lora", "lora", "peft") from None
         backbone.requires_grad_(False)
-        names = {
-            name.rsplit(".", 1)[-1] for name, layer in backbone.network.named_modules() if isinstance(layer, nn.Linear)
-        }
-        found = sorted(names & set(self.modules))
+        linear = [name for name, layer in backbone.network.named_modules() if isinstance(layer, nn.Linear)]
+        names = {name.rsplit(".", 1)[-1] for name in linear}
+        # By their whole names: the convolution of a patch embedding ends in 'proj' too.
+        found = [name for name in linear if name.rsplit(".", 1)[-1] in self.modules]
         if not found:
             raise SettingsError(
                 f"adapt.kind: lora finds none of {list(self.modules)} in '{backbone.config.name}' (linear layers: "
@@ -161,9 +166,9 @@ class Prompt(Settings):
         ).build()
         state = dict(old.state_dict())
         if not old.no_embed_class:  # positions: class token, prompts, patches
-            position = state["pos_embed"]
+            position, before = state["pos_embed"], old.num_prefix_tokens
             of_prompts = position.new_zeros(1, self.tokens, position.shape[2])
-            state["pos_embed"] = torch.cat([position[:, :1], of_prompts, position[:, 1:]], 1)
+            state["pos_embed"] = torch.cat([position[:, :before], of_prompts, position[:, before:]], 1)
         generator = torch.Generator().manual_seed(0)
         width = state["norm.weight"].shape[0]
         state["reg_token"] = 0.02 * torch.randn(1, self.tokens, width, generator=generator)

@@ -17,7 +17,7 @@ from pangu_cv.models.box_class_losses import BoxClassLoss
 
 _BEST = 9  # places that may answer for a box
 _REACH = 0.7  # of half the box's size: how far from its middle a place may lie
-_SCORE_POWER, _FIT_POWER = 0.5, 2.0  # of the fit 4 in TOOD; from few boxes the fit is poor for long (docs/LOG.md)
+_SCORE_POWER, _FIT_POWER = 0.5, 2.0  # TOOD: 1 and 6; from few boxes the fit is poor for long (docs/LOG.md)
 
 
 @dataclass(frozen=True)

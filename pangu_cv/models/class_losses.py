@@ -36,7 +36,9 @@ class CrossEntropy(Settings):
 class LogitAdjusted(Settings):
     """Cross-entropy with the classes' log frequency added to the logits in training alone (arXiv 2007.07314).
 
-    Where all classes have as many images it is plain cross-entropy.
+    Labels are smoothed towards the same frequencies: spread evenly, the share of a rare class would be worth so much
+    beside its prior that images of a common one, 40 to 1, were taught to be called rare. Where all classes have as many
+    images it is plain cross-entropy.
     """
 
     kind: Literal["logit_adjusted"] = "logit_adjusted"
@@ -48,10 +50,15 @@ class LogitAdjusted(Settings):
 
     def build(self, counts: Sequence[int]) -> Loss:
         """The loss."""
-        prior = self.strength * _share(counts).log()
-        return lambda logits, labels: nn.functional.cross_entropy(
-            logits + prior.to(logits.device), labels, label_smoothing=self.smoothing
-        )
+        prior_C = self.strength * _share(counts).log()
+
+        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+            prior = prior_C.to(logits.device)
+            own = nn.functional.one_hot(labels, len(prior)).to(prior.dtype)
+            target = own + self.smoothing * (prior.softmax(0) - own)
+            return nn.functional.cross_entropy(logits + prior, target)
+
+        return loss
 
 
 class ClassBalanced(Settings):
@@ -72,10 +79,15 @@ class ClassBalanced(Settings):
 
     def build(self, counts: Sequence[int]) -> Loss:
         """The loss."""
-        weight = self.weights(counts)
-        return lambda logits, labels: nn.functional.cross_entropy(
-            logits, labels, weight=weight.to(logits.device), label_smoothing=self.smoothing
-        )
+        weight_C = self.weights(counts)
+
+        def loss(logits: Tensor, labels: Tensor) -> Tensor:
+            # By the image's own class: torch would weigh what smoothing spreads by the class that it goes to.
+            weight = weight_C.to(logits.device)[labels]
+            each = nn.functional.cross_entropy(logits, labels, label_smoothing=self.smoothing, reduction="none")
+            return (weight * each).sum() / weight.sum()
+
+        return loss
 
 
 class Seesaw(Settings):

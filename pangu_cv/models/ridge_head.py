@@ -33,7 +33,7 @@ class RidgeHead(RidgeMap):
         self.register_buffer("temperature", torch.tensor(FALLBACK_TEMPERATURE))
 
     def forward(self, features_BVD: Tensor) -> Tensor:
-        """Logits float32[B,C] whose softmax is calibrated."""
+        """Logits float32[B,C]; their softmax is calibrated after ``fit``, and not after ``settle``."""
         return self.mapped(features_BVD) / self.temperature
 
     def learnable(self) -> LearnableMap:

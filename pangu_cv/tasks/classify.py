@@ -64,7 +64,10 @@ class ClassifyModel(ViewedModel):
         self.head = self.config.head.build(groups=self.groups, classes=len(self.classes))
 
     def forward(self, image: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores (calibrated, each row sums to 1), the label of the best or -1, and ``threshold`` float32[1] again."""
+        """Scores (each row sums to 1), the label of the best or -1, and ``threshold`` float32[1] again.
+
+        Scores are calibrated where the head was fitted in closed form; a trained one has seen every labelled image.
+        """
         return self.decide(self.prepare(image), threshold)
 
     def decide(self, prepared_B3SS: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -53,9 +53,24 @@ def test_both_keep_the_backbone_nearer(tmp_path: Path) -> None:
     assert moved["half"] == pytest.approx(0.5 * moved["free"], rel=1e-3)
 
 
+def test_a_head_that_was_trained_goes_part_of_the_way_too(tmp_path: Path) -> None:
+    """Classes of different size keep the trained head: next to no way leaves it where the closed form put it."""
+    data = class_folders(tmp_path / "data")
+    next((data / "train").rglob("*.png")).unlink()
+    seen = {}
+    ways = ["adapt.kind=partial", "adapt.blocks=2", "few_shot.shots=null", "train.lr=0.1"]
+    for name, share in (("start", 1e-6), ("half", 0.5), ("all", 1)):
+        result = finetune(recipe("classify", data, tmp_path / name, *QUICK, *ways, f"adapt.interpolate={share}"))
+        seen[name] = load_model(result.model).model.head.state_dict()["weight_CD"]
+    moved = [float((seen[name] - seen["start"]).norm()) for name in ("half", "all")]
+    assert 0 < moved[0] < 0.9 * moved[1]
+
+
 def test_what_only_training_heeds_is_not_passed_over(tmp_path: Path) -> None:
     data = class_folders(tmp_path / "data")
     with pytest.raises(SettingsError, match=r"adapt.*l2_sp"):
         finetune(recipe("classify", data, tmp_path / "run", *VIT, "adapt={kind: linear, l2_sp: 1}"))
+    with pytest.raises(SettingsError, match=r"adapt\.interpolate: is for task\.kind=classify.*task\.kind=detect"):
+        finetune(recipe("detect", data, tmp_path / "run", "adapt={kind: partial, interpolate: 0.5}"))
     with pytest.raises(SettingsError, match=r"augment\.paste: is for task\.kind=detect and segment"):
         finetune(recipe("classify", data, tmp_path / "run", *QUICK, "adapt.kind=linear", "augment.paste=0.5"))

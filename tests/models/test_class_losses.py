@@ -27,6 +27,29 @@ def test_logit_adjustment_asks_more_for_the_rare_class() -> None:
     assert common < 0.2
 
 
+@pytest.mark.parametrize("config", [LogitAdjusted(), ClassBalanced()])
+@pytest.mark.parametrize("counts", [(390, 10), (990, 10), (500, 5, 5, 5, 5)])
+def test_smoothing_leaves_the_answer_of_a_common_class(config: LogitAdjusted, counts: tuple[int, ...]) -> None:
+    """The logits that an image of the commonest class is taught, however rare the others are."""
+    loss, logits = config.build(counts), torch.zeros(1, len(counts), requires_grad=True)
+    optimiser = torch.optim.LBFGS([logits], max_iter=200)
+
+    def step() -> float:
+        optimiser.zero_grad()
+        value = loss(logits, torch.tensor([0]))
+        value.backward()
+        return float(value.detach())
+
+    optimiser.step(step)
+    assert float(logits.detach().softmax(1)[0, 0]) > 0.8
+
+
+@pytest.mark.parametrize("config", [LogitAdjusted(), ClassBalanced()])
+def test_of_equal_classes_smoothing_is_the_plain_one(config: LogitAdjusted) -> None:
+    expected = float(CrossEntropy().build([7, 7, 7])(LOGITS, LABELS))
+    assert float(config.build([7, 7, 7])(LOGITS, LABELS)) == pytest.approx(expected)
+
+
 def test_class_balanced_weighs_by_effective_number() -> None:
     beta, counts = 0.9, [100, 1, 10]
     weight = torch.tensor([(1 - beta) / (1 - beta**n) for n in counts])
