@@ -90,6 +90,15 @@ class Bundle:
         """The graph in full precision."""
         return self.graph("fp32")
 
+    @property
+    def fixed(self) -> str | None:
+        """Why its threshold cannot be moved; None where it can."""
+        if self.threshold is None:
+            return f"a '{self.task}' bundle has no threshold to move"
+        if self.task == "classify" and UNKNOWN in self.classes:
+            return f"has a class '{UNKNOWN}', so that answer would be two"
+        return None
+
     def graph(self, precision: Precision) -> Path:
         """The graph in one of ``precisions``."""
         return self.folder / in_precision("model.onnx", precision)
@@ -173,7 +182,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of a bundle; raises BundleError for anything else."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no JSON, a number of many digits
         raise BundleError(f"{path}: cannot be read as JSON ({error})") from None
     if not isinstance(value, dict):
         raise BundleError(f"{path}: expected an object, found {type(value).__name__}")

@@ -99,6 +99,8 @@ def _compare_boxes(expected: Outputs, found: Outputs) -> Difference:
 
     Where none counts, the best score is compared, so that an image without objects tells something too.
     """
+    if not (_is_finite(expected) and _is_finite(found)):
+        return Difference(flips=1, score=float("inf"), box=float("inf"))
     threshold = float(expected["threshold_applied"][0])
     moved = _largest(expected["threshold_applied"], found["threshold_applied"])
     free = list(range(int(found["count"][0])))
@@ -117,6 +119,12 @@ def _compare_boxes(expected: Outputs, found: Outputs) -> Difference:
     if not int(expected["count"][0]):
         score = max(score, abs(_best(expected) - _best(found)))
     return Difference(flips=int(unmatched > 0), score=score, box=box)
+
+
+def _is_finite(outputs: Outputs) -> bool:
+    """Whether every score is, and every box that counts: no comparison below would hold against NaN."""
+    counted = outputs["boxes_xyxy"][0][: int(outputs["count"][0])]
+    return bool(np.isfinite(outputs["scores"]).all() and np.isfinite(counted).all())
 
 
 def _best(outputs: Outputs) -> float:

@@ -14,12 +14,12 @@ from PIL.Image import DecompressionBombError
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.PpmImagePlugin import PpmImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 from pangu_runtime.errors import ImageError
+from pangu_runtime.netpbm import NetpbmFile
 
-ALLOWED = "PNG, JPEG (MPO: its first picture), BMP, TIFF, WebP, PBM/PGM/PPM, GIF"
+ALLOWED = "PNG, JPEG (MPO: its first picture), BMP, TIFF, WebP, binary PBM/PGM/PPM, GIF"
 HEAD_BYTES = 32
 
 # The classes, not Image.open: that one consults every installed plugin and a process-wide pixel limit.
@@ -33,8 +33,9 @@ _OPENERS: tuple[tuple[bytes, type[ImageFile]], ...] = (
     (b"BM", BmpImageFile),
     (b"GIF87a", GifImageFile),
     (b"GIF89a", GifImageFile),
-    *((b"P%d" % n, PpmImageFile) for n in range(1, 7)),
+    *((magic, NetpbmFile) for magic in (b"P4", b"P5", b"P6")),
 )
+_AS_TEXT = (b"P1", b"P2", b"P3")  # decoded number by number: a few MB would hold up everyone
 _KNOWN_BUT_REFUSED = {
     b"ftypavif": "AVIF",
     b"ftyphei": "HEIC",
@@ -136,6 +137,9 @@ def _opener(head: bytes, name: str) -> type[ImageFile]:
     for magic, opener in _OPENERS:
         if head.startswith(magic):
             return opener
+    if head.startswith(_AS_TEXT):
+        told = "PBM, PGM and PPM written as text (P1 to P3) are not read; save it in binary (P4 to P6) or as PNG"
+        raise ImageError(name, "unsupported", told)
     for magic, kind in _KNOWN_BUT_REFUSED.items():
         if magic in head[:16]:
             raise ImageError(name, "unsupported", f"{kind} is not read; convert it to PNG. Read are: {ALLOWED}")

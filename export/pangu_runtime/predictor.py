@@ -117,13 +117,17 @@ class MaskPrediction:
 
 @dataclass(frozen=True)
 class BoxPrediction:
-    """Boxes that score at least ``threshold``, the best first: ``boxes_xyxy`` float32[K,4] in pixels of the image."""
+    """Boxes that score at least ``threshold``, the best first: ``boxes_xyxy`` float32[K,4] in pixels of the image.
+
+    ``best_rejected`` is the best score below the threshold, minus infinity where no box was rejected.
+    """
 
     source: str
     labels: tuple[str, ...]
     scores_K: NDArray[np.float32]
     boxes_xyxy: NDArray[np.float32]
     threshold: float
+    best_rejected: float = -math.inf
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -167,10 +171,9 @@ class Predictor:
         if threshold is not None:
             if not math.isfinite(threshold):
                 raise RuntimeLimitError(f"threshold: {threshold} found; a finite number is needed")
-            if self.bundle.threshold is None:
-                raise RuntimeLimitError(f"{self.bundle.folder}: a '{self.bundle.task}' bundle has no threshold to move")
-            if self.bundle.task == "classify" and UNKNOWN in self.bundle.classes:
-                raise RuntimeLimitError(f"{self.bundle.folder}: has a class '{UNKNOWN}', so that answer would be two")
+            if self.bundle.fixed is not None:
+                raise RuntimeLimitError(f"{self.bundle.folder}: {self.bundle.fixed}")
+            assert self.bundle.threshold is not None
             log.warning("threshold moved from %.6g to %.6g", self.bundle.threshold.value, threshold)
         self.moved_threshold = threshold
 
@@ -283,9 +286,10 @@ def unpack(
 
 
 def _boxes(source: str, out: dict[str, NDArray[Any]], threshold: float, classes: tuple[str, ...]) -> BoxPrediction:
-    kept = slice(int(out["count"]))
+    kept, rejected = slice(int(out["count"])), out["scores"][int(out["count"]) :]
     labels = tuple(classes[label] for label in out["labels"][kept].tolist())
-    return BoxPrediction(source, labels, out["scores"][kept], out["boxes_xyxy"][kept], threshold)
+    best_rejected = float(rejected.max(initial=-math.inf))
+    return BoxPrediction(source, labels, out["scores"][kept], out["boxes_xyxy"][kept], threshold, best_rejected)
 
 
 def _session(bundle: Bundle, model: Path, threads: int | None, trace: Path | None = None) -> ort.InferenceSession:

@@ -17,7 +17,8 @@ from pangu_runtime.errors import DataError
 
 Outputs = dict[str, NDArray[Any]]
 _EDGE_PX = 2.0  # a box that comes so near an inner edge of its tile has been cut by it
-_COVERED = 0.7  # share of the smaller box inside another of its class from which both are one object
+_COVERED = 0.7  # share of a box inside another of its class from which both are one object
+_WHOLE = 2  # a whole box goes before a cut one of up to so many times its score
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,11 @@ class _Masks:
 
 
 class _Boxes:
-    """All boxes of all tiles in one list; of those that are one object the whole one stays, else the better."""
+    """All boxes of all tiles in one list; of those that are one object the first stays.
+
+    Accepted boxes come first, so that none gives way to a rejected one; then the best, a whole one's score doubled: a
+    whole one of less than half the score of a piece gives way to it.
+    """
 
     def __init__(self, height: int, width: int) -> None:
         self.height, self.width = height, width
@@ -124,9 +129,11 @@ class _Boxes:
         boxes, scores, labels, is_cut = map(np.concatenate, (self.boxes, self.scores, self.labels, self.is_cut))
         by_label: dict[int, list[int]] = {int(label): [] for label in labels}
         kept: list[int] = []
-        for at in np.lexsort((-scores, is_cut)):  # whole boxes first, the best of them first
+        weights = np.where(is_cut, scores, _WHOLE * scores)
+        for at in np.lexsort((is_cut, -weights, scores < self.threshold[0])):
             mine = by_label[int(labels[at])]
-            if not mine or _covered(boxes[at], boxes[mine]).max() < _COVERED:
+            may_be_part = is_cut[at] & ~is_cut[mine]
+            if not mine or _covered(boxes[at], boxes[mine], may_be_part).max() < _COVERED:
                 mine.append(int(at))
                 kept.append(int(at))
         order = sorted(kept, key=lambda at: -scores[at])
@@ -140,11 +147,14 @@ class _Boxes:
         }
 
 
-def _covered(box: NDArray[Any], others_K4: NDArray[Any]) -> NDArray[Any]:
-    """Share of the smaller of two boxes that lies in the other, float[K]."""
+def _covered(box: NDArray[Any], others_K4: NDArray[Any], may_be_part_K: NDArray[np.bool_]) -> NDArray[Any]:
+    """Share of the smaller of two boxes that lies in the other, float[K]; of ``box`` itself where it may be a part.
+
+    A cut box may be a part of a whole one that is kept; if it is much larger than that one, it is another object.
+    """
     low, high = np.maximum(box[:2], others_K4[:, :2]), np.minimum(box[2:], others_K4[:, 2:])
     inter = (high - low).clip(0).prod(1)
-    areas = (others_K4[:, 2:] - others_K4[:, :2]).prod(1)
+    areas = np.where(may_be_part_K, np.inf, (others_K4[:, 2:] - others_K4[:, :2]).prod(1))
     return np.asarray(inter / np.maximum(np.minimum(areas, (box[2:] - box[:2]).prod()), 1e-9))
 
 

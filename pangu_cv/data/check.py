@@ -14,6 +14,7 @@ from pangu_cv.data.findings import NO_OBJECT, UNLABELLED, DataCheck, Faulty, Ran
 from pangu_cv.data.inspection import Fault, ImageFacts, inspect
 from pangu_cv.data.object_copies import require_opencv
 from pangu_cv.data.readers import Layout, read_dataset, recognise
+from pangu_cv.data.readers.pictures import without_masks
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, ImageHeader
 from pangu_runtime.images import find_images
@@ -99,8 +100,9 @@ def summarise(
 
 
 def read_or_list(path: Path, *, layout: Layout = "auto", root: Path | None = None) -> Dataset:
-    """The dataset, or the images of a folder in no known layout, unlabelled. Raises DataError."""
-    if layout == "auto" and path.is_dir() and recognise(path) is None and (images := find_images(path)):
+    """The dataset, or the images of a folder in no known layout, unlabelled and without masks. Raises DataError."""
+    is_unknown = layout == "auto" and path.is_dir() and recognise(path) is None
+    if is_unknown and (images := without_masks(path, find_images(path))):
         note = "no layout with classes was recognised: taken as images without labels"
         return Dataset(path, "images", tuple(Sample(image) for image in images), (note,))
     return read_dataset(path, layout=layout, root=root)

@@ -47,7 +47,9 @@ def write_coco(dataset: Dataset, folder: Path, *, spec: DecodeSpec = DEFAULT_SPE
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(sample.path, target)
         text = json.dumps(tree, ensure_ascii=False)
-        (folder / "annotations" / f"instances_{split}.json").write_text(text, encoding="utf-8")
+        file = folder / "annotations" / f"instances_{split}.json"
+        # backslashreplace: of a name that is no UTF-8 the bytes become JSON's own escapes
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
         images, boxes = images + len(tree["images"]), boxes + len(tree["annotations"])
         skipped += lost
     return Written(images, boxes, tuple(skipped))

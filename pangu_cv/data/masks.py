@@ -33,12 +33,13 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
 def read_class_mask(path: Path, *, classes: int) -> NDArray[np.uint8]:
     """Class numbers uint8[H, W], each below ``classes`` or ``IGNORE``. Raises ImageError, reason ``values`` for others.
 
-    Two classes are read as ``read_mask`` does, so that 0/1 and 0/255 read alike. Palettes give their numbers. A JPEG of
-    more classes has ``values`` that are none: what it stores is near the number that was drawn, not equal.
+    Palettes give their numbers, whatever their colours. Of two classes any number but 0 is the second, so that 0/1 and
+    0/255 read alike; what is no palette is then read as ``read_mask`` does. A JPEG of more classes has ``values`` that
+    are none: what it stores is near the number that was drawn, not equal.
     """
-    if classes == 2:
-        return read_mask(path).astype(np.uint8)
     header = peek(path, spec=DEFAULT_SPEC)
+    if classes == 2 and header.mode != "P":
+        return read_mask(path).astype(np.uint8)
     if header.format in _LOSSY:
         raise ImageError(path, "values", "is a JPEG, which alters class numbers; save masks as PNG from their source")
     if header.mode not in _NUMBERED:
@@ -48,6 +49,8 @@ def read_class_mask(path: Path, *, classes: int) -> NDArray[np.uint8]:
             numbers = np.asarray(file)
     except (OSError, SyntaxError, ValueError) as error:
         raise ImageError(path, "truncated", f"cannot be read ({error})") from None
+    if classes == 2:
+        return (numbers > 0).astype(np.uint8)
     wrong = np.setdiff1d(numbers, [*range(classes), IGNORE])
     if wrong.size:
         raise ImageError(

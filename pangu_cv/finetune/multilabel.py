@@ -106,27 +106,32 @@ def fit_draws(
         seen = extract(support, model, views=task.fit_views, store=store, decode_spec=spec, progress=progress)
     with bar("features of the test images") as progress:
         test = extract(tested, model, views=task.decision_views, store=store, decode_spec=spec, progress=progress)
+    readable = list({s.path: s for labelled, _ in draws for s in labelled if s.path in seen.index}.values())
+    kin = dict(zip((s.path for s in readable), kin_of(readable), strict=True))
     fitted = []
     for seed, (labelled, measured) in reversed(list(zip(recipe.few_shot.seeds, draws, strict=True))):
         kept = tuple(s for s in labelled if s.path in seen.index)
-        _fit(model, kept, seen, shown)  # the first draw comes last, so that the model ends with its head
+        _fit(model, kept, seen, shown, kin)  # the first draw comes last, so that the model ends with its head
         outcome = decided(model, measured, test, shown)
         fitted.append(Fitted(seed, model, kept, History(), outcome, (*seen.skipped, *test.skipped)))
     first = fitted[-1].support
     names = [tuple(sorted(shown[s])) for s in first]
-    return fitted[::-1], remembered(model, [s.path for s in first], names, _rows(seen, first), kin_of(first))
+    memory = remembered(model, [s.path for s in first], names, _rows(seen, first), [kin[s.path] for s in first])
+    return fitted[::-1], memory
 
 
 def _rows(seen: Extraction, samples: Sequence[Sample]) -> Tensor:
     return torch.from_numpy(seen.features_NVD[[seen.index[s.path] for s in samples]])
 
 
-def _fit(model: MultilabelModel, support: Sequence[Sample], seen: Extraction, shown: Shown) -> None:
+def _fit(
+    model: MultilabelModel, support: Sequence[Sample], seen: Extraction, shown: Shown, kin: Mapping[Path, str]
+) -> None:
     present = truth_of([shown[s] for s in support], model.classes)
     lost = [name for name, count in zip(model.classes, present.sum(0), strict=True) if not count]
     if lost:
         raise DataError(f"no readable image is left of class(es) {', '.join(lost)}")
-    model.fit(_rows(seen, support), torch.from_numpy(present))
+    model.fit(_rows(seen, support), torch.from_numpy(present), [kin[s.path] for s in support])
 
 
 def decided(model: MultilabelModel, samples: Sequence[Sample], test: Extraction, shown: Shown) -> MultilabelOutcome:

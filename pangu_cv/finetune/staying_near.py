@@ -13,7 +13,7 @@ from pangu_cv.models.adapt import Group
 
 
 class Start:
-    """The learning weights of a backbone as they were."""
+    """Weights that learn as they were: of a backbone, or of a backbone and its head."""
 
     def __init__(self, groups: Sequence[Group]) -> None:
         self._pairs = [(p, p.detach().clone()) for group in groups for p in group.parameters]

@@ -36,7 +36,7 @@ class CrossEntropy(Settings):
 class LogitAdjusted(Settings):
     """Cross-entropy with the classes' log frequency added to the logits in training alone (arXiv 2007.07314).
 
-    Labels are smoothed towards the same frequencies: spread evenly, the share of a rare class would be worth so much
+    Labels are smoothed towards the prior that is added: spread evenly, the share of a rare class would be worth so much
     beside its prior that images of a common one, 40 to 1, were taught to be called rare. Where all classes have as many
     images it is plain cross-entropy.
     """

@@ -71,22 +71,27 @@ class Schedule:
         return int(self._source_of[step])
 
     def images(self, step: int, near_MK: IntArray, *, neighbour_share: float) -> IntArray:
-        """Image numbers of a step, int64[B]; in a dataset smaller than the batch an image never comes twice."""
+        """Image numbers of a step, int64[B]; in a dataset smaller than the batch an image never comes twice.
+
+        ``neighbour_share`` is at most 0.5, since a host brings one guest. A guest stands behind its host, so that a
+        batch cut into parts keeps them in one; pairs come first, so that parts of even size cut none.
+        """
         members = self._members[self.source(step)]
         size = min(self.batch, len(members))
         guests = int(size * neighbour_share) if near_MK.shape[1] else 0
         hosts = self._in_turn(step, size - guests)
         random = np.random.default_rng([self.seed, 1, step])
-        chosen = dict.fromkeys(hosts.tolist())
-        for host in hosts[:guests]:
+        chosen = set(hosts.tolist())
+        pairs: list[int] = []
+        for host in hosts[:guests].tolist():
             near = near_MK[host]
             candidates = [int(n) for n in near[near != UNKNOWN] if int(n) not in chosen]
             if candidates:
-                chosen[candidates[random.integers(len(candidates))]] = None
-        fill = (int(n) for n in random.permutation(members) if int(n) not in chosen)
-        while len(chosen) < size:
-            chosen[next(fill)] = None
-        return np.fromiter(chosen, np.int64)
+                guest = candidates[random.integers(len(candidates))]
+                chosen.add(guest)
+                pairs += [host, guest]
+        order = dict.fromkeys([*pairs, *hosts.tolist(), *random.permutation(members).tolist()])
+        return np.fromiter(order, np.int64)[:size]
 
     def _in_turn(self, step: int, size: int) -> IntArray:
         """The next images of the dataset's own shuffled order, as far into it as its earlier steps have come."""

@@ -23,8 +23,8 @@ from pangu_cv.pretrain.batches import Batch, Feed
 from pangu_cv.pretrain.neighbours import nearest_images
 from pangu_cv.pretrain.objectives import Objective
 from pangu_cv.pretrain.optimiser import set_rate
-from pangu_cv.pretrain.probes import Score
 from pangu_cv.pretrain.recipe import PretrainRecipe
+from pangu_cv.pretrain.scores import Score
 from pangu_cv.pretrain.state import State
 from pangu_cv.pretrain.telling import loss_text, tell
 from pangu_cv.progress import bar
@@ -127,6 +127,7 @@ def _step(parts: Parts, batch: Batch, clip: float, cut: int) -> tuple[dict[str, 
 
 
 def _pieces(batch: Batch, cut: int) -> Iterator[Batch]:
+    """Runs of a batch: an image and the neighbour brought along for it stand beside each other."""
     for rows in torch.arange(len(batch.inputs)).chunk(cut):
         yield batch.rows(rows) if cut > 1 else batch
 
@@ -189,16 +190,16 @@ def save(parts: Parts, key: str, state: State) -> None:
 def _resumed(parts: Parts, key: str) -> State:
     """Where a run of the same recipe on the same images left off, or the start.
 
-    Raises SettingsError where the folder holds a run on other images: its model would be written over. Raises DataError
-    for a state that is torn.
+    Raises SettingsError where the folder holds a run on other images, or one begun by a version whose states say less:
+    its model would be written over. Raises DataError for a state that is torn.
     """
     path = parts.folder / "state.ckpt"
     if not path.exists():
         return State()
     if path.is_file() and _stored(path).get("key") != key:
         raise SettingsError(
-            f"output: '{parts.folder}' holds a run on other images, labels or targets, and its model would be written "
-            "over; name a new folder, or remove this one"
+            f"output: '{parts.folder}' holds a run on other images, labels or targets, or begun by another version, "
+            "and its model would be written over; name a new folder, or remove this one"
         )
     content: dict[str, Any] = {"objective": parts.network, "optimiser": parts.optimiser, "state": "", "key": ""}
     parts.fabric.load(path, content, weights_only=True)

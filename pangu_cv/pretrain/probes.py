@@ -1,10 +1,12 @@
 """Does it help? Few-shot accuracy, nearest neighbours and patch anomaly on the targets, at the resolution of use.
 
 Probes see the training part of a target only, and measure on images that pretraining does not see either: a backbone
-tells apart what it was trained on, labelled or not, better than what comes later. They are the deciders of ``tasks`` in
-small: frozen features, the ridge head of ``classify`` with its views, the patch distance of ``anomaly``.
+tells apart what it was trained on, labelled or not, better than what comes later. Half of these choose the round and
+the others give the verdict: the best of many rounds looks better than it is on the images that chose it. Probes are the
+deciders of ``tasks`` in small: frozen features, the ridge head of ``classify`` with its views, the patch distance of
+``anomaly``.
 
-Shapes: M images, V views, S pixels a side, D features.
+Shapes: M images, V views, S pixels a side, D features; R draws.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +30,7 @@ from pangu_cv.models.backbone import Backbone
 from pangu_cv.models.memory_bank import nearest
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.ridge_head import RidgeHeadConfig
+from pangu_cv.pretrain.scores import Judged, Score, area_parts, balanced_parts
 from pangu_cv.tasks.anomaly import NORMAL, describe
 from pangu_cv.tasks.viewed import View, pooled, see
 from pangu_runtime.decode import decode
@@ -37,6 +40,7 @@ _BATCH = 16
 _BANK_PATCHES = 4096
 _SEED = 7
 _DEFECT = "defect"
+_LEAST_HALVED = 20  # with fewer, half of them would say too little of either
 
 
 class TargetConfig(DataConfig):
@@ -57,21 +61,8 @@ class TargetConfig(DataConfig):
     images: Annotated[int, Field(ge=8)] = 300
     """Images used at most, of all classes alike."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.4
-    """Share of them that is measured on, and taken out of what is learnt from."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """One target, one state of the backbone: shares of 1, a value per draw; ``knn`` votes of those seen."""
-
-    target: str
-    values: tuple[float, ...]
-    knn: float | None
-
-    @property
-    def mean(self) -> float:
-        """Mean over draws."""
-        return float(np.mean(self.values))
+    """Share of them that is measured on, and taken out of what is learnt from: half to choose the round, half for the
+    verdict."""
 
 
 @dataclass(frozen=True)
@@ -116,6 +107,7 @@ class Probe:
         self.mean = 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1)
         self.std = 255 * torch.tensor(backbone.std).view(1, 3, 1, 1)
         self.draws = self._draws()
+        self.choosing, self.judging = self._halves()
 
     def _part(self, samples: Sequence[Sample]) -> _Part:
         preprocess = PreprocessConfig(image_px=self.config.image_px).build(mean=(0, 0, 0), std=(1 / 255,) * 3)
@@ -134,6 +126,11 @@ class Probe:
         samples = (*self.seen.samples, *self.held.samples)
         return [(str(s.path), str(s.label), s.path.stat().st_size) for s in samples]
 
+    @property
+    def is_apart(self) -> bool:
+        """Whether images of their own choose the round."""
+        return not set(self.choosing.tolist()) & set(self.judging.tolist())
+
     def measure(self, backbone: Backbone) -> Score:
         """The backbone as it is now."""
         if self.config.kind == "anomaly":
@@ -141,9 +138,21 @@ class Probe:
         with torch.no_grad():
             seen_MVD, groups = self._features(backbone, self.seen, self.config.fit_views)
             held_MVD, _ = self._features(backbone, self.held, ("identity",))
-        values = [self._few_shot(seen_MVD, held_MVD, groups, support) for support in self.draws]
-        knn = _knn(seen_MVD[:, 0], self.seen.label_M, held_MVD[:, 0], self.held.label_M)
-        return Score(self.title, tuple(values), knn)
+        is_right_RM = np.stack([self._few_shot(seen_MVD, held_MVD, groups, support) for support in self.draws])
+        chosen, judged = (
+            balanced_parts(is_right_RM[:, rows], self.held.label_M[rows].numpy())
+            for rows in (self.choosing, self.judging)
+        )
+        knn = _knn(seen_MVD[:, 0], self.seen.label_M, held_MVD[self.choosing, 0], self.held.label_M[self.choosing])
+        return Score(self.title, tuple(chosen.mean(1).tolist()), knn, Judged.of(judged), self.is_apart)
+
+    def _halves(self) -> tuple[Tensor, Tensor]:
+        """Row numbers held out that choose the round, and those of the verdict: all of them twice where too few."""
+        parted = holdout(self.held.samples, fraction=0.5, seed=_SEED)
+        halves = parted.held_out, parted.kept
+        if len(self.held.samples) < _LEAST_HALVED or any(len({s.label for s in half}) < 2 for half in halves):
+            return torch.arange(len(self.held.samples)), torch.arange(len(self.held.samples))
+        return self.held.rows(halves[0]), self.held.rows(halves[1])
 
     def _draws(self) -> list[Tensor]:
         """Row numbers of each draw's images among those seen."""
@@ -175,28 +184,29 @@ class Probe:
             found.append(torch.stack(seen, 1))
         return torch.cat(found), groups
 
-    def _few_shot(self, seen_MVD: Tensor, held_MVD: Tensor, groups: list[int], support: Tensor) -> float:
+    def _few_shot(self, seen_MVD: Tensor, held_MVD: Tensor, groups: list[int], support: Tensor) -> NDArray[np.bool_]:
+        """Which held-out images one draw tells right, bool[M]."""
         head = RidgeHeadConfig().build(groups=groups, classes=len(self.classes))
         head.fit(seen_MVD[support], self.seen.label_M[support])
         with torch.no_grad():
             predicted = head(held_MVD).argmax(1)
-        return _balanced(predicted.numpy(), self.held.label_M.numpy())
+        return np.asarray((predicted == self.held.label_M).numpy())
 
     @torch.no_grad()
     def _anomaly(self, backbone: Backbone) -> Score:
         """Image AUROC of the distance to patches of normal images."""
-        from sklearn.metrics import roc_auc_score
-
         seen_MPD, held_MPD = (self._patches(backbone, part) for part in (self.seen, self.held))
         is_defect = np.array([s.label != NORMAL for s in self.held.samples])
-        values = []
+        found = []
         for support in self.draws:
             bank = seen_MPD[support].flatten(0, 1)
             bank = bank[:: max(1, len(bank) // _BANK_PATCHES)]
             distances = nearest(held_MPD.flatten(0, 1), bank).distances_P.view(len(held_MPD), -1)
             scores = distances.topk(max(1, distances.shape[1] // 33), 1).values.mean(1)
-            values.append(float(roc_auc_score(is_defect, scores.numpy())))
-        return Score(self.title, tuple(values), None)
+            found.append(scores.numpy())
+        scores_RM = np.stack(found).astype(np.float64)
+        chosen, judged = (area_parts(scores_RM[:, rows], is_defect[rows]) for rows in (self.choosing, self.judging))
+        return Score(self.title, tuple(chosen.mean(1).tolist()), None, Judged.of(judged), self.is_apart)
 
     def _patches(self, backbone: Backbone, part: _Part) -> Tensor:
         found = []

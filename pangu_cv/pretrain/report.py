@@ -58,15 +58,15 @@ def _targets(page: Page, state: State, found: Verdict) -> None:
     page.section(
         "Does it help?",
         "Probes on the training part of each target, the best round against the starting weights on the same draws: "
-        "balanced accuracy with few labels, or image AUROC, on images that were kept from pretraining for this. Test "
-        "images were not touched.",
+        "balanced accuracy with few labels, or image AUROC, on images that were kept from pretraining for this. Half "
+        "of these chose the round, which the curves show; the others give the verdict, and its interval counts draws "
+        "and images. Test images were not touched.",
     )
     rows = []
     for target in found.targets:
         band = f"[{100 * (target.gain.low or 0):+.1f}, {100 * (target.gain.high or 0):+.1f}]"
-        verdict = "use it" if target.use else "keep the original"
         gain = f"{100 * target.gain.mean:+.1f}"
-        rows.append((target.target, f"{target.before:.1%}", f"{target.after:.1%}", gain, band, verdict))
+        rows.append((target.target, f"{target.before:.1%}", f"{target.after:.1%}", gain, band, target.advice))
     page.table(["target", "before", "after", "gain, points", "95 %", "verdict"], rows)
     names = [target.target for target in found.targets]
     gained = [[100 * (s.mean - first.mean) for s, first in zip(r, state.rounds[0], strict=True)] for r in state.rounds]

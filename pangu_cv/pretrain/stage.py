@@ -27,9 +27,10 @@ from pangu_cv.pretrain.loop import Parts, train
 from pangu_cv.pretrain.objectives import Objective
 from pangu_cv.pretrain.objectives.joint import Joint
 from pangu_cv.pretrain.optimiser import build_optimiser
-from pangu_cv.pretrain.probes import Probe, Score, measure_all
+from pangu_cv.pretrain.probes import Probe, measure_all
 from pangu_cv.pretrain.recipe import PretrainRecipe, PretrainResult
 from pangu_cv.pretrain.report import write_report
+from pangu_cv.pretrain.scores import Score
 from pangu_cv.pretrain.state import State
 from pangu_cv.pretrain.texts import TextTable
 from pangu_cv.pretrain.titles import titles
@@ -58,7 +59,8 @@ class _Setting:
         images = self.images
         files = [(str(path), path.stat().st_size) for path in images.paths]
         told = [images.label_M.tolist(), images.text_M.tolist(), images.labels, images.texts]
-        return digest("pretrain-2", known, files, told, [probe.images for probe in self.probes])
+        measured = [(probe.images, probe.judging.tolist()) for probe in self.probes]
+        return digest("pretrain-3", known, files, told, measured)
 
 
 def pretrain(recipe: PretrainRecipe) -> PretrainResult:

@@ -2,8 +2,9 @@
 
 import json
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from pangu_cv.pretrain.probes import Score
+from pangu_cv.pretrain.scores import Judged, Score
 
 
 @dataclass
@@ -17,7 +18,7 @@ class State:
     minutes: list[float] = field(default_factory=list)
     """Training time up to each round, without the probes."""
     best: int = 0
-    """Position in ``rounds`` of the best mean; 0 is the start."""
+    """Position in ``rounds`` of the best mean of what chooses; 0 is the start."""
 
     @property
     def is_stale(self) -> int:
@@ -32,5 +33,10 @@ class State:
     def from_text(cls, text: str) -> "State":
         """The inverse."""
         plain = json.loads(text)
-        rounds = [[Score(s["target"], tuple(s["values"]), s["knn"]) for s in scores] for scores in plain["rounds"]]
+        rounds = [[_score(one) for one in scores] for scores in plain["rounds"]]
         return cls(**(plain | {"rounds": rounds}))
+
+
+def _score(plain: dict[str, Any]) -> Score:
+    judged = Judged(**{name: tuple(values) for name, values in plain["judged"].items()})
+    return Score(**(plain | {"values": tuple(plain["values"]), "judged": judged}))

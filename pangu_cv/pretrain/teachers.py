@@ -2,8 +2,9 @@
 
 Agglomerative models as AM-RADIO (arXiv 2312.06709) and Theia (2407.20179), with Proteus's levels (2407.10366): of each
 teacher the grids of its levels and what a task would pool from them. Each number is standardised by how it varies over
-all images, as in PHI-S (2410.01680), so that no teacher and no channel speaks louder than another. Heads are linear, so
-that what a linear head can read from a teacher it can read from the pupil.
+all images, so that no teacher and no channel speaks louder than another: the baseline that PHI-S (2410.01680) compares
+its rotation with one common scale to. Heads are linear, so that what a linear head can read from a teacher it can read
+from the pupil.
 
 Shapes: B images, D numbers, h×w a grid, N patches of the pupil.
 """

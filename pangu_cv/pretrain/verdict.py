@@ -1,36 +1,50 @@
-"""Use it or keep the original: the best state against the starting weights, target by target."""
+"""Use it or keep the original: the best state against the starting weights, target by target.
+
+On images that did not choose the state: the best of many rounds is partly the luckiest on those that did.
+"""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from math import hypot
 from typing import Any
 
 from pangu_cv.metrics.interval import Interval, paired_gain
-from pangu_cv.pretrain.probes import Score
+from pangu_cv.pretrain.scores import Judged, Score
 
 LEAST_GAIN = 0.005  # half a point: less is not worth a second backbone
 
 
 def is_worth_it(gain: Interval) -> bool:
-    """At least half a point, and no draw-to-draw accident: the whole interval lies above 0."""
+    """At least half a point, and no accident of draws or images: the whole interval lies above 0."""
     return gain.mean >= LEAST_GAIN and gain.low is not None and gain.low > 0
 
 
 @dataclass(frozen=True)
 class TargetVerdict:
-    """One target: before, after, the paired gain over draws, and whether to use the new weights."""
+    """One target: before, after, the paired gain and its images, and whether to use the new weights.
+
+    Where not ``is_apart`` the same images chose the state, and the gain is a little too good.
+    """
 
     target: str
     before: float
     after: float
     gain: Interval
     use: bool
+    is_apart: bool
 
     @property
     def sentence(self) -> str:
         """For people."""
         low, high = (100 * (end or 0) for end in (self.gain.low, self.gain.high))
         points = f"{100 * self.gain.mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
-        return f"{self.target}: {points}: {'use it' if self.use else 'keep the original'}"
+        return f"{self.target}: {points}: {self.advice}"
+
+    @property
+    def advice(self) -> str:
+        """What to do, and what to think of it."""
+        tail = "" if self.is_apart else " (too few images: the same ones chose the round)"
+        return f"{'use it' if self.use else 'keep the original'}{tail}"
 
 
 @dataclass(frozen=True)
@@ -47,11 +61,16 @@ class Verdict:
             return "No target was named, so nothing says whether the new weights are better: name some under 'targets'"
         used = [t for t in self.targets if t.use]
         if not used:
-            return f"No gain on your {self.images:,} images: keep the original"
+            return f"No gain on your {self.images:,} images: keep the original{self._doubt}"
         mean = 100 * sum(t.gain.mean for t in used) / len(self.targets)
         kept = [t.target for t in self.targets if not t.use]
         tail = f"; keep the original for {', '.join(kept)}" if kept else ""
-        return f"{mean:+.1f} points on the mean of {len(self.targets)} target(s): use it{tail}"
+        return f"{mean:+.1f} points on the mean of {len(self.targets)} target(s): use it{tail}{self._doubt}"
+
+    @property
+    def _doubt(self) -> str:
+        shared = [t.target for t in self.targets if not t.is_apart]
+        return f". Too few images to part: the same ones chose the round for {', '.join(shared)}" if shared else ""
 
     def as_json(self) -> dict[str, Any]:
         """For ``metrics.json`` and the checkpoint."""
@@ -59,9 +78,22 @@ class Verdict:
 
 
 def verdict(before: Sequence[Score], after: Sequence[Score], *, images: int) -> Verdict:
-    """Compare draw by draw."""
+    """Compare draw by draw and image by image."""
     targets = []
     for old, new in zip(before, after, strict=True):
-        gain = paired_gain(new.values, old.values)
-        targets.append(TargetVerdict(new.target, old.mean, new.mean, gain, is_worth_it(gain)))
+        gain = gain_of(old.judged, new.judged)
+        use = is_worth_it(gain)
+        targets.append(TargetVerdict(new.target, old.judged.mean, new.judged.mean, gain, use, new.is_apart))
     return Verdict(tuple(targets), images)
+
+
+def gain_of(old: Judged, new: Judged) -> Interval:
+    """The mean gain over ``n`` images, no ends for one; two independent ways to be lucky add up as squares.
+
+    What hangs on draw and image at once counts in both, so that the interval is rather too wide.
+    """
+    draws, images = paired_gain(new.by_draw, old.by_draw), paired_gain(new.by_image, old.by_image)
+    if draws.high is None or images.high is None:
+        return Interval(draws.mean, None, None, images.n)
+    half = hypot(draws.high - draws.mean, images.high - images.mean)
+    return Interval(draws.mean, draws.mean - half, draws.mean + half, images.n)

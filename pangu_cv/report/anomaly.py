@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from pangu_cv.report.text import counted, decimal, percent, percent_range, with_
 
 _DETECTIONS_SHOWN = 4
 _ERRORS_SHOWN = 6
+_FULLY = {"asked": "asked for", "certified": "certified"}
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,16 @@ def anomaly_report(
     load_image: Callable[[str], ImageArray],
     load_map: Callable[[str], FloatArray],
     load_mask: Callable[[str], NDArray[np.generic] | None],
+    rate_is: Literal["asked", "certified"] = "asked",
 ) -> None:
     """Append the figures of ``outcome``, its scores against the threshold, and rows of image, heat map and truth.
 
-    The loaders take one of the outcome's paths and are called for the images shown only.
+    The loaders take one of the outcome's paths and are called for the images shown only. ``rate_is`` says what the
+    outcome's rate of false alarms is: what was wished for, or what the threshold keeps.
     """
     loaders = Loaders(load_image, load_map, load_mask)
-    page.verdict(*_false_alarm_verdict(outcome))
-    _key_figures(page, outcome)
+    page.verdict(*_false_alarm_verdict(outcome, rate_is))
+    _key_figures(page, outcome, rate_is)
     _separation(page, outcome)
     _kinds(page, outcome)
     found = outcome.is_anomalous_N
@@ -61,8 +65,8 @@ def _one_of_each_first(ranked: list[int], kinds: Sequence[str]) -> list[int]:
     return sorted(firsts, key=ranked.index) + [i for i in ranked if i not in firsts]
 
 
-def _false_alarm_verdict(outcome: AnomalyOutcome) -> tuple[str, Tone]:
-    alarms, asked = outcome.false_alarm_interval, _asked(outcome)
+def _false_alarm_verdict(outcome: AnomalyOutcome, rate_is: str) -> tuple[str, Tone]:
+    alarms, rate = outcome.false_alarm_interval, _rate(outcome)
     if alarms is None or alarms.low is None or alarms.high is None:
         return "There is no normal image here, so false alarms could not be measured.", "neutral"
     seen = (
@@ -70,17 +74,17 @@ def _false_alarm_verdict(outcome: AnomalyOutcome) -> tuple[str, Tone]:
         f"({percent(alarms.mean)}; 95 % interval {percent_range(alarms)})"
     )
     if outcome.asked_false_alarm_rate < alarms.low:
-        return f"More false alarms than asked for: {seen}, where {asked} was asked.", "bad"
+        return f"More false alarms than {_FULLY[rate_is]}: {seen}, where {rate} was {rate_is}.", "bad"
     if outcome.asked_false_alarm_rate > alarms.high:
-        return f"Fewer false alarms than allowed: {seen}, where {asked} was asked.", "good"
-    return f"False alarms are in keeping with the {asked} asked for: {seen}.", "good"
+        return f"Fewer false alarms than allowed: {seen}, where {rate} was {rate_is}.", "good"
+    return f"False alarms are in keeping with the {rate} {_FULLY[rate_is]}: {seen}.", "good"
 
 
-def _asked(outcome: AnomalyOutcome) -> str:
-    return f"{100 * outcome.asked_false_alarm_rate:g} %"
+def _rate(outcome: AnomalyOutcome) -> str:
+    return f"{100 * outcome.asked_false_alarm_rate:.3g} %"
 
 
-def _key_figures(page: Page, outcome: AnomalyOutcome) -> None:
+def _key_figures(page: Page, outcome: AnomalyOutcome, rate_is: str) -> None:
     recall, alarms, pixels = outcome.recall_interval, outcome.false_alarm_interval, outcome.pixels
     tiles = [
         Tile(
@@ -91,7 +95,7 @@ def _key_figures(page: Page, outcome: AnomalyOutcome) -> None:
         Tile(
             "False alarms",
             percent(outcome.false_alarm_rate),
-            f"asked {_asked(outcome)}" + (f"; interval {percent_range(alarms)}" if alarms else ""),
+            f"{rate_is} {_rate(outcome)}" + (f"; interval {percent_range(alarms)}" if alarms else ""),
         ),
         Tile(
             "Image AUROC",

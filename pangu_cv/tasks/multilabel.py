@@ -54,8 +54,11 @@ class MultilabelModel(ViewedModel):
         return scores_NC, scores_NC >= threshold, threshold + 0.0
 
     @torch.no_grad()
-    def fit(self, features_NVD: Tensor, present_NC: Tensor) -> Self:
-        """Fit the head to features of the fit views and bool truth."""
-        left_out_NVC = self.head.solve(features_NVD, present_NC)
+    def fit(self, features_NVD: Tensor, present_NC: Tensor, kin: Sequence[str] | None = None) -> Self:
+        """Fit the head to features of the fit views and bool truth.
+
+        Images that share a name in ``kin`` belong together: the sigmoids come from leaving them out together.
+        """
+        left_out_NVC = self.head.solve(features_NVD, present_NC, kin)
         self.head.calibrate(self.at_decision(left_out_NVC), present_NC)
         return self

@@ -168,14 +168,15 @@ def evaluate(
     dataset = DataConfig(path=data, layout=layout, root=root).read()
     name = model.name if precision is None else f"{model.name} {precision}"
     measured = _measure(opened, dataset, name)
-    rival = None
+    rival, rival_notes = None, list[str]()
     if against and other:
         second = _measure(other, dataset, against.name if against.name != name else str(against))
         rival = _Rival(second, paired(measured.outcome, second.outcome))
+        rival_notes = [f"{second.name}: {note}" for note in _seen_before(other, dataset, second.outcome.paths)]
     inspection = as_inspection(measured.outcome, good=good)
     passed = None if inspection is None else gate(inspection, recall=recall, costs=costs)
     metrics = {"model": str(model), "precision": opened.precision, "data": str(data), **measured.outcome.summary()}
-    notes = [*_seen_before(opened, dataset, measured.outcome.paths), *measured.notes]
+    notes = [*_seen_before(opened, dataset, measured.outcome.paths), *measured.notes, *rival_notes]
     metrics |= {
         "notes": notes,
         "gate": passed.summary() if passed else None,
@@ -295,7 +296,8 @@ def _report(page: Page, measured: _Measured) -> None:
         case "detect":
             detection_report(page, outcome, load_image=show.image)
         case _:
-            anomaly_report(page, outcome, load_image=show.image, load_map=show.map, load_mask=show.mask)
+            image, heat, mask = show.image, show.map, show.mask
+            anomaly_report(page, outcome, load_image=image, load_map=heat, load_mask=mask, rate_is="certified")
 
 
 def _told(metrics: dict[str, Any], passed: Gate | None) -> list[str]:
@@ -330,9 +332,10 @@ def _open(model: Path, precision: Precision | None = None) -> _Opened:
         )
     saved = load_model(folder_of(model))
     config = saved.model.config
-    rate = config.false_alarm_rate if config.kind == "anomaly" else None
-    if isinstance(saved.model, ClassifyModel):
-        rate = saved.model.certified_rate
+    rate = saved.model.certified_rate if isinstance(saved.model, ClassifyModel) else None
+    if isinstance(saved.model, AnomalyModel):
+        fitted = saved.model.calibration
+        rate = saved.model.config.false_alarm_rate if fitted is None else fitted.certified_rate
     classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
     spec = saved.provenance.decode
     return _Opened(TorchDecider(saved.model), spec, config.kind, classes, rate, learnt=saved.learnt)

@@ -1,12 +1,14 @@
 """COCO files that name one image in several places, or their images otherwise than their annotations do."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
+from pangu_cv.data.coco_writer import write_coco
 from pangu_cv.data.readers import read_dataset
 from pangu_cv.data.sample import Box, Dataset
 from pangu_cv.errors import DataError
@@ -83,6 +85,24 @@ def test_annotations_of_no_image_are_refused_where_all_are_and_told_where_some_a
         "2 annotations are of images that instances_train.json does not list and were left out; "
         f"first image_id {image_id}",
     )
+
+
+def test_a_mark_at_the_start_of_the_file_is_skipped(tmp_path: Path) -> None:
+    write(tmp_path, "train")
+    file = tmp_path / "annotations" / "instances_train.json"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert found(read_dataset(tmp_path)) == [("0.png", "train", ["pit"]), ("1.png", "train", [])]
+
+
+def test_names_that_are_no_utf8_are_written_and_read_back(tmp_path: Path) -> None:
+    name = os.fsdecode(b"d\xe9faut.png")
+    images = [{"id": 0, "file_name": name}, {"id": 1, "file_name": "1.png"}]
+    write(tmp_path, "train", "裂纹", images=images)
+    (tmp_path / "images" / "0.png").rename(tmp_path / "images" / name)
+    write_coco(read_dataset(tmp_path), tmp_path / "out")
+    again = read_dataset(tmp_path / "out")
+    assert sorted(found(again)) == [("1.png", "train", []), (name, "train", ["裂纹"])]
+    assert "裂纹" in (tmp_path / "out" / "annotations" / "instances_train.json").read_text(encoding="utf-8")
 
 
 def test_images_without_an_id_have_no_boxes(tmp_path: Path) -> None:

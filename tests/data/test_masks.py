@@ -26,6 +26,13 @@ def test_of_two_classes_any_value_is_the_second(tmp_path: Path) -> None:
     assert np.array_equal(read_class_mask(tmp_path / "a.png", classes=2), NUMBERS > 0)
 
 
+def test_of_two_classes_a_palette_gives_its_numbers_and_not_its_colours(tmp_path: Path) -> None:
+    palette = Image.frombytes("P", (3, 2), NUMBERS.tobytes())
+    palette.putpalette([255, 255, 255, 0, 0, 0, 0, 0, 0])
+    palette.save(tmp_path / "a.png")
+    assert np.array_equal(read_class_mask(tmp_path / "a.png", classes=2), NUMBERS > 0)
+
+
 @pytest.mark.parametrize(
     ("pixels", "told"),
     [

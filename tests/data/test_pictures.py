@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pangu_cv.data.check import read_or_list
 from pangu_cv.data.readers import pictures_below, read_dataset, read_images
 from pangu_cv.errors import DataError
 from pangu_cv.iterate.mine.stage import images_of
@@ -32,10 +33,17 @@ def test_masks_of_a_dataset_and_of_datasets_below_are_left_out(tmp_path: Path) -
     assert named(images_of(tmp_path / "bolt"), tmp_path) == [plain[1], plain[0]]
 
 
-def test_voc_masks_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / "Annotations").mkdir()
+@pytest.mark.parametrize("beside", ["Annotations", "ImageSets"])
+def test_voc_masks_are_left_out_and_those_that_cvat_exports_alone(tmp_path: Path, beside: str) -> None:
     write(tmp_path, "JPEGImages/1.png", "SegmentationClass/1.png", "SegmentationObject/1.png")
+    (tmp_path / beside).mkdir()
     assert named(pictures_below(tmp_path), tmp_path) == ["JPEGImages/1.png"]
+    assert [sample.path.parent.name for sample in read_or_list(tmp_path)] == ["JPEGImages"]
+
+
+def test_folders_that_are_only_named_as_those_of_voc_are_kept(tmp_path: Path) -> None:
+    write(tmp_path, "SegmentationClass/1.png")
+    assert named(pictures_below(tmp_path), tmp_path) == ["SegmentationClass/1.png"]
 
 
 def test_a_folder_that_is_named_is_taken_as_it_is(tmp_path: Path) -> None:

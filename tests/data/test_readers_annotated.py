@@ -83,17 +83,23 @@ def test_boxes_that_do_not_fit_are_told(
 ) -> None:
     coco(tmp_path, annotations=[{"id": 1, "image_id": 7, "category_id": 3, "bbox": bbox}])
     dataset = read_dataset(tmp_path)
-    assert boxes_of(dataset)["a.jpg"] == (() if found is None else (Box("scratch", found),))  # type: ignore[arg-type]
+    assert boxes_of(dataset)["a.jpg"] == (None if found is None else (Box("scratch", found),))  # type: ignore[arg-type]
+    assert any("taken as unlabelled" in note for note in dataset.notes) == (found is None)
     assert told in dataset.notes[0]
     assert dataset.notes[0].endswith("first a.jpg")
 
 
-def test_crowds_are_left_out(tmp_path: Path) -> None:
+def test_crowds_are_left_out_and_make_no_image_of_nothing(tmp_path: Path) -> None:
     crowd = {"id": 1, "image_id": 7, "category_id": 3, "bbox": [1, 1, 5, 5], "iscrowd": 1}
-    coco(tmp_path, annotations=[crowd])
-    dataset = read_dataset(tmp_path)
-    assert boxes_of(dataset)["a.jpg"] == ()
-    assert "crowds" in dataset.notes[0]
+    coco(tmp_path / "alone", annotations=[crowd])
+    dataset = read_dataset(tmp_path / "alone")
+    assert boxes_of(dataset) == {"a.jpg": None, "b.jpg": ()}
+    assert dataset.notes[0].startswith("1 crowds were left out; CVAT exports masks of its brush and ellipses as crowds")
+    assert dataset.notes[1].startswith("1 images have no annotation that can be used and are taken as unlabelled")
+    coco(tmp_path / "beside", annotations=[crowd, crowd | {"iscrowd": 0}])
+    dataset = read_dataset(tmp_path / "beside")
+    assert boxes_of(dataset) == {"a.jpg": (Box("scratch", (1, 1, 6, 6)),), "b.jpg": ()}
+    assert len(dataset.notes) == 1
 
 
 @pytest.mark.parametrize(
@@ -216,7 +222,7 @@ def test_yolo_without_a_table_has_classes_by_number(tmp_path: Path) -> None:
         ("", "train: images/train\nnames: 7\n", "'names' must be a list"),
         ("", "train: images/train\nnames: [[pin, hole]]\n", r"'names' must be a list .* found \{0: \['pin'"),
         ("", "train: images/train\nnames: {.inf: pin}\n", "'names' must be a list"),
-        ("", "train: images/train\nnames: [2024-13-45]\n", "cannot be read as YAML"),
+        ("", "train: images/train\nnames: [!!timestamp 2024-13-45]\n", "cannot be read as YAML"),
         ("", "pin: &a pin\ntrain: images/train\nnames: [*a]\n", r"data\.yaml: has YAML aliases"),
     ],
 )
@@ -280,6 +286,12 @@ def test_voc(tmp_path: Path) -> None:
 def test_voc_that_cannot_be_read_says_where(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(DataError, match=rf"a\.xml.*{told}"):
         read_dataset(voc(tmp_path, text))
+
+
+def test_voc_boxes_that_are_all_faulty_make_no_image_of_nothing(tmp_path: Path) -> None:
+    dataset = read_dataset(voc(tmp_path, VOC.format(x=10)))
+    assert boxes_of(dataset)["a.jpg"] is None
+    assert any("1 images have no annotation that can be used" in note for note in dataset.notes)
 
 
 @pytest.mark.parametrize(

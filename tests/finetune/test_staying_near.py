@@ -70,7 +70,9 @@ def test_what_only_training_heeds_is_not_passed_over(tmp_path: Path) -> None:
     data = class_folders(tmp_path / "data")
     with pytest.raises(SettingsError, match=r"adapt.*l2_sp"):
         finetune(recipe("classify", data, tmp_path / "run", *VIT, "adapt={kind: linear, l2_sp: 1}"))
-    with pytest.raises(SettingsError, match=r"adapt\.interpolate: is for task\.kind=classify.*task\.kind=detect"):
-        finetune(recipe("detect", data, tmp_path / "run", "adapt={kind: partial, interpolate: 0.5}"))
+    way = "{kind: partial, interpolate: 0.5}"
+    for adapt in (f"adapt={way}", f"adapt={{kind: auto, ways: [{{kind: frozen}}, {way}]}}"):
+        with pytest.raises(SettingsError, match=r"adapt\.interpolate: is for task\.kind=classify.*task\.kind=detect"):
+            finetune(recipe("detect", data, tmp_path / "run", adapt))
     with pytest.raises(SettingsError, match=r"augment\.paste: is for task\.kind=detect and segment"):
         finetune(recipe("classify", data, tmp_path / "run", *QUICK, "adapt.kind=linear", "augment.paste=0.5"))

@@ -56,3 +56,38 @@ def test_a_good_model_is_believed_and_a_bad_one_is_not() -> None:
     alone = probabilities(learnt, taught, none)
     np.testing.assert_allclose(probabilities(learnt, taught, none, prior_NC=bad), alone)
     np.testing.assert_allclose(probabilities(None, taught, none, prior_NC=good), good)
+
+
+def test_images_that_a_model_has_learnt_say_nothing_of_how_far_to_believe_it() -> None:
+    """It knows by heart what it was told of twelve images, and is wrong about all others."""
+    features, labels = clusters(4, 20)
+    right = np.full((80, 4), 0.01) + 0.96 * np.eye(4)[labels]
+    prior = np.roll(right, 1, axis=1)
+    prior[:12] = np.nan
+    none = np.zeros((80, 4), bool)
+
+    def found(count: int, prior_NC: np.ndarray | None) -> np.ndarray:
+        taught = Taught.labels(np.arange(count), labels[:count])
+        learnt = learn(features, taught, classes=4, penalty=0.1)
+        return probabilities(learnt, taught, none, prior_NC=prior_NC)
+
+    np.testing.assert_allclose(found(18, prior), found(18, None))
+    half = (found(12, None)[12:] + prior[12:]) / 2  # none of the labelled images is new to it
+    np.testing.assert_allclose(found(12, prior)[12:], half, atol=1e-6)
+    np.testing.assert_allclose(found(12, prior)[:12], found(12, None)[:12])
+    first = probabilities(None, Taught.labels([], []), none, prior_NC=prior)
+    np.testing.assert_allclose(first[:12], 0.25)
+    np.testing.assert_allclose(first[12:], prior[12:])
+
+
+def test_one_label_neither_makes_nor_breaks_a_model() -> None:
+    features, labels = clusters(4, 20)
+    taught, none = Taught.labels(np.arange(13), labels[:13]), np.zeros((80, 4), bool)
+    learnt = learn(features, taught, classes=4, penalty=0.1)
+    alone = probabilities(learnt, taught, none)
+    sure = np.full((80, 4), 0.001) + 0.996 * np.eye(4)[labels]
+    for said in (sure, np.roll(sure, 1, axis=1)):
+        said[:12] = np.nan
+        mixed = probabilities(learnt, taught, none, prior_NC=said)
+        share = (mixed - alone)[20:] / (said - alone)[20:]
+        assert ((share > 0.1) & (share < 0.9)).all()

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import torch
 
 from pangu_cv.data.pixel_cache import PixelCache
 from pangu_cv.errors import DataError
+from pangu_cv.pretrain import loop
 from pangu_cv.pretrain.batches import Feed, Schedule
 from pangu_cv.pretrain.images import Images, SourceConfig, gather
 from pangu_cv.pretrain.relations import UNKNOWN
@@ -101,6 +103,21 @@ def test_processes_share_a_batch(feed: Feed) -> None:
         parts += list(own.batches(1, 2, near(feed)))
     assert torch.equal(whole.facts.image_N[0::2], parts[0].facts.image_N)
     assert torch.equal(whole.inputs[1::2], parts[1].inputs)
+
+
+@pytest.mark.parametrize("world", [1, 2])
+def test_a_batch_that_is_cut_keeps_neighbours_in_one_part(feed: Feed, world: int) -> None:
+    """Four sets of near images, so that every image in turn finds one to bring along, and what it brings has it."""
+    near_MK = (torch.arange(24)[:, None] + torch.tensor([6, 12, 18])) % 24
+    for step in range(6):
+        parts: list[set[int]] = [set(), set()]
+        for rank in range(world):
+            own = replace(feed, neighbour_share=0.5, rank=rank, world=world)
+            (batch,) = own.batches(step, step + 1, near_MK)
+            for part, piece in zip(parts, loop._pieces(batch, 2), strict=True):
+                part.update(piece.facts.image_N.tolist())
+        assert [len(part) for part in parts] == [4, 4]
+        assert all(part & set(near_MK[number].tolist()) for part in parts for number in part)
 
 
 def test_worker_processes_change_nothing(feed: Feed) -> None:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from pydantic import ValidationError
 
 from pangu_cv.pretrain.relations import UNKNOWN
 from tests.pretrain import small
@@ -45,6 +46,11 @@ def test_every_relation_matters_and_can_be_switched_off(term: str) -> None:
     }
     base = small.joint(**plain)(known)["contrast"]
     assert not torch.isclose(base, small.joint(**(plain | on[term]))(known)["contrast"])
+
+
+def test_no_more_neighbours_than_one_for_each_of_the_rest() -> None:
+    with pytest.raises(ValidationError, match=r"less than or equal to 0\.5"):
+        small.joint(neighbours={"batch_share": 0.6})
 
 
 def test_slower_copy_follows_and_remembers() -> None:

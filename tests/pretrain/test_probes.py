@@ -55,6 +55,35 @@ def test_kinds_of_defects_with_one_image_each_are_measured_on_too(tmp_path: Path
         Probe(target(folder, kind="anomaly"), small.backbone())
 
 
+@pytest.mark.parametrize(("kind", "classes"), [("classify", ("dots", "plain")), ("anomaly", ("dots", "good"))])
+def test_the_round_and_the_verdict_have_images_of_their_own(
+    kind: str, classes: tuple[str, str], tmp_path: Path
+) -> None:
+    folder = small.images(tmp_path / "data", count=30, classes=classes)
+    groups = tmp_path / "groups.csv"
+    names = [f"{label}/{number}.png,{label}{number // 3}" for label in classes for number in range(30)]
+    groups.write_text("\n".join(["file,group", *names]) + "\n")
+    backbone = small.backbone()
+    probe = Probe(target(folder, kind=kind, images=60, groups=groups), backbone)
+    halves = [[probe.held.samples[row] for row in rows] for rows in (probe.choosing, probe.judging)]
+    first, second = ({sample.path for sample in half} for half in halves)
+    assert first | second == {sample.path for sample in probe.held.samples}
+    assert not {sample.group for sample in halves[0]} & {sample.group for sample in halves[1]}
+    assert all(len({sample.label for sample in half}) == 2 for half in halves)
+    score = probe.measure(backbone)
+    assert score.is_apart
+    assert len(score.judged.by_image) == len(second) >= 9
+    assert len(score.judged.by_draw) == len(score.values) == 3
+
+
+def test_few_images_choose_the_round_and_judge_it(tmp_path: Path) -> None:
+    backbone = small.backbone()
+    score = Probe(target(small.images(tmp_path / "data", count=20), images=40), backbone).measure(backbone)
+    assert not score.is_apart  # 16 are held out
+    assert score.judged.by_draw == score.values
+    assert len(score.judged.by_image) == 16
+
+
 def test_anomaly_wants_good_images(tmp_path: Path) -> None:
     folder = small.images(tmp_path / "data")
     with pytest.raises(DataError, match="has no 'good' images; found dots, plain"):

@@ -44,7 +44,7 @@ def test_best_weights_are_kept_not_the_last(tmp_path: Path, monkeypatch: pytest.
 
     def measure(probes: Any, backbone: Any) -> list[Any]:
         measured.append({k: v.clone() for k, v in backbone.network.state_dict().items()})
-        return [loop.Score("data", (float(value := next(fall)), value), None)]
+        return [small.score(float(next(fall)))]
 
     monkeypatch.setattr("pangu_cv.pretrain.stage.measure_all", measure)
     result = pretrain(made)
@@ -53,6 +53,15 @@ def test_best_weights_are_kept_not_the_last(tmp_path: Path, monkeypatch: pytest.
     assert "keep the original" in result.metrics["verdict"]["sentence"]
     for name, tensor in backbone_of(tmp_path / "run").items():
         assert torch.equal(tensor, measured[0][name])
+
+
+def test_images_that_choose_the_round_do_not_judge_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter([small.score(0.5), small.score(0.6, judged=0.5), small.score(0.7, judged=0.4)])
+    monkeypatch.setattr("pangu_cv.pretrain.stage.measure_all", lambda *_: [next(found)])
+    result = pretrain(small.recipe(small.images(tmp_path / "data"), tmp_path / "run"))
+    assert result.metrics["best_round"] == 2
+    assert result.metrics["verdict"]["targets"][0]["after"] == pytest.approx(0.4)
+    assert "keep the original" in result.metrics["verdict"]["sentence"]
 
 
 def test_killed_run_ends_like_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ def outcome(normals=100, alarms=2, defects=20, missed=8, asked=0.01):
     return AnomalyOutcome(paths, scores_N, is_defect_N, flagged_N, 1.0, kinds, asked)
 
 
-def report(o):
+def report(o, **more):
     loaded = []
 
     def load_image(path):
@@ -30,7 +30,8 @@ def report(o):
         return np.eye(8) if int(path[6:-4]) % 2 else None
 
     page = Page("t")
-    anomaly_report(page, o, load_image=load_image, load_map=lambda path: np.ones((4, 4)), load_mask=load_mask)
+    loaders = {"load_image": load_image, "load_map": lambda path: np.ones((4, 4)), "load_mask": load_mask}
+    anomaly_report(page, o, **loaders, **more)
     return page.html(), loaded
 
 
@@ -67,6 +68,22 @@ def test_the_verdict_weighs_what_was_asked(alarms, asked, words, tone):
     document, _ = report(outcome(alarms=alarms, asked=asked))
     assert words in document
     assert f'class="verdict {tone}"' in document
+
+
+@pytest.mark.usefixtures("no_drawing")
+@pytest.mark.parametrize(
+    ("alarms", "words"),
+    [
+        (9, "in keeping with the 9.09 % certified: 9 of 100"),
+        (30, "More false alarms than certified: 30 of 100"),
+        (0, "where 9.09 % was certified"),
+    ],
+)
+def test_what_was_certified_is_not_called_asked(alarms, words):
+    document, _ = report(outcome(alarms=alarms, asked=1 / 11), rate_is="certified")
+    assert words in document
+    assert "certified 9.09 %" in document
+    assert "asked" not in document
 
 
 def test_without_defects_the_rest_is_reported():

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pangu_cv import cli
-from pangu_runtime.bundle import SUMS, VERSION, contract, file_sha256, open_bundle, write_sums
+from pangu_runtime.bundle import SUMS, VERSION, contract, file_sha256, open_bundle, read_json, write_sums
 from pangu_runtime.errors import BundleError
 from pangu_runtime.predictor import Predictor
 from tests.finetune.tiny import Made, copy_of
@@ -249,6 +249,13 @@ def test_intact_bundles_are_what_their_contract_says(classify: Made, anomaly: Ma
         listed = {line.split("  ")[1] for line in (made.bundle / SUMS).read_text().splitlines()}
         golden = {f"golden/{n}.png" for n in range(8)} | {"golden/expected.json"}
         assert listed == {"model.onnx", "bundle.json", "parity.json"} | golden
+
+
+@pytest.mark.parametrize("text", ['{"version": ' + "9" * 5000 + "}", "[" * 100_000, '{"version": "\udcff"}'])
+def test_json_that_python_does_not_read_is_refused(text: str, tmp_path: Path) -> None:
+    (tmp_path / "parity.json").write_text(text, encoding="utf-8", errors="surrogateescape")
+    with pytest.raises(BundleError, match=r"parity\.json: cannot be read as JSON"):
+        read_json(tmp_path / "parity.json")
 
 
 def test_folder_that_is_no_bundle_says_so(tmp_path: Path) -> None:

@@ -63,6 +63,18 @@ def test_equal_boxes_in_another_order_do_not_differ() -> None:
     assert (found.flips, found.score, found.box) == (0, 0, 0)
 
 
+@pytest.mark.parametrize("side", ["expected", "found", "both"])
+@pytest.mark.parametrize(
+    "odd", [(np.nan, 0, 10, 10, 0, 0.9), (0, 0, 10, np.inf, 0, 0.9), (0, 0, 10, 10, 0, np.nan), (*FIRST[:5], np.inf)]
+)
+def test_not_a_number_never_passes_as_a_box(odd: tuple[float, ...], side: str) -> None:
+    broken, fine = boxes(odd, SECOND), boxes(FIRST, SECOND)
+    pair = {"expected": (broken, fine), "found": (fine, broken), "both": (broken, broken)}[side]
+    found = compare(*pair)
+    assert (found.flips, found.score, found.box) == (1, np.inf, np.inf)
+    assert not found.within(Limits())
+
+
 def test_moved_boxes_and_scores_are_measured() -> None:
     found = compare(boxes(FIRST), boxes((0, 0, 10, 9, 0, 0.85)))
     assert found.box == pytest.approx(0.1, abs=1e-6)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps, PpmImagePlugin, TiffImagePlugin
 from PIL.GifImagePlugin import GifImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -152,6 +152,26 @@ def test_16bit_pgm_is_scaled_by_its_maximum() -> None:
     values = np.array([[0, 1000, 4095]], ">u2")
     got = decode(b"P5 3 1 4095\n" + values.tobytes())
     np.testing.assert_array_equal(got[0, :, 0], (0, 62, 255))
+
+
+@pytest.mark.parametrize(("kind", "maximum"), [("P5", 100), ("P6", 100), ("P5", 4095), ("P6", 4095)])
+def test_netpbm_of_any_maximum_is_decoded_at_once(kind: str, maximum: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    channels = 3 if kind == "P6" else 1
+    values = np.random.default_rng(5).integers(0, 1.2 * maximum, (40, 30 * channels))
+    data = f"{kind} 30 40 {maximum}\n".encode() + values.astype(">u2" if maximum > 255 else "u1").tobytes()
+    pillow = np.asarray(Image.open(io.BytesIO(data))).reshape(40, 30, channels)
+    expected = scaled(pillow, 0, 65535) if pillow.max() > 255 else pillow
+    monkeypatch.delattr(PpmImagePlugin.PpmDecoder, "decode")  # Pillow's own goes number by number
+    np.testing.assert_array_equal(decode(data), np.broadcast_to(expected, (40, 30, 3)))
+    assert reason(data[:-1]).reason == "truncated"
+    assert reason(data[:-2]).reason == "truncated"
+
+
+@pytest.mark.parametrize("head", [b"P1 2 1\n0 1", b"P2 2 1 255\n0 9", b"P3 1 1 255\n0 9 9"])
+def test_netpbm_as_text_is_refused(head: bytes) -> None:
+    found = reason(head)
+    assert found.reason == "unsupported"
+    assert "save it in binary" in str(found)
 
 
 @pytest.mark.parametrize("bounds", [(0, 65535), (0, 4095)])

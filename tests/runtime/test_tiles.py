@@ -73,6 +73,34 @@ def test_boxes_of_all_tiles_become_those_of_the_image() -> None:
     assert len(rest) >= 2
 
 
+def test_a_poor_box_does_not_delete_an_object_longer_than_a_tile() -> None:
+    """Four pieces of 0.95, and in each a box of 0.02 that touches no edge."""
+    length, (start, end) = 170, (10, 160)
+    parts = []
+    for x0, _, x1, _ in TILING.windows(64, length):
+        piece = (max(start - x0, 0), 20, min(end, x1) - x0, 40, 0, 0.95)
+        parts.append(tile_vectors.outputs([piece, (30, 25, 36, 33, 0, 0.02)], 4))
+    found = tile_vectors.merge(TILING, 64, length, parts)
+    assert int(found["count"][0]) == 4
+    assert found["scores"][0].tolist() == pytest.approx([0.95] * 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "scores"),
+    [
+        ("a poor box in a long one", [0.95, 0.9]),
+        ("a good box in a long one", [0.95, 0.9, 0.9]),
+        ("whole, of half the score", [0.5]),
+        ("whole, of less than half", [0.45]),
+        ("whole, but rejected", [0.6]),
+        ("both rejected", [0.3]),
+    ],
+)
+def test_a_whole_box_replaces_a_cut_one_that_is_part_of_it_and_hardly_better(name: str, scores: list[float]) -> None:
+    parts = [tile_vectors.outputs(rows, 3) for rows in tile_vectors.WHOLE_AND_CUT[name]]
+    assert tile_vectors.merge(TILING, 64, 112, parts)["scores"][0].tolist() == pytest.approx(scores)
+
+
 def test_masks_of_all_tiles_become_that_of_the_image() -> None:
     image = scene()
     found = run_tiled(says_white, image[None], TILING)

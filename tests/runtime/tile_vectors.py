@@ -20,6 +20,16 @@ PATH = Path(__file__).parents[2] / "export" / "end" / "tiles.json"
 SIZES_HW = ((64, 64), (65, 64), (113, 20), (112, 113), (150, 170), (161, 257))  # halves of pixels among the starts
 TILINGS = (Tiling(64, 0.25), Tiling(64, 0.0), Tiling(100, 0.5))
 LARGE = (Tiling(640, 0.2), (3456, 4097))
+# What two tiles of 64 pixels, 48 apart, see: x0, y0, x1, y1, class, score.
+CUT, WHOLE, SMALL = (51, 5, 64, 20, 0), (3, 5, 32, 20, 0), (45, 8, 50, 12, 0)
+WHOLE_AND_CUT: dict[str, list[list[tuple[float, ...]]]] = {
+    "a poor box in a long one": [[(10, 5, 64, 20, 0, 0.95), (*SMALL, 0.02)], [(0, 5, 64, 20, 0, 0.9), (*WHOLE, 0.02)]],
+    "a good box in a long one": [[(10, 5, 64, 20, 0, 0.95), (*SMALL, 0.9)], [(0, 5, 50, 20, 0, 0.9)]],
+    "whole, of half the score": [[(*CUT, 1.0)], [(*WHOLE, 0.5)]],
+    "whole, of less than half": [[(*CUT, 0.45)], [(*WHOLE, 0.2)]],
+    "whole, but rejected": [[(*CUT, 0.6)], [(*WHOLE, 0.45)]],
+    "both rejected": [[(*CUT, 0.45)], [(*WHOLE, 0.3)]],
+}
 DTYPES = {
     "boxes_xyxy": np.float32,
     "scores": np.float32,
@@ -79,6 +89,7 @@ def box_cases() -> Iterator[dict[str, Any]]:
     equal = [[(50, 10, 60, 20, 0, 0.5)], [(2, 10, 12, 20, 0, 0.5), (20, 40, 30, 50, 0, 0.5)]]
     two_px = [[(40, 5, 62, 20, 0, 0.9), (40, 25, 61.99, 40, 0, 0.9)], [(3, 5, 14, 20, 0, 0.6), (3, 25, 14, 40, 0, 0.6)]]
     named = {"cut at an edge": at_edge, "two pixels away": two_px, "covered by 0.7": covered, "equal scores": equal}
+    named |= WHOLE_AND_CUT
     for name, rows in named.items():
         yield merged(name, tiling, *two, [outputs(part, 4) for part in rows])
     yield merged("nothing", tiling, *two, [outputs([], 3), outputs([], 3)])

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.preprocess import PreprocessConfig
@@ -57,6 +58,24 @@ def test_calibration_takes_the_views_that_decide() -> None:
     config = build("rot90").config.model_copy(update={"fit_views": ("identity", "flip_lr", "flip_ud")})
     model = config.build(["a"])
     assert model.at_decision(values[:, :3]).item() == 1.0  # none of them decides: all
+
+
+def test_images_that_belong_together_do_not_vouch_for_each_other() -> None:
+    """Each is there twice: sigmoids fitted to what its copy says of it do not fit new images."""
+    model = build()
+    ways = torch.randn(3, sum(model.groups))
+
+    def seen(images: int) -> tuple[torch.Tensor, torch.Tensor]:
+        present = torch.rand(images, 3) < 0.5
+        return (3 * torch.randn(images, ways.shape[1]) + present.float() @ ways)[:, None].expand(-1, 4, -1), present
+
+    features, present = (one.repeat_interleave(2, 0) for one in seen(20))
+    new, truth = seen(400)
+    losses = []
+    for kin in (None, [str(at // 2) for at in range(40)]):
+        model.fit(features, present, kin)
+        losses.append(float(nn.functional.binary_cross_entropy_with_logits(model.head(new), truth.float())))
+    assert losses[1] < 0.75 * losses[0]
 
 
 def test_threshold_is_a_share() -> None:

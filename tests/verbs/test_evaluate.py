@@ -43,6 +43,26 @@ def test_images_that_were_learnt_from_are_counted(classify: Made, anomaly: Made,
     assert "which images the model has learnt from is not known" in note
 
 
+def test_images_that_the_rival_learnt_from_are_counted_by_its_name(classify: Made, tmp_path: Path, capsys) -> None:
+    figures, page = evaluated(classify.bundle, classify.data / "train", tmp_path, "--against", classify.run)
+    note = "run: 8 of the 12 images are ones the model has learnt from: the figures are too good"
+    assert [one for one in figures["notes"] if one.startswith("run: ")] == [note]
+    assert note in page
+    assert f"! {note}" in capsys.readouterr().out
+
+
+def test_a_run_is_held_to_the_rate_that_was_certified_as_its_bundle_is(anomaly: Made, tmp_path: Path) -> None:
+    """Where images are few, more than what was asked for."""
+    run = copy_of(anomaly.run, tmp_path / "few")
+    manifest = json.loads((run / "model" / "model.json").read_text())
+    manifest["calibration"] |= {"certified_rate": 1 / 11, "normals": 10}
+    (run / "model" / "model.json").write_text(json.dumps(manifest))
+    for model, rate, words in ((run, 1 / 11, "certified 9.09 %"), (anomaly.bundle, 0.05, "certified 5 %")):
+        figures, page = evaluated(model, anomaly.data, tmp_path / f"of {model.name}")
+        assert figures["asked_false_alarm_rate"] == pytest.approx(rate)
+        assert words in page
+
+
 @pytest.mark.parametrize(
     ("kind", "images", "lists"), [("segment", "images", "."), ("detect", "JPEGImages", "ImageSets/Main")]
 )

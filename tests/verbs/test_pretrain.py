@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from pangu_cv import cli
-from pangu_cv.pretrain.probes import Score
+from pangu_cv.pretrain.scores import Score
 from tests.pretrain import small
 
 Shown = pytest.CaptureFixture[str]
@@ -34,8 +34,7 @@ def probes_say(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
         found = iter([0.5, after])
 
         def measure(*_: Any) -> list[Score]:
-            value = next(found)
-            return [Score("data", (value, value, value), None)]
+            return [small.score(next(found))]
 
         monkeypatch.setattr("pangu_cv.pretrain.stage.measure_all", measure)
 

@@ -114,7 +114,7 @@ def _chosen(root: Path, number: int) -> list[list[str]]:
 
 @pytest.mark.usefixtures("_no_end")
 def test_what_the_model_is_sure_of_is_not_asked_and_the_model_stays(settings: list[str], tmp_path: Path) -> None:
-    recipe = load(settings, f"oracle={tmp_path / 'labels.csv'}", "ask.pace={start: 0.5, end: 0.5}")
+    recipe = load(settings, f"oracle={tmp_path / 'labels.csv'}", "ask.pace={start: 0.7, end: 0.7}")
     one, two = run_loop(recipe, people=Person(tmp_path, 0), say=quiet).metrics["rounds"]
     assert two["asked"]["stopped"] == "the fronts have met"
     assert two["asked"]["answers"] == one["asked"]["answers"]

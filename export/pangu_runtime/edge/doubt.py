@@ -19,7 +19,7 @@ def certainty(prediction: Prediction) -> float:
     if isinstance(prediction, TagPrediction):
         return _nearest(prediction.scores_C, prediction.threshold)
     if isinstance(prediction, BoxPrediction):
-        return _nearest(prediction.scores_K, prediction.threshold)
+        return _nearest(np.append(prediction.scores_K, prediction.best_rejected), prediction.threshold)
     if isinstance(prediction, AnomalyPrediction):
         return min(1.0, abs(prediction.score / max(prediction.threshold, 1e-9) - 1))
     is_found = prediction.mask_HW > 0

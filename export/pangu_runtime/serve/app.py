@@ -233,8 +233,7 @@ class App:
     async def _predict(self, request: Request) -> Response:
         served, spec = self._served(request), self._served(request).predictor.bundle.decode
         threshold = _number(request.query_params.get("threshold"))
-        if threshold is not None and served.predictor.bundle.threshold is None:
-            raise RequestError(400, f"threshold: '{served.name}' has none to move")
+        _require_movable(served, threshold)
         with self.in_flight.reserve(self._announced(request)):
             body = await self._body(request)
             limited = replace(spec, max_pixels=min(spec.max_pixels, self.config.max_pixels))
@@ -260,6 +259,7 @@ class App:
             served = self._served(request)
             if served.predictor.bundle.tiling is not None and len(images_NHW3) > 1:
                 raise RequestError(400, f"'{served.name}' works in tiles and takes one image a request")
+            _require_movable(served, threshold)
             try:
                 waiting = served.batcher.submit(images_NHW3, threshold)
             except ClosedError:
@@ -294,6 +294,11 @@ class App:
 
 def _bytes_per_pixel(header: ImageHeader) -> int:
     return _BYTES_PER_16BIT_PIXEL if header.bit_depth > 8 else _BYTES_PER_PIXEL
+
+
+def _require_movable(served: Served, threshold: float | None) -> None:
+    if threshold is not None and served.predictor.bundle.fixed is not None:
+        raise RequestError(400, f"threshold: '{served.name}': {served.predictor.bundle.fixed}")
 
 
 def _number(text: str | None) -> float | None:

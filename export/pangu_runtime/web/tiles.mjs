@@ -2,7 +2,7 @@
 // Python computes on boxes in 32 bits, so here every step of theirs is rounded to 32 bits too (Math.fround).
 
 const f = Math.fround;
-const EDGE_PX = 2, COVERED = f(0.7);
+const EDGE_PX = 2, COVERED = f(0.7), WHOLE = 2;
 
 /** Left, top, right, bottom of every tile, row by row, spread evenly; all are of the same size. */
 export function windows({ px, overlap }, height, width) {
@@ -64,7 +64,7 @@ export class Masks {
   }
 }
 
-/** All boxes of all tiles in one list; of those that are one object the whole one stays, else the better. */
+/** All boxes of all tiles in one list; of those that are one object the first stays: accepted ones, then the best, a whole one's score doubled. */
 export class Boxes {
   constructor(height, width) {
     Object.assign(this, { height, width, found: [], threshold: null });
@@ -82,9 +82,11 @@ export class Boxes {
   }
 
   outputs() {
-    const kept = []; // whole boxes first, the best of them first
-    for (const one of [...this.found].sort((a, b) => a.isCut - b.isCut || b.score - a.score))
-      if (!kept.some((other) => other.label === one.label && !(covered(one.box, other.box) < COVERED))) kept.push(one);
+    const kept = [], isRejected = ({ score }) => score < this.threshold.data[0];
+    const weight = ({ score, isCut }) => (isCut ? score : WHOLE * score);
+    const first = (a, b) => isRejected(a) - isRejected(b) || weight(b) - weight(a) || a.isCut - b.isCut;
+    for (const one of [...this.found].sort(first))
+      if (!kept.some((other) => other.label === one.label && !(covered(one, other) < COVERED))) kept.push(one);
     const order = kept.sort((a, b) => b.score - a.score), n = order.length;
     const count = order.filter(({ score }) => score >= this.threshold.data[0]).length;
     return {
@@ -97,9 +99,13 @@ export class Boxes {
   }
 }
 
-/** Share of the smaller of two boxes that lies in the other. */
-function covered(a, b) {
+/** Share of the smaller of two boxes that lies in the other; of `one` itself where it is cut, and may be a part of a whole `other`. */
+function covered(one, other) {
+  const a = one.box, b = other.box, otherArea = one.isCut && !other.isCut ? Infinity : area(b);
   const side = (i) => Math.max(0, f(Math.min(a[i + 2], b[i + 2]) - Math.max(a[i], b[i])));
-  const area = (box) => f(f(box[2] - box[0]) * f(box[3] - box[1]));
-  return f(f(side(0) * side(1)) / Math.max(Math.min(area(a), area(b)), f(1e-9)));
+  return f(f(side(0) * side(1)) / Math.max(Math.min(area(a), otherArea), f(1e-9)));
+}
+
+function area(box) {
+  return f(f(box[2] - box[0]) * f(box[3] - box[1]));
 }

@@ -11,6 +11,7 @@ from pangu_cv.data import versions
 from pangu_cv.data.readers import class_folders, coco, csv_table, image_masks, mvtec, voc, yolo
 from pangu_cv.data.readers.folders import describe
 from pangu_cv.data.readers.pictures import pictures_below
+from pangu_cv.data.readers.unread import boxes_in
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 
@@ -116,6 +117,12 @@ def _advice(path: Path) -> str:
     names = {entry.name.lower() for entry in path.iterdir()}
     if "data.yaml" in names:
         return "Its data.yaml must say 'names', and 'train' or 'val'"
+    if boxes := boxes_in(path):
+        return (
+            f"'{boxes}' looks like boxes that a labelling tool wrote beside its images: export them as COCO, Pascal "
+            "VOC or YOLO with a data.yaml, or sort images and labels into the two folders of such a layout. Where the "
+            "folders are classes all the same, say so: --layout class_folders, or data.layout=class_folders"
+        )
     if {"annotations", "labels", "jpegimages", "masks"} & names:
         return "This looks like half of a layout with boxes or masks: the other folder is missing or empty"
     return "Unlabelled images need no layout to pretrain or predict; to train, sort them into one folder per class"

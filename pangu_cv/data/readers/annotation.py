@@ -1,14 +1,16 @@
 """What the layouts with boxes share: fitting boxes to their image, and counting what was found to be wrong."""
 
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from pangu_cv.data.readers.folders import SPLIT_WORDS, SPLITS
 from pangu_cv.data.sample import Box, Split
 from pangu_cv.errors import DataError, ImageError
-from pangu_runtime.decode import peek
+from pangu_runtime.decode import DecodeSpec, peek
 
-_SPLIT_WORDS: tuple[tuple[str, Split], ...] = (("train", "train"), ("val", "val"), ("test", "test"))
+_ANY_SIZE = DecodeSpec(max_pixels=2**30)  # no pixel is decoded here; whoever decodes has a limit that users may raise
 
 
 def read_utf8(file: Path) -> str:
@@ -73,7 +75,7 @@ def fitted_to(
     """
     if not found:
         return ()
-    size_px = _size(image) or stated_px
+    size_px = upright_size(image) or stated_px
     if all(stated == float("inf") or abs(stated - own) <= 1 for stated, own in zip(stated_px, size_px, strict=True)):
         return fitted(found, width_px=size_px[0], height_px=size_px[1], place=place, notes=notes)
     if image not in notes.box_faults:
@@ -86,9 +88,18 @@ def fitted_to(
     return None
 
 
-def _size(image: Path) -> tuple[int, int] | None:
+def known(boxes: tuple[Box, ...] | None, *, was_annotated: bool, image: Path, notes: Notes) -> tuple[Box, ...] | None:
+    """None where something was annotated and no box of it is left: what is there nobody knows, and not nothing."""
+    if boxes == () and was_annotated:
+        notes.add("images have no annotation that can be used and are taken as unlabelled", image.name)
+        return None
+    return boxes
+
+
+def upright_size(image: Path) -> tuple[int, int] | None:
+    """Width and height in pixels, after EXIF, of an image however large; None where its header cannot be read."""
     try:
-        header = peek(image)
+        header = peek(image, spec=_ANY_SIZE)
     except ImageError:  # reported where images are read
         return None
     return header.width_px, header.height_px
@@ -100,14 +111,16 @@ def numbers(values: Iterable[Any], *, count: int, place: str) -> tuple[float, ..
     try:
         if len(found) == count:
             return tuple(float(value) for value in found)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         pass
     raise DataError(f"{place}: {count} numbers are needed for a box, found {str(found)[:80]}")
 
 
 def split_of(name: str) -> Split | None:
-    """The split that a file or folder is named for: ``instances_train2017`` is train, ``valid`` is val."""
-    return next((split for word, split in _SPLIT_WORDS if word in name.lower()), None)
+    """The split that a word of the name tells: ``instances_train2017`` is train, ``valid`` is val, ``valve`` none."""
+    words = (word.lower().removesuffix("set") for word in re.findall("[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name))
+    told = {SPLIT_WORDS.get(word) for word in words}
+    return next((split for split in SPLITS if split in told), None)
 
 
 def inside(root: Path, name: str, *, place: str) -> Path:

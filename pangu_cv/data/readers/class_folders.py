@@ -4,6 +4,7 @@ from pathlib import Path
 
 from pangu_cv.data.readers.folders import describe, loose_images, split_folders, subfolders
 from pangu_cv.data.readers.pictures import without_masks
+from pangu_cv.data.readers.unread import boxes_in
 from pangu_cv.data.sample import Dataset, Sample, Split
 from pangu_cv.errors import DataError
 from pangu_runtime.images import find_images
@@ -13,12 +14,12 @@ _PARTS = frozenset(("images", "imgs", "img", "masks", "labels", "annotations", "
 
 
 def recognises(path: Path) -> bool:
-    """Whether some folder below ``path``, or below its splits, holds images and is not named like a part."""
+    """Whether some folder below ``path``, or below its splits, holds images, and none is a part or has boxes beside."""
     parents = tuple(split_folders(path)) or (path,)
     classes = [folder for parent in parents for folder in subfolders(parent)]
     if {folder.name.lower() for folder in (*subfolders(path), *classes)} & _PARTS:
         return False
-    return any(find_images(folder) for folder in classes)
+    return any(find_images(folder) for folder in classes) and boxes_in(path) is None
 
 
 def read(path: Path) -> Dataset:

@@ -1,18 +1,23 @@
 """COCO's layout: ``annotations/instances_<split>.json`` beside the images, or ``<split>/_annotations.coco.json``."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pangu_cv.data.readers.annotation import Notes, fitted_to, inside, numbers, split_of
+from pangu_cv.data.readers.annotation import Notes, fitted_to, inside, known, numbers, split_of
 from pangu_cv.data.readers.folders import describe
+from pangu_cv.data.readers.rotation import upright
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 
 _ROBOFLOW = "_annotations.coco.json"
-_Boxes = dict[str | None, list[tuple[str, tuple[float, ...]]]]  # by the image's id
+_CROWDS = (
+    "crowds were left out; CVAT exports masks of its brush and ellipses as crowds: convert them to polygons before the "
+    "export"
+)
+_Boxes = dict[str | None, list[tuple[str, tuple[float, ...]]]]  # by the image's id; empty where it has crowds alone
 
 
 def recognises(path: Path) -> bool:
@@ -24,15 +29,16 @@ def read(path: Path, *, root: Path | None = None) -> Dataset:
     """Samples with their boxes; an image without annotations counts as one without objects.
 
     Headers of images with boxes are read: boxes drawn on another size are not believed, and those images unlabelled.
-    Crowds are left out; of an image in several files the boxes are joined. Raises DataError on a file that is not of
-    this form, when no image it names is there, and for an image in two splits.
+    Crowds and faulty boxes are left out, and an image that has no others is unlabelled. Of an image in several files
+    the boxes are joined. Raises DataError on a file that is not of this form, when no image it names is there, and for
+    an image in two splits.
     """
     files = [path] if path.is_file() else _files(path)
     if not files:
         raise DataError(f"{path}: no annotations/*.json and no <split>/{_ROBOFLOW}; found {describe(path)}")
     base = root or _root_of(path)
     notes = Notes()
-    samples = _joined((file, sample) for file in files for sample in _samples(file, base, notes))
+    samples = _joined(((file, *found) for file in files for found in _samples(file, base, notes)), notes)
     if not samples:
         raise DataError(f"{files[0]}: none of the images it names is below '{base}'; give their folder as root")
     return Dataset(base, "coco", samples, notes.lines, box_faults=tuple(notes.box_faults.items()))
@@ -50,13 +56,16 @@ def _root_of(path: Path) -> Path:
     return path.parent.parent if path.parent.name == "annotations" else path.parent
 
 
-def _samples(file: Path, root: Path, notes: Notes) -> Iterator[Sample]:
+def _samples(file: Path, root: Path, notes: Notes) -> Iterator[tuple[Sample, bool]]:
+    """Every image, and whether the file says anything of it."""
     tree = _tree(file)
     names = _categories(tree, file)
     entries = _entries(tree, "images", file)
     boxes = _boxes(tree, names, file, notes)
-    _tell_strays(boxes, [_id(entry, "id", file) for entry in entries], file, notes)
-    split = split_of(file.parent.name if file.name == _ROBOFLOW else file.stem)
+    _tell_strays(boxes, {_id(entry, "id", file): None for entry in entries}, file, notes)
+    # A part's folder names the part; the dataset's own may be called anything.
+    part = "" if file.parent.resolve() == root.resolve() else file.parent.name
+    split = split_of(part if file.name == _ROBOFLOW else file.stem)
     places = _places(file, root)
     for entry in entries:
         name = str(entry.get("file_name", ""))
@@ -68,17 +77,18 @@ def _samples(file: Path, root: Path, notes: Notes) -> Iterator[Sample]:
             continue
         sides = [entry.get(side) or float("inf") for side in ("width", "height")]
         width, height = numbers(sides, count=2, place=f"{file}: width and height of {name}")
-        own = boxes.get(_id(entry, "id", file), [])
-        yield Sample(
-            found, split=split, boxes=fitted_to(found, own, stated_px=(width, height), place=name, notes=notes)
-        )
+        own = boxes.get(_id(entry, "id", file))
+        kept = fitted_to(found, own or (), stated_px=(width, height), place=name, notes=notes)
+        yield Sample(found, split=split, boxes=kept), own is not None
 
 
-def _joined(found: Iterable[tuple[Path, Sample]]) -> tuple[Sample, ...]:
+def _joined(found: Iterable[tuple[Path, Sample, bool]], notes: Notes) -> tuple[Sample, ...]:
     """Each image once: some tools write a file per class. A file that is named for no split leaves it to the others."""
     kept: dict[Path, Sample] = {}
-    for file, sample in found:
+    annotated: set[Path] = set()
+    for file, sample, is_annotated in found:
         place = sample.path.resolve()
+        annotated |= {place} if is_annotated else set()
         first = kept.setdefault(place, sample)
         if first is sample:
             continue
@@ -87,35 +97,45 @@ def _joined(found: Iterable[tuple[Path, Sample]]) -> tuple[Sample, ...]:
                 f"{file}: '{sample.path.name}' is in {sample.split}, but in {first.split} by another file of "
                 "annotations; keep it in one of them, or what is tested was trained on"
             )
-        known = None if first.boxes is None or sample.boxes is None else (*first.boxes, *sample.boxes)
-        boxes = None if known is None else tuple(dict.fromkeys(known))  # two files may hold the same annotation
+        both = None if first.boxes is None or sample.boxes is None else (*first.boxes, *sample.boxes)
+        boxes = None if both is None else tuple(dict.fromkeys(both))  # two files may hold the same annotation
         kept[place] = replace(first, split=first.split or sample.split, boxes=boxes)
-    return tuple(kept.values())
+    return tuple(
+        replace(one, boxes=known(one.boxes, was_annotated=place in annotated, image=one.path, notes=notes))
+        for place, one in kept.items()
+    )
 
 
 def _boxes(tree: dict[str, Any], names: dict[str | None, str], file: Path, notes: Notes) -> _Boxes:
     found: _Boxes = {}
     for entry in _entries(tree, "annotations", file):
         place = f"{file}: annotation {entry.get('id')}"
+        of_image = found.setdefault(_id(entry, "image_id", file), [])
         if entry.get("iscrowd"):
-            notes.add("crowds were left out", place)
+            notes.add(_CROWDS, place)
             continue
         label = names.get(_id(entry, "category_id", file))
         if label is None:
             raise DataError(f"{place}: category {entry.get('category_id')!r} is not among {sorted(names.values())}")
         x, y, width, height = numbers(entry.get("bbox") or (), count=4, place=place)
-        found.setdefault(_id(entry, "image_id", file), []).append((label, (x, y, x + width, y + height)))
+        corners = (x, y, x + width, y + height)
+        of_image.append((label, upright(corners, _rotation(entry), place=place, notes=notes)))
     return found
 
 
-def _tell_strays(boxes: _Boxes, listed: Sequence[str | None], file: Path, notes: Notes) -> None:
+def _rotation(entry: dict[str, Any]) -> Any:
+    """As it is written, None where there is none; the box of an outline is around the outline as it was turned."""
+    attributes = entry.get("attributes")
+    return attributes.get("rotation") if isinstance(attributes, dict) and not entry.get("segmentation") else None
+
+
+def _tell_strays(boxes: _Boxes, listed: Mapping[str | None, None], file: Path, notes: Notes) -> None:
     """Leaves out boxes of images that are not listed. Raises DataError where all are such: the ids went wrong."""
-    known = set(listed) - {None}
-    strays = [image for image in boxes if image not in known]
-    if strays and len(strays) == len(boxes):
+    strays = [image for image in boxes if image is None or image not in listed]
+    if len(strays) == len(boxes) and any(boxes.values()):
         raise DataError(
             f"{file}: none of its annotations is of an image it lists: the first has the image_id {strays[0]!r}, "
-            f"the images have the ids {', '.join(map(str, listed[:8])) or '(none)'}; write the same ids in both"
+            f"the images have the ids {', '.join(map(str, [*listed][:8])) or '(none)'}; write the same ids in both"
         )
     for image in strays:
         for _ in boxes.pop(image):
@@ -143,7 +163,7 @@ def _places(file: Path, root: Path) -> list[Path]:
 
 def _tree(file: Path) -> dict[str, Any]:
     try:
-        tree = json.loads(file.read_text(encoding="utf-8"))
+        tree = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: cannot be read as JSON ({error})") from None
     if not isinstance(tree, dict) or not {"images", "annotations", "categories"} <= set(tree):

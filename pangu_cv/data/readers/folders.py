@@ -15,6 +15,8 @@ SPLIT_FOLDERS: dict[str, Split] = {
     "test": "test",
     "testing": "test",
 }
+SPLIT_WORDS: dict[str, Split] = {**SPLIT_FOLDERS, "trainval": "train", "minival": "val"}
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _NOT_OURS = ("__MACOSX", "__pycache__")
 
 

@@ -1,18 +1,22 @@
 """Every image below a folder, for those who need no labels: a mask is no picture of the plant."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import ModuleType
 
-from pangu_cv.data.readers import image_masks, mvtec, voc
+from pangu_cv.data.readers import image_masks, mvtec
 from pangu_cv.errors import DataError
 from pangu_runtime.images import list_images
 
-_MASKS: dict[str, ModuleType] = {
-    "ground_truth": mvtec,
-    "masks": image_masks,
-    "SegmentationClass": voc,
-    "SegmentationObject": voc,
+
+def _has_voc_images(path: Path) -> bool:
+    return (path / "JPEGImages").is_dir()  # CVAT's masks come without Annotations/
+
+
+_MASKS: dict[str, Callable[[Path], bool]] = {
+    "ground_truth": mvtec.recognises,
+    "masks": image_masks.recognises,
+    "SegmentationClass": _has_voc_images,
+    "SegmentationObject": _has_voc_images,
 }
 
 
@@ -37,5 +41,5 @@ def without_masks(path: Path, images: Sequence[Path]) -> tuple[Path, ...]:
 
 
 def _holds_masks(folder: Path) -> bool:
-    layout = _MASKS.get(folder.name)
-    return layout is not None and bool(layout.recognises(folder.parent))
+    recognises = _MASKS.get(folder.name)
+    return recognises is not None and recognises(folder.parent)

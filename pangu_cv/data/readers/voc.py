@@ -1,17 +1,17 @@
 """Pascal VOC's layout: ``JPEGImages/``, ``Annotations/*.xml`` and ``ImageSets/Main/<split>.txt``."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pangu_cv.data.readers.annotation import Notes, fitted_to, numbers
-from pangu_cv.data.readers.folders import describe
+from pangu_cv.data.readers.annotation import Notes, fitted_to, known, numbers, read_utf8
+from pangu_cv.data.readers.folders import SPLIT_WORDS, SPLITS, describe
+from pangu_cv.data.readers.rotation import upright
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
 from pangu_cv.errors import DataError
 from pangu_runtime.images import find_images
 
-_SPLITS: tuple[Split, ...] = ("train", "val", "test")
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
@@ -23,15 +23,16 @@ def recognises(path: Path) -> bool:
 def read(path: Path) -> Dataset:
     """Samples with their boxes; an image without a file of annotations is unlabelled. Corners are taken as they stand.
 
-    Headers of images with boxes are read: boxes drawn on another size are not believed, and those images unlabelled.
-    Raises DataError on a malformed file, naming it.
+    Headers of images with boxes are read: boxes drawn on another size are not believed, and those images unlabelled, as
+    are those of which every box is faulty. Raises DataError on a malformed file, naming it.
     """
     notes = Notes()
-    splits = dict(_splits(path))
-    images = find_images(path / "JPEGImages") if (path / "JPEGImages").is_dir() else ()
+    folder = path / "JPEGImages"
+    images = find_images(folder) if folder.is_dir() else ()
+    stems = [image.relative_to(folder).with_suffix("").as_posix() for image in images]
+    splits = _splits(path / "ImageSets" / "Main", set(stems), notes)
     samples = []
-    for image in images:
-        stem = image.relative_to(path / "JPEGImages").with_suffix("").as_posix()
+    for image, stem in zip(images, stems, strict=True):
         file = path / "Annotations" / f"{stem}.xml"
         is_annotated = file.is_file()
         boxes = _boxes(file, image, notes) if is_annotated else None
@@ -42,20 +43,27 @@ def read(path: Path) -> Dataset:
         samples.append(Sample(image, split=splits.get(stem), boxes=boxes))
     if not samples:
         raise DataError(f"{path}: no image in JPEGImages; found {describe(path)}")
-    for stem in sorted(
-        set(splits) - {s.path.relative_to(path / "JPEGImages").with_suffix("").as_posix() for s in samples}
-    ):
+    for stem in sorted(splits.keys() - set(stems)):
         notes.add("images listed in ImageSets/Main do not exist", stem)
     return Dataset(path, "voc", tuple(samples), notes.lines, box_faults=tuple(notes.box_faults.items()))
 
 
-def _splits(path: Path) -> Iterator[tuple[str, Split]]:
-    for split in _SPLITS:
-        file = path / "ImageSets" / "Main" / f"{split}.txt"
-        if file.is_file():
-            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-                if line.split():
-                    yield line.split()[0], split
+def _splits(folder: Path, stems: Set[str], notes: Notes) -> dict[str, Split]:
+    """The split of every listed stem; of several the last in the order train, val, test, so trainval yields to val."""
+    lists = {file: SPLIT_WORDS.get(file.stem.lower()) for file in sorted(folder.glob("*.txt")) if file.name[0] != "."}
+    for file in (file for file, split in lists.items() if split is None):
+        notes.add("lists of ImageSets/Main are named for no split and were not read", file.name)
+    named = ((file, split) for split in SPLITS for file, own in lists.items() if own == split)
+    return {stem: split for file, split in named for stem in _listed(file, stems)}
+
+
+def _listed(file: Path, stems: Set[str]) -> Iterator[str]:
+    for line in read_utf8(file).splitlines():
+        name = line.strip()
+        if name not in stems:  # a class's list says in a second column whether the class is there
+            name = re.sub(r"\s+-?[01]$", "", name)
+        if name:
+            yield name
 
 
 def _boxes(file: Path, image: Path, notes: Notes) -> tuple[Box, ...] | None:
@@ -69,8 +77,9 @@ def _boxes(file: Path, image: Path, notes: Notes) -> tuple[Box, ...] | None:
         tree = ElementTree.fromstring(text)
     except ElementTree.ParseError as error:
         raise DataError(f"{file}: is no XML ({error})") from None
-    found = [_box(element, file) for element in tree.iter("object")]
-    return fitted_to(image, found, stated_px=_stated_px(tree), place=file.name, notes=notes)
+    found = [_box(element, file, notes) for element in tree.iter("object")]
+    boxes = fitted_to(image, found, stated_px=_stated_px(tree), place=file.name, notes=notes)
+    return known(boxes, was_annotated=bool(found), image=image, notes=notes)
 
 
 def _text(content: bytes) -> str:
@@ -89,9 +98,11 @@ def _stated_px(tree: ElementTree.Element) -> tuple[float, float]:
     return (width, height) if width > 0 and height > 0 else (float("inf"), float("inf"))
 
 
-def _box(element: ElementTree.Element, file: Path) -> tuple[str, tuple[float, ...]]:
+def _box(element: ElementTree.Element, file: Path, notes: Notes) -> tuple[str, tuple[float, ...]]:
     label = (element.findtext("name") or "").strip()
     if not label:
         raise DataError(f"{file}: an object has no name")
     values = [element.findtext(f"bndbox/{side}") for side in _SIDES]
-    return label, numbers(values, count=4, place=f"{file}: {label}")
+    corners = numbers(values, count=4, place=f"{file}: {label}")
+    rotation = element.findtext("attributes/attribute[name='rotation']/value")
+    return label, upright(corners, rotation, place=file.name, notes=notes)

@@ -1,145 +1,123 @@
 """YOLO's layout: a ``data.yaml``, images below ``images/`` and boxes in ``labels/`` as shares of the image's sides."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from pangu_cv.data.readers.annotation import Notes, fitted, inside, numbers, read_utf8
+from pangu_cv.data.readers import yolo_table
+from pangu_cv.data.readers.annotation import Notes, fitted, known, numbers, read_utf8, upright_size
 from pangu_cv.data.readers.folders import describe, split_folders
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
-from pangu_cv.errors import DataError, ImageError
-from pangu_runtime.decode import peek
+from pangu_cv.errors import DataError
 from pangu_runtime.images import find_images
-
-_KEYS: dict[str, Split] = {"train": "train", "val": "val", "test": "test"}
 
 
 def recognises(path: Path) -> bool:
     """Whether a file is a table of this kind, or a folder holds one or has images beside labels."""
     if path.is_file():
         return path.suffix.lower() in (".yaml", ".yml")
-    return bool(_tables(path)) or ((path / "images").is_dir() and any((path / "labels").rglob("*.txt")))
+    is_plain = (path / "images").is_dir() and any((path / "labels").rglob("*.txt"))
+    return is_plain or yolo_table.table_in(path) is not None
 
 
 def read(path: Path) -> Dataset:
     """Samples with their boxes; headers of images are read, since boxes are shares of their size.
 
     An empty file of labels says that nothing is in the image; where the file is lacking the image is unlabelled. Of
-    outlines (polygons) the box around them is taken. Raises DataError on a malformed table or file of labels.
+    outlines (polygons) the box around them is taken, of poses the box. Raises DataError on a malformed table or file of
+    labels, and for an image in two splits.
     """
-    table = path if path.is_file() else next(iter(_tables(path)), None)
+    table = path if path.is_file() else yolo_table.table_in(path)
     root = table.parent if table else path
     if table is None and (root / "data.yaml").is_file():
-        _tree(root / "data.yaml")  # tells why it is none: passed over, the classes would lose their names
-    tree = _tree(table) if table else {}
-    names = _names(tree, root)
+        yolo_table.load(root / "data.yaml")  # tells why it is none: passed over, the classes would lose their names
+    tree = yolo_table.load(table) if table else {}
     notes = Notes()
-    folders = list(_folders(tree, root, table)) if table else _plain(root)
-    samples = tuple(
-        Sample(image, split=split, boxes=_boxes(image, names, root, notes))
-        for folder, split in folders
-        for image in find_images(folder)
-    )
+    points = yolo_table.point_values(tree, table) if table else None
+    labels = _Labels(root, yolo_table.class_names(tree, root), points, notes)
+    found = _once(yolo_table.split_images(tree, table, notes) if table else _plain(root))
+    samples = tuple(Sample(image, split=split, boxes=labels.boxes(image)) for image, split in found)
     if not samples:
-        raise DataError(f"{path}: no image in the folders named by it; found {describe(root)}")
+        told = "".join(f" ({line})" for line in notes.lines)
+        raise DataError(f"{path}: no image in the folders or lists named by it{told}; found {describe(root)}")
     return Dataset(root, "yolo", samples, notes.lines)
 
 
-def _tables(path: Path) -> list[Path]:
-    found = sorted([*path.glob("*.yaml"), *path.glob("*.yml")])
-    return [table for table in found if _looks_right(table)][:1]
+def _plain(root: Path) -> Iterator[tuple[Path, Split | None]]:
+    splits: dict[Path, Split | None] = {**split_folders(root / "images")}
+    for folder, split in (splits or {root / "images": None}).items():
+        for image in find_images(folder):
+            yield image, split
 
 
-def _looks_right(table: Path) -> bool:
-    try:
-        tree = _tree(table)
-    except DataError:
-        return False
-    return "names" in tree and bool(set(_KEYS) & set(tree))
+def _once(found: Iterable[tuple[Path, Split | None]]) -> Iterable[tuple[Path, Split | None]]:
+    kept: dict[Path, tuple[Path, Split | None]] = {}
+    for image, split in found:
+        _, first = kept.setdefault(image.resolve(), (image, split))
+        if first != split:
+            raise DataError(
+                f"{image}: is in {split}, but in {first} too; keep it in one of them, or what is tested was trained "
+                "on. Where both name one folder, leave one of the two lines out: without it a part is held out"
+            )
+    return kept.values()
 
 
-def _tree(table: Path) -> dict[str, Any]:
-    try:
-        text = table.read_text(encoding="utf-8")
-        aliased = any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, Loader=yaml.SafeLoader))
-        tree = {} if aliased else yaml.safe_load(text)
-    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
-        raise DataError(f"{table}: cannot be read as YAML ({str(error).splitlines()[0]})") from None
-    if aliased:  # aliases of aliases grow without bound, and no table needs them
-        raise DataError(f"{table}: has YAML aliases (*name), which are not read; write out what they stand for")
-    if not isinstance(tree, dict):
-        raise DataError(f"{table}: names, train and val are needed; found {type(tree).__name__}")
-    return tree
+@dataclass(frozen=True, slots=True)
+class _Labels:
+    """The files of labels of a dataset; ``point_values`` follow the box of each object where it is of poses."""
 
+    root: Path
+    names: dict[int, str] | None
+    point_values: int | None
+    notes: Notes
 
-def _names(tree: dict[str, Any], root: Path) -> dict[int, str] | None:
-    """Class names by number; None where nothing tells them."""
-    names = tree.get("names")
-    listed = root / "classes.txt"
-    if names is None and listed.is_file():
-        names = read_utf8(listed).split("\n")
-    if isinstance(names, list):
-        names = dict(enumerate(names))
-    if names is None:
-        return None
-    try:
-        named = {int(number): _name(name) for number, name in names.items() if name is not None}
-    except (AttributeError, TypeError, ValueError, OverflowError):
-        found = str(names)[:80]
-        raise DataError(f"{root}: 'names' must be a list of names, or names by number; found {found}") from None
-    return {number: name for number, name in named.items() if name}
+    def boxes(self, image: Path) -> tuple[Box, ...] | None:
+        place = image.relative_to(self.root).as_posix()
+        file = _label_file(image, self.root)
+        if not file.is_file():
+            kind = "images have no file of labels and are taken as unlabelled (empty file: no object)"
+            self.notes.add(kind, place)
+            return None
+        try:
+            rows = [line.split() for line in read_utf8(file).splitlines() if line.strip()]
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error})") from None
+        shares = [self._box(row, f"{file}:{line}") for line, row in enumerate(rows, start=1)]
+        if not shares:
+            return ()
+        size_px = upright_size(image)
+        if size_px is None:
+            self.notes.add("images are of a size that cannot be read and are taken as unlabelled", place)
+            return None
+        width, height = size_px
+        found = [(label, (x0 * width, y0 * height, x1 * width, y1 * height)) for label, (x0, y0, x1, y1) in shares]
+        boxes = fitted(found, width_px=width, height_px=height, place=place, notes=self.notes)
+        return known(boxes, was_annotated=True, image=image, notes=self.notes)
 
+    def _box(self, row: list[str], place: str) -> tuple[str, tuple[float, ...]]:
+        """The label, and left, top, right and bottom as shares."""
+        number, *shares = row
+        label = self.names.get(_whole(number)) if self.names is not None else number
+        if label is None:
+            raise DataError(f"{place}: class '{number}' is not among {self.names}")
+        if self.point_values is not None:
+            shares = self._without_points(shares, place)
+        elif len(shares) >= 6 and len(shares) % 2 == 0:
+            self.notes.add("outlines were replaced by the box around them", place)
+            points = numbers(shares, count=len(shares), place=place)
+            xs, ys = points[::2], points[1::2]
+            return label, (min(xs), min(ys), max(xs), max(ys))
+        x, y, w, h = numbers(shares, count=4, place=place)
+        return label, (x - w / 2, y - h / 2, x + w / 2, y + h / 2)
 
-def _name(found: Any) -> str:
-    if not isinstance(found, str | int | float):
-        raise TypeError(type(found).__name__)
-    return str(found).strip()
-
-
-def _folders(tree: dict[str, Any], root: Path, table: Path) -> Iterator[tuple[Path, Split]]:
-    # 'path' often names a folder of another machine; then the table's own folder is meant.
-    base = root / str(tree.get("path") or ".")
-    base = base if base.is_dir() and base.resolve().is_relative_to(root.resolve()) else root
-    for key, split in _KEYS.items():
-        value = tree.get(key)
-        for name in value if isinstance(value, list) else [value] if value else []:
-            found = [p for p in _candidates(str(name), base, root, table) if p.is_dir()]
-            if not found:
-                raise DataError(f"{table}: {key}: '{name}' is no folder below '{base}'; found {describe(root)}")
-            yield found[0], split
-
-
-def _candidates(name: str, base: Path, root: Path, table: Path) -> Sequence[Path]:
-    """Some tools write ``../train/images`` for a folder that lies beside the table."""
-    plain = name.replace("\\", "/")
-    while plain.startswith("../"):
-        plain = plain[3:]
-    return [inside(place, plain, place=str(table)) for place in (base, root)]
-
-
-def _plain(root: Path) -> list[tuple[Path, Split | None]]:
-    splits = split_folders(root / "images")
-    return list(splits.items()) if splits else [(root / "images", None)]
-
-
-def _boxes(image: Path, names: dict[int, str] | None, root: Path, notes: Notes) -> tuple[Box, ...] | None:
-    place = image.relative_to(root).as_posix()
-    file = _label_file(image, root)
-    if not file.is_file():
-        notes.add("images have no file of labels and are taken as unlabelled (empty file: no object)", place)
-        return None
-    try:
-        rows = [line.split() for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        header = peek(image)
-    except ImageError:
-        return None  # reported where images are read
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{file}: cannot be read ({error})") from None
-    width, height = header.width_px, header.height_px
-    found = [_box(row, names, width, height, f"{file}:{line}", notes) for line, row in enumerate(rows, start=1)]
-    return fitted(found, width_px=width, height_px=height, place=place, notes=notes)
+    def _without_points(self, shares: list[str], place: str) -> list[str]:
+        if len(shares) != 4 + (self.point_values or 0):
+            raise DataError(
+                f"{place}: {len(shares)} numbers found; a box is 4, and kpt_shape says that {self.point_values} "
+                "for its key points follow. Mend the line, or kpt_shape"
+            )
+        self.notes.add("poses were replaced by their box", place)
+        return shares[:4]
 
 
 def _label_file(image: Path, root: Path) -> Path:
@@ -149,22 +127,6 @@ def _label_file(image: Path, root: Path) -> Path:
         return image.with_suffix(".txt")
     parts[at] = "labels"
     return root.joinpath(*parts).with_suffix(".txt")
-
-
-def _box(
-    row: list[str], names: dict[int, str] | None, width: int, height: int, place: str, notes: Notes
-) -> tuple[str, tuple[float, ...]]:
-    number, *shares = row
-    label = names.get(_whole(number)) if names is not None else number
-    if label is None:
-        raise DataError(f"{place}: class '{number}' is not among {names}")
-    if len(shares) >= 6 and len(shares) % 2 == 0:
-        notes.add("outlines were replaced by the box around them", place)
-        points = numbers(shares, count=len(shares), place=place)
-        xs, ys = points[::2], points[1::2]
-        return label, (min(xs) * width, min(ys) * height, max(xs) * width, max(ys) * height)
-    x, y, w, h = numbers(shares, count=4, place=place)
-    return label, ((x - w / 2) * width, (y - h / 2) * height, (x + w / 2) * width, (y + h / 2) * height)
 
 
 def _whole(text: str) -> int:

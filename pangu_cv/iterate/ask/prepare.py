@@ -21,7 +21,7 @@ from pangu_cv.iterate.pool import Pool, Sight, embed_pool, kept_home
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.tasks.classify import ClassifyModel
-from pangu_cv.tasks.saved import SavedModel
+from pangu_cv.tasks.saved import SavedModel, mark_of
 
 _ROWS = 4096
 
@@ -93,15 +93,20 @@ def _classes(named: Sequence[str], sight: Sight, dataset: Dataset, model: Path |
 
 
 def _prior(sight: Sight, pool: Pool, classes: tuple[str, ...]) -> np.ndarray | None:
-    """What a classifier of these very classes says of each image; None where there is none."""
-    model = sight.saved.model if sight.saved else None
-    if not isinstance(model, ClassifyModel) or not set(classes) <= set(model.classes):
+    """What a classifier of these very classes says of each image; None where there is none, or nothing new to it.
+
+    A row of NaN for each image that it is known to have learnt: it repeats what it was told there, right or wrong.
+    """
+    saved = sight.saved
+    if saved is None or not isinstance(saved.model, ClassifyModel) or not set(classes) <= set(saved.model.classes):
         return None
+    model, learnt = saved.model, saved.learnt
+    new = np.flatnonzero([mark_of(digest) not in learnt for digest in pool.digests])
     places = [model.classes.index(name) for name in classes]
-    found = np.zeros((len(pool), len(classes)))
+    found = np.full((len(pool), len(classes)), np.nan)
     with torch.inference_mode():
-        for start in range(0, len(pool), _ROWS):
-            rows = np.arange(start, min(start + _ROWS, len(pool)))
+        for start in range(0, len(new), _ROWS):
+            rows = new[start : start + _ROWS]
             features_NVD = torch.from_numpy(pool.raw(rows))[:, None]
             found[rows] = model.head(features_NVD).softmax(-1)[:, places].double().numpy() + 1e-6
-    return np.asarray(found / found.sum(1, keepdims=True))
+    return np.asarray(found / found.sum(1, keepdims=True)) if len(new) else None

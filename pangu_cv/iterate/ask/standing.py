@@ -92,7 +92,7 @@ class Standing:
 
     def _relearn(self) -> None:
         """A round: all pseudo-labels are drawn anew."""
-        labelled = np.flatnonzero(self.label_N >= 0)
+        labelled = self._first[self.label_N[self._first] >= 0]  # copies of a file would vouch for each other
         self._since = 0
         struck = self.struck_NC
         taught = Taught.labels(labelled, self.label_N[labelled])
@@ -112,7 +112,7 @@ class Standing:
     def _doubts_of(self, learnt: Learnt, taught: Taught) -> dict[int, int]:
         """Rows that a person labelled and the machine, left alone, would take over as another class: that class.
 
-        Copies of an image vouch for each other, and without its only image no class could be told: they get no look.
+        Without its only image no class could be told: that gets no look.
         """
         shares_LC = masked_teacher(learnt.left_out_LC, self.struck_NC[taught.rows_L])
         counts = Counter(self.label_N[self._first].tolist())
@@ -124,7 +124,7 @@ class Standing:
         return {
             row: klass
             for row, klass in doubted.items()
-            if digests[row] in self.known.labels and len(self._rows[digests[row]]) == 1
+            if digests[row] in self.known.labels
             if counts[int(self.label_N[row])] > 1
         }
 

@@ -3,6 +3,9 @@
 The student's backbone is the one under which a head in closed form comes nearest to what is believed, each image left
 out of its own fit: a member's, or the mean of all where they are kin.
 
+An image's label stays in what is believed of its neighbours, and in the backbone where blocks are taught. So what is
+measured on labelled images is a little better than on new ones: it compares ways, and promises nothing.
+
 Shapes: N images, C classes.
 """
 

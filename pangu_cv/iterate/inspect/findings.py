@@ -9,6 +9,7 @@ from typing import Literal
 
 import numpy as np
 
+from pangu_cv.data.kin import belonging
 from pangu_cv.data.near_duplicates import near_duplicates
 from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Dataset, Sample
@@ -101,7 +102,8 @@ class Collector:
             return
         labels = np.array([classes.index(str(self._found[at].sample.label)) for _, at in labelled])
         features = self._features.all_ND()[[row for row, _ in labelled]]
-        probabilities = left_out_probabilities(features, labels, groups=self._features.groups)
+        kin = self._kin([at for _, at in labelled])
+        probabilities = left_out_probabilities(features, labels, groups=self._features.groups, kin=kin)
         for suspect in suspects(probabilities, labels):
             at, likely = labelled[suspect.at][1], classes[suspect.likely]
             why = f"labelled {self._found[at].sample.label}, looks like {likely} when left out"
@@ -115,7 +117,8 @@ class Collector:
             return
         present = np.array([[name in shown[self._found[at].sample] for name in classes] for _, at in labelled])
         features = self._features.all_ND()[[row for row, _ in labelled]]
-        probabilities = left_out_tags(features, present, groups=self._features.groups)
+        kin = self._kin([at for _, at in labelled])
+        probabilities = left_out_tags(features, present, groups=self._features.groups, kin=kin)
         for number, name in enumerate(classes):
             both = np.stack([1 - probabilities[:, number], probabilities[:, number]], 1)
             for suspect in suspects(both, present[:, number].astype(np.int64)):
@@ -127,6 +130,10 @@ class Collector:
                         else f"{name} labelled, likely not there"
                     )
                     self._found[at] = replace(self._found[at], suspicion=suspect.margin, why=why)
+
+    def _kin(self, places: Sequence[int]) -> list[str]:
+        some = [self._found[at] for at in places]
+        return belonging([one.sha256 or one.name for one in some], [one.sample.group for one in some])
 
     def _duplicates(self) -> None:
         same: dict[str, list[int]] = {}

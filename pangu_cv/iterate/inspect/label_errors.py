@@ -1,10 +1,12 @@
 """Which labels are likely wrong: confident learning (Northcutt, Jiang and Chuang 2021, arXiv 1911.00068).
 
-An image's probabilities must come from a model that did not see it. A class's own threshold is the mean probability
-that its images get for it; an image that reaches another class's threshold, and is likeliest of such a class, counts as
-one of that class whatever its label says. Shapes: N images, C classes, D features.
+An image's probabilities must come from a model that saw neither it nor what belongs to it: a wrong label that copies or
+a group share would vouch for itself. A class's own threshold is the mean probability that its images get for it; an
+image that reaches another class's threshold, and is likeliest of such a class, counts as one of that class whatever its
+label says. Shapes: N images, C classes, D features.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,34 +48,47 @@ def left_out_probabilities(
     labels_N: NDArray[np.integer],  # type: ignore[type-arg]
     *,
     groups: tuple[int, ...],
+    kin: Sequence[str] | None = None,
 ) -> Floats:
     """What a ridge classifier fitted without an image gives it, exactly and for all at once: float64[N,C].
 
-    NaN for the only image of a class, which nothing can be said of. Needs torch.
+    Images that share a name in ``kin`` are left out together. NaN where that leaves none of the image's class, so that
+    nothing can be said of it. Needs torch.
     """
     import torch
 
-    from pangu_cv.models.ridge_head import RidgeHeadConfig
+    from pangu_cv.models.ridge_head import RidgeHeadConfig, groups_of_class
 
     classes = int(labels_N.max()) + 1
     head = RidgeHeadConfig().build(groups=groups, classes=classes)
     labels = torch.from_numpy(np.asarray(labels_N, np.int64))
-    logits_N1C = head.fit(torch.from_numpy(features_ND)[:, None], labels)
+    logits_N1C = head.fit(torch.from_numpy(features_ND)[:, None], labels, kin)
     probabilities = logits_N1C[:, 0].softmax(-1).numpy().astype(np.float64)
-    probabilities[np.bincount(labels_N, minlength=classes)[labels_N] < 2] = np.nan
+    probabilities[(groups_of_class(labels, kin)[labels] < 2).numpy()] = np.nan
     return probabilities
 
 
 def left_out_tags(
-    features_ND: NDArray[np.float32], present_NC: NDArray[np.bool_], *, groups: tuple[int, ...]
+    features_ND: NDArray[np.float32],
+    present_NC: NDArray[np.bool_],
+    *,
+    groups: tuple[int, ...],
+    kin: Sequence[str] | None = None,
 ) -> Floats:
-    """The same for classes that do not exclude each other: the probability of each to be there, float64[N,C]."""
+    """The same for classes that do not exclude each other: the probability of each to be there, float64[N,C].
+
+    NaN where no other image, or no other group, has the class or lacks it as this one does.
+    """
     import torch
 
+    from pangu_cv.models.ridge_head import groups_of_class
     from pangu_cv.models.tag_head import TagHeadConfig
 
     head = TagHeadConfig().build(groups=groups, classes=present_NC.shape[1])
     present = torch.from_numpy(present_NC)
-    left_out_NC = head.solve(torch.from_numpy(features_ND)[:, None], present.double())[:, 0]
+    left_out_NC = head.solve(torch.from_numpy(features_ND)[:, None], present.double(), kin)[:, 0]
     head.calibrate(left_out_NC, present)
-    return np.asarray((left_out_NC * head.slope_C + head.offset_C).sigmoid().numpy(), np.float64)
+    probabilities = np.asarray((left_out_NC * head.slope_C + head.offset_C).sigmoid().numpy(), np.float64)
+    for number, side_N in enumerate(present.long().T):
+        probabilities[(groups_of_class(side_N, kin)[side_N] < 2).numpy(), number] = np.nan
+    return probabilities

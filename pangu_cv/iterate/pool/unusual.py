@@ -17,7 +17,7 @@ NEAREST = 6  # images that must hold a like patch; docs/LOG.md: more of them hid
 _FIRST = 128  # references that every patch meets
 _CANDIDATES = 0.25  # share of an image's patches that meet the others, docs/LOG.md
 _PRODUCT = 1 << 21  # numbers of one product of patches: few large ones are fast, and their memory is bounded
-ODDEST = 0.03  # share of an image's patches that its score is the mean of, as in AnomalyDINO (arXiv 2405.14529)
+ODDEST = 0.03  # share of an image's patches that its score is the mean of: ours; AnomalyDINO (2405.14529) takes 1 %
 
 
 @dataclass(frozen=True)

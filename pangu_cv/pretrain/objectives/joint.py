@@ -43,8 +43,8 @@ class NeighboursConfig(Settings):
     """Nearest images looked at."""
     mutual: bool = True
     """Only pairs that find each other: fewer, and more often right."""
-    batch_share: Annotated[float, Field(ge=0, le=0.9)] = 0.5
-    """Share of a batch drawn from neighbours of the rest."""
+    batch_share: Annotated[float, Field(ge=0, le=0.5)] = 0.5
+    """Share of a batch drawn from neighbours of the rest: one for each of them, so at most half."""
 
 
 class LabelsConfig(Settings):

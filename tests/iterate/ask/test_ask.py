@@ -262,3 +262,13 @@ def test_it_never_falls_silent_before_it_stops(tmp_path: Path) -> None:
     while asked := session.next("anna"):
         honest(session, asked, labels)
     assert session.stopped is not None
+
+
+def test_copies_of_a_file_teach_as_one_image(tmp_path: Path) -> None:
+    what, labels = subject(tmp_path, spread=1.5)
+    given = {what.digests[row]: what.classes[labels[row]] for row in range(20)}
+    once = replace(what, given=given)
+    features = np.concatenate([what.features_ND] * 3)
+    thrice = replace(once, images=what.images * 3, digests=what.digests * 3, features_ND=features)
+    shares = [Session(one, AnswerFile(tmp_path / "answers.jsonl"), AskConfig()).shares_NC for one in (once, thrice)]
+    np.testing.assert_allclose(shares[1][: len(labels)], shares[0])

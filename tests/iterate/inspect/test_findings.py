@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pangu_cv.data.kin import belonging
 from pangu_cv.data.readers import read_dataset
 from pangu_cv.data.sample import Box, Dataset, Sample
 from pangu_cv.iterate.inspect.dense_errors import against_boxes, against_mask, iou
@@ -11,7 +12,7 @@ from pangu_cv.iterate.inspect.features_2d import Features, flat
 from pangu_cv.iterate.inspect.findings import Collector, Finding
 from pangu_cv.iterate.inspect.label_errors import left_out_probabilities, left_out_tags, suspects
 from pangu_cv.iterate.inspect.look import looks
-from pangu_cv.iterate.inspect.model import FromAfar, open_looker
+from pangu_cv.iterate.inspect.model import Answer, FromAfar, open_looker
 from pangu_cv.iterate.inspect.sheet import write_sheet
 from pangu_runtime.decode import DEFAULT_SPEC
 from pangu_runtime.predictor import BoxPrediction, MaskPrediction
@@ -69,6 +70,52 @@ def test_tags_are_judged_each_by_itself() -> None:
     probabilities = left_out_tags(features, present, groups=(8,))
     both = np.stack([1 - probabilities[:, 0], probabilities[:, 0]], 1)
     assert suspects(both, present[:, 0].astype(int))[0].at == 10
+
+
+def test_a_wrong_label_that_copies_share_does_not_vouch_for_itself() -> None:
+    features, labels = clouds(features=64)
+    twice = np.vstack([features, np.repeat(features[3:4], 3, 0)])  # images 3 and 120 to 122 are one file
+    wrong = np.append(labels, [1, 1, 1])
+    wrong[3] = 1
+    kin = belonging([str(at) for at in range(120)] + ["3"] * 3, [None] * 123)
+    found = suspects(left_out_probabilities(twice, wrong, groups=(64,), kin=kin), wrong)
+    assert {(one.at, one.likely) for one in found} == {(at, 0) for at in (3, 120, 121, 122)}
+    tags = left_out_tags(twice, np.stack([wrong == 0, wrong == 1], 1), groups=(64,), kin=kin)
+    assert (tags.argmax(1)[[3, 120, 121, 122]] == 0).all()
+
+
+class Rich(Told):
+    """Features in which few images can be told by heart."""
+
+    groups = (64,)
+
+    def answer(self, image_HW3: np.ndarray, source: str) -> Answer:
+        noise = np.random.default_rng(int(image_HW3.sum())).normal(0, 0.6, 64)
+        is_red = image_HW3[..., 0].mean() > image_HW3[..., 2].mean()
+        return Answer(None, (3 * np.eye(64)[int(is_red)] + noise).astype(np.float32))
+
+
+def test_copies_in_the_wrong_folder_are_found(tmp_path: Path) -> None:
+    root = tiny.class_folders(tmp_path / "data", train=30, test=0)
+    strays = [
+        tiny.save(next(root.rglob("blue")) / f"stray{at}.png", tiny.picture(tiny.COLOURS["red"], 1)) for at in "123"
+    ]
+    by_path = {one.sample.path: one for one in found(read_dataset(root), Rich("classify"))}
+    assert [by_path[path].likely for path in strays] == ["red"] * 3
+
+
+def test_what_only_one_group_shows_is_passed_over() -> None:
+    features, labels = clouds(per_class=6)
+    kin = belonging([str(at) for at in range(18)], ["burst" if label == 2 else None for label in labels])
+    is_alone = labels == 2
+    assert (np.isnan(left_out_probabilities(features, labels, groups=(8,), kin=kin)).all(1) == is_alone).all()
+    tags = left_out_tags(features, np.stack([is_alone, labels == 0], 1), groups=(8,), kin=kin)
+    assert (np.isnan(tags) == np.stack([is_alone, np.zeros(18, bool)], 1)).all()
+
+
+def test_copies_and_groups_belong_together_by_chains() -> None:
+    kin = belonging(["a", "b", "a", "c", "d"], ["g", "g", None, None, None])
+    assert [kin.index(name) for name in kin] == [0, 0, 0, 3, 4]
 
 
 def test_boxes_that_contradict() -> None:

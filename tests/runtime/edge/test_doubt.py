@@ -9,6 +9,7 @@ from pangu_runtime.predictor import (
     MaskPrediction,
     Prediction,
     TagPrediction,
+    unpack,
 )
 
 
@@ -43,6 +44,24 @@ def of_class(*scores: float, threshold: float = 0.0) -> Prediction:
 def test_doubt_is_near_the_next_decision(sure: Prediction, doubtful: Prediction) -> None:
     assert certainty(sure) > 0.35
     assert 0 <= certainty(doubtful) < 0.1
+
+
+def test_a_box_that_was_nearly_accepted_is_a_doubt() -> None:
+    """Boxes as a graph gives them: the accepted first, room that is left scores 0."""
+    out = {
+        "boxes_xyxy": np.zeros((1, 3, 4), np.float32),
+        "scores": floats(0.95, 0.499, 0)[None],
+        "labels": np.zeros((1, 3), np.int64),
+        "count": np.array([1]),
+        "threshold_applied": floats(0.5),
+    }
+    near, far = (out | {"scores": floats(*scores)[None]} for scores in ((0.95, 0.499, 0), (0.95, 0, 0)))
+    [doubtful], [sure] = (unpack(["x"], one, task="detect", classes=("a",)) for one in (near, far))
+    assert certainty(doubtful) == pytest.approx(0.002, abs=1e-4)
+    assert certainty(sure) == pytest.approx(0.9)
+    assert doubtful.to_json() == sure.to_json()
+    [nothing] = unpack(["x"], near | {"count": np.array([0])}, task="detect", classes=("a",))
+    assert certainty(nothing) < 0.9
 
 
 def test_nothing_found_is_sure() -> None:

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,24 @@ def test_a_threshold_beyond_what_the_graph_takes_is_refused(served: TestClient) 
     for threshold in ("1e300", "nan", "-inf", "much"):
         told = served.post(f"/models/stains/predict?threshold={threshold}", content=image)
         assert (told.status_code, "a finite number is needed" in told.json()["error"]) == (400, True)
+
+
+def test_a_threshold_that_would_make_two_answers_one_is_refused(classify: Made) -> None:
+    config, metrics = ServeConfig(reload_s=0, threads=1), Metrics()
+    shelf = Shelf([classify.bundle], config, on_batch=metrics.on_batch)
+    [served] = shelf
+    served.predictor.bundle = replace(served.predictor.bundle, classes=("blue", "unknown"))
+    tensors = [
+        {"name": "image", "datatype": "UINT8", "shape": [1, 1, 1, 3], "data": [1, 2, 3]},
+        {"name": "threshold", "datatype": "FP32", "shape": [1], "data": [0.5]},
+    ]
+    body = png(picture(COLOURS["red"], 1))
+    with TestClient(App(shelf, config, metrics).starlette()) as found:
+        asked = found.post(f"/models/{served.name}/predict?threshold=0.5", content=body)
+        inferred = found.post(f"/v2/models/{served.name}/infer", json={"inputs": tensors})
+        alone = found.post(f"/models/{served.name}/predict", content=body)
+    assert (asked.status_code, inferred.status_code, alone.status_code) == (400, 400, 200)
+    assert "has a class 'unknown'" in asked.json()["error"] == inferred.json()["error"]
 
 
 def test_a_replaced_bundle_takes_over_and_a_broken_one_does_not(classify: Made, unknown: Made, tmp_path: Path) -> None:
