@@ -74,7 +74,7 @@ def shifts_of(saved: SavedModel, samples: Sequence[Sample], reference: Decider) 
     if not learnt:
         return {}
     head = saved.model.head
-    left = memory.left_out(memory.ridge.solve(head.config.penalty), learnt)
+    left = memory.left_out(head.solved(memory.ridge), learnt)
     logits_NC = (saved.model.at_decision(torch.stack(left)) / head.temperature.double()).numpy()
     shifts = {}
     images = read_ahead([one.path for one in learnt.values()], lambda path: decode(path, spec=saved.provenance.decode))

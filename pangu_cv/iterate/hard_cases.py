@@ -83,7 +83,7 @@ def _chosen(trials: Sequence[WeightTrial], hard_losses: Sequence[Tensor]) -> int
 def _left_out(model: ClosedFormModel, roomy: ClassMemory, lessons: Sequence[Lesson], weight: float) -> _Left:
     given = weight or 1e-12  # as good as nothing
     grown = roomy.learn(model, [replace(one, weight=given) for one in lessons])
-    solution = grown.ridge.solve(model.head.config.penalty)
+    solution = model.head.solved(grown.ridge)
     usual, hard = ([key for key in grown.replay if grown.known[key].is_hard == is_hard] for is_hard in (False, True))
 
     def part(chosen: list[str]) -> tuple[Tensor, Tensor]:

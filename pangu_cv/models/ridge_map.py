@@ -11,6 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from pangu_cv.models.ridge_memory import RidgeMemory, RidgeSolution
 from pangu_cv.settings import Settings
 
 
@@ -74,6 +75,10 @@ class RidgeMap(nn.Module):
         share_P = weight_P.double() / weight_P.double().sum()
         mean_D = share_P @ x
         return Statistics(mean_D, self._scale((share_P @ (x - mean_D).square()).sqrt()))
+
+    def solved(self, memory: RidgeMemory) -> RidgeSolution:
+        """What this map is, fitted to all that a memory has learnt."""
+        return memory.solve(self.config.penalty)
 
     @torch.no_grad()
     def take(self, statistics: "Statistics", weight_DC: Tensor, bias_C: Tensor) -> None:

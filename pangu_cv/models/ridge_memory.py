@@ -119,7 +119,7 @@ class RidgeMemory:
         cross_DC = self.cross_EC[1:] - total * mean_D[:, None] * base_C
         inverse = _Inverse(penalty, half, reduced_KD)
         weight_DC = inverse.times(cross_DC)
-        return RidgeSolution(weight_DC, base_C - mean_D @ weight_DC, mean_D, total, inverse)
+        return RidgeSolution(weight_DC, base_C - mean_D @ weight_DC, mean_D, total, inverse, base_C, torch.ones(()))
 
     def state(self) -> dict[str, Tensor]:
         """Tensors to save: the rows, or half of G where that is smaller."""
@@ -162,13 +162,23 @@ class _Inverse:
 
 @dataclass(frozen=True, eq=False)
 class RidgeSolution:
-    """``weight_DC`` and ``bias_C`` of the regression; and what left-out answers are computed from."""
+    """``weight_DC`` and ``bias_C`` of the regression; and what left-out answers are computed from.
+
+    ``share_C`` is the mean of each target, before they were multiplied by ``factor_C``.
+    """
 
     weight_DC: Tensor
     bias_C: Tensor
     mean_D: Tensor
     total: float
     inverse: _Inverse
+    share_C: Tensor
+    factor_C: Tensor
+
+    def times(self, factor_C: Tensor) -> "RidgeSolution":
+        """The regression to targets multiplied by a factor for each output."""
+        weight_DC, bias_C = self.weight_DC * factor_C, self.bias_C * factor_C
+        return replace(self, weight_DC=weight_DC, bias_C=bias_C, factor_C=self.factor_C * factor_C)
 
     def applied(self, rows_PD: Tensor) -> Tensor:
         """The inverse times what rows of any images are away from the mean: float64[P,D], for ``left_out``."""
@@ -179,7 +189,8 @@ class RidgeSolution:
     ) -> Tensor:
         """What V rows get from the regression without them: float64[V,C], 0 where no other rows are left.
 
-        They must have been added with this target and weight each, or with a row each of [V,C] and [V]. Exact, whatever
+        They must have been added with this target and weight each, or with a row each of [V,C] and [V]; the target is
+        multiplied by ``factor_C`` here. Exact, whatever
         became of the rows since: for a linear smoother with hat matrix H the residual without a block is
         (I - H_block)⁻¹ times the one with it. ``applied_VD`` is what ``applied`` makes of them, which is quicker for
         many images at once.
@@ -190,9 +201,10 @@ class RidgeSolution:
             return rows.new_zeros(len(rows), len(self.bias_C))
         applied_VD = self.applied(rows) if applied_VD is None else applied_VD
         hat_VV = weight_V * ((rows - self.mean_D) @ applied_VD.T + 1 / self.total)
-        residual_VC = target_C.double() - (rows @ self.weight_DC + self.bias_C)
+        target_C = target_C.double() * self.factor_C
+        residual_VC = target_C - (rows @ self.weight_DC + self.bias_C)
         gone: Tensor = torch.linalg.solve(torch.eye(len(rows), dtype=torch.float64) - hat_VV, residual_VC)
-        return target_C.double() - gone
+        return target_C - gone
 
 
 def _with_one(rows_PD: Tensor) -> Tensor:

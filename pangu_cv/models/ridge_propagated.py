@@ -57,6 +57,6 @@ def fit_with_others(head: RidgeHead, features_NVD: Tensor, labels_N: Tensor, oth
         share_K = spread.certainty_U[counts_U] / spread.certainty_U.sum()
         taken_KC = nn.functional.one_hot(taken_U[counts_U], classes).double()
         memory = memory.add(rows_UD[counts_U], taken_KC, (others.weight * images * views * share_K).clamp(max=views))
-    solution = memory.solve(head.config.penalty)
+    solution = head.solved(memory)
     head.take(statistics, solution.weight_DC, solution.bias_C)
     return spread

@@ -271,7 +271,7 @@ class ClassMemory:
         kept. Raises DataError for another backbone, SettingsError where too few images are kept for the threshold.
         """
         self.require_fits(model)
-        solution = self.ridge.solve(model.head.config.penalty)
+        solution = model.head.solved(self.ridge)
         model.rebuild_head(self.classes)
         model.head.take(self.statistics, solution.weight_DC, solution.bias_C)
         usual = [digest for digest in self.known if digest in self.replay and not self.known[digest].is_hard]

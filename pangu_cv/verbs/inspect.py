@@ -146,18 +146,7 @@ def _subject(data: Path, root: Path | None, name: str | None) -> _Subject:
         dataset, own = versions.read(version.folder, root=root), f"{version.dataset.root.stem}-{version.name}"
     else:
         dataset, own = read_or_list(data, root=root), data.resolve().stem
-    _require_once(dataset)
     return _Subject(dataset, version, name or own)
-
-
-def _require_once(dataset: Dataset) -> None:
-    seen: set[Path] = set()
-    twice = sorted({str(one.path) for one in dataset if one.path in seen or seen.add(one.path)})  # type: ignore[func-returns-value]
-    if twice:
-        raise DataError(
-            f"{len(twice)} images are in the dataset more than once, first '{twice[0]}': what comes back could not be "
-            "told apart; keep one entry an image"
-        )
 
 
 def _fiftyone() -> tuple[Any, PanguError | None]:

@@ -7,6 +7,7 @@ from torch import Tensor
 from pangu_cv.models import ridge_head
 from pangu_cv.models.ridge_head import FALLBACK_TEMPERATURE, RidgeHead, RidgeHeadConfig
 from pangu_cv.models.ridge_map import _dual, _primal, left_out_together, unit
+from pangu_cv.models.ridge_memory import RidgeMemory
 
 GROUPS = [5, 3, 4]
 
@@ -40,6 +41,39 @@ def test_leave_one_out_equals_refitting_without_the_image(seed: int, views: int)
         torch.testing.assert_close(found[left_out], expected, atol=1e-10, rtol=0)
     again = RidgeHeadConfig().build(groups=GROUPS, classes=3)
     torch.testing.assert_close(again.fit(features, labels) * again.temperature.double(), found)
+
+
+def test_classes_of_one_size_are_not_balanced() -> None:
+    features, labels = problem(0)
+    plain = RidgeHeadConfig(balance=0).build(groups=GROUPS, classes=3)
+    plain.fit(features, labels)
+    assert torch.equal(fitted(features, labels).weight_CD, plain.weight_CD)
+
+
+def test_the_output_of_a_small_class_is_raised_and_that_of_no_image_is_nothing() -> None:
+    features, labels = problem(0, images=30)
+    labels = torch.where(labels == 1, 0, labels)  # 20, 0 and 10 images
+    raw, head = (RidgeHeadConfig(balance=balance).build(groups=GROUPS, classes=3) for balance in (0, 0.5))
+    for one in (raw, head):
+        one.fit(features, labels)
+    factor = torch.tensor([(20 / 15) ** -0.5, 1.0, (10 / 15) ** -0.5])
+    torch.testing.assert_close(head.mapped(features), raw.mapped(features) * factor)
+    assert not head.mapped(features)[:, 1].any()
+    left_out, plain = (one.fit(features, labels) * one.temperature.double() for one in (head, raw))
+    torch.testing.assert_close(left_out, plain * factor.double(), rtol=1e-6, atol=1e-9)
+
+
+def test_a_memory_gives_the_head_that_was_fitted() -> None:
+    features, labels = problem(1, images=30)
+    labels = torch.where((labels == 1) & (torch.arange(30) > 6), 0, labels)
+    head = fitted(features, labels)
+    rows = head.normalised(features.double(), head.statistics(features))
+    targets = torch.nn.functional.one_hot(labels, 3).double().repeat_interleave(3, 0)
+    solution = head.solved(RidgeMemory.empty(features=12, outputs=3).add(rows.flatten(0, 1), targets))
+    torch.testing.assert_close(solution.weight_DC.T.float(), head.weight_CD)
+    torch.testing.assert_close(solution.bias_C.float(), head.bias_C)
+    left_out = torch.stack([solution.left_out(row, targets[3 * at]) for at, row in enumerate(rows)])
+    torch.testing.assert_close(left_out, head.fit(features, labels) * head.temperature.double())
 
 
 @pytest.mark.parametrize("views", [1, 3])

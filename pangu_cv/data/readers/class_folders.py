@@ -39,7 +39,7 @@ def read(path: Path) -> Dataset:
         notes += [f"not read, beside the splits: {', '.join(beside)}"] * bool(beside)
     classes = sorted({s.label for s in samples if s.label is not None})
     if len(classes) == 1:
-        notes.append(f"one class only: '{classes[0]}'; to tell classes apart at least two are needed")
+        notes.append(f"one class only: '{classes[0]}'")
     return Dataset(path, "class_folders", tuple(samples), tuple(notes))
 
 

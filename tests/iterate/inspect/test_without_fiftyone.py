@@ -113,7 +113,7 @@ def test_an_image_named_twice_is_refused(bare: Path, capsys: pytest.CaptureFixtu
     (bare / "data" / "data.yaml").write_text("train: images\nval: images\nnames: [red]")
     with pytest.raises(SystemExit):
         cli.main(["inspect", str(bare / "data")])
-    assert "1 images are in the dataset more than once" in capsys.readouterr().err
+    assert "a.png: is in val, but in train" in capsys.readouterr().err
 
 
 def test_the_range_goes_into_the_command_that_brings_changes_back(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
