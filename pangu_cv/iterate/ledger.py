@@ -86,6 +86,13 @@ class Ledger:
             raise DataError(_told(self.path, flaws))
         return entries
 
+    def require(self) -> None:
+        """Raises DataError where there is no file."""
+        if not self.path.is_file():
+            raise DataError(
+                f"'{self.path}' is no file; 'pangu-cv update' and 'loop' write a ledger.jsonl beside their runs"
+            )
+
     def flaws(self, *, head: str | None = None) -> list[Flaw]:
         """What is wrong, line by line; ``head`` is the digest that the last line, or one before it, must have.
 
@@ -96,8 +103,7 @@ class Ledger:
                 f"--head '{head}': expected 8 to 64 hex digits, the first ones of a head that an earlier "
                 "'pangu-cv ledger check' printed; leave --head out to check the chain alone"
             )
-        if not self.path.is_file():
-            raise DataError(f"'{self.path}' does not exist")
+        self.require()
         entries, flaws, torn = _read(self.path)
         if torn:
             flaws = [*flaws, Flaw(len(entries) + len(flaws) + 1, "is torn, as by power loss; the next entry mends it")]

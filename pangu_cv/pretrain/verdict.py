@@ -38,13 +38,13 @@ class TargetVerdict:
         """For people."""
         low, high = (100 * (end or 0) for end in (self.gain.low, self.gain.high))
         points = f"{100 * self.gain.mean:+.1f} points [{low:+.1f}, {high:+.1f}]"
-        return f"{self.target}: {points}: {self.advice}"
+        tail = "" if self.is_apart else " (too few images: the same ones chose the round)"
+        return f"{self.target}: {points}: {self.advice}{tail}"
 
     @property
     def advice(self) -> str:
-        """What to do, and what to think of it."""
-        tail = "" if self.is_apart else " (too few images: the same ones chose the round)"
-        return f"{'use it' if self.use else 'keep the original'}{tail}"
+        """What to do."""
+        return "use it" if self.use else "keep the original"
 
 
 @dataclass(frozen=True)

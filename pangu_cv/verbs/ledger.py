@@ -6,7 +6,6 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from pangu_cv.errors import DataError
 from pangu_cv.iterate.ledger import Entry, Ledger
 
 _TAMPERED = 1
@@ -23,7 +22,7 @@ def check(file: Path, *, head: str | None = None) -> None:
         A digest that an earlier check printed, its first 8 digits or more: it must still be there. Nothing else shows
         that last lines were cut off.
     """
-    ledger = _existing(file)
+    ledger = Ledger(file)
     flaws = ledger.flaws(head=head)
     for flaw in flaws:
         print(f"line {flaw.line} {flaw.what}")
@@ -44,16 +43,10 @@ def show(file: Path, *, as_json: Annotated[bool, Parameter(name="--json")] = Fal
     as_json
         Print the entries as JSON lines.
     """
-    for entry in _existing(file).entries():
+    ledger = Ledger(file)
+    ledger.require()
+    for entry in ledger.entries():
         print(json.dumps(vars(entry)) if as_json else _told(entry))
-
-
-def _existing(file: Path) -> Ledger:
-    if not file.is_file():
-        raise DataError(
-            f"'{file}' is no file; 'pangu-cv update' and 'pangu-cv loop' write a ledger.jsonl beside their runs"
-        )
-    return Ledger(file)
 
 
 def _told(entry: Entry) -> str:

@@ -1,7 +1,7 @@
 """COCO's layout: ``annotations/instances_<split>.json`` beside the images, or ``<split>/_annotations.coco.json``."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,7 @@ def _samples(file: Path, root: Path, notes: Notes) -> Iterator[tuple[Sample, boo
     names = _categories(tree, file)
     entries = _entries(tree, "images", file)
     boxes = _boxes(tree, names, file, notes)
-    _tell_strays(boxes, {_id(entry, "id", file): None for entry in entries}, file, notes)
+    _tell_strays(boxes, [_id(entry, "id", file) for entry in entries], file, notes)
     # A part's folder names the part; the dataset's own may be called anything.
     part = "" if file.parent.resolve() == root.resolve() else file.parent.name
     split = split_of(part if file.name == _ROBOFLOW else file.stem)
@@ -88,7 +88,8 @@ def _joined(found: Iterable[tuple[Path, Sample, bool]], notes: Notes) -> tuple[S
     annotated: set[Path] = set()
     for file, sample, is_annotated in found:
         place = sample.path.resolve()
-        annotated |= {place} if is_annotated else set()
+        if is_annotated:
+            annotated.add(place)
         first = kept.setdefault(place, sample)
         if first is sample:
             continue
@@ -129,13 +130,14 @@ def _rotation(entry: dict[str, Any]) -> Any:
     return attributes.get("rotation") if isinstance(attributes, dict) and not entry.get("segmentation") else None
 
 
-def _tell_strays(boxes: _Boxes, listed: Mapping[str | None, None], file: Path, notes: Notes) -> None:
+def _tell_strays(boxes: _Boxes, listed: Sequence[str | None], file: Path, notes: Notes) -> None:
     """Leaves out boxes of images that are not listed. Raises DataError where all are such: the ids went wrong."""
-    strays = [image for image in boxes if image is None or image not in listed]
+    ids = set(listed) - {None}
+    strays = [image for image in boxes if image not in ids]
     if len(strays) == len(boxes) and any(boxes.values()):
         raise DataError(
             f"{file}: none of its annotations is of an image it lists: the first has the image_id {strays[0]!r}, "
-            f"the images have the ids {', '.join(map(str, [*listed][:8])) or '(none)'}; write the same ids in both"
+            f"the images have the ids {', '.join(map(str, listed[:8])) or '(none)'}; write the same ids in both"
         )
     for image in strays:
         for _ in boxes.pop(image):
