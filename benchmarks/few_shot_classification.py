@@ -14,11 +14,13 @@ BACKBONE = "vit_tiny_patch16_224.augreg_in21k_ft_in1k"
 BASELINE = "frozen, no variants"  # the head of the first benchmark
 BESIDE = "frozen, unlabelled"  # the same, and the training images that were not drawn, their labels not looked at
 AUTO_BESIDE = "auto, unlabelled"
+FOUR_VIEWS = "frozen, variants, unlabelled, four views"  # the line sees four views too, at four times the arithmetic
 WAYS: dict[str, dict[str, Any] | None] = {
     BASELINE: {"kind": "frozen"},
     BESIDE: {"kind": "frozen"},
     "frozen": {"kind": "frozen"},
     "frozen, variants, unlabelled": {"kind": "frozen"},
+    FOUR_VIEWS: {"kind": "frozen"},
     "linear": {"kind": "linear"},
     "partial 2": {"kind": "partial", "blocks": 2, "interpolate": 0.5},
     "partial 6": {"kind": "partial", "blocks": 6, "interpolate": 0.5},
@@ -43,8 +45,10 @@ def measure(*, data: str, is_quick: bool, table: str, way: str, shots: int, draw
         "train": train.model_dump(mode="json"),
         "augment": augment.model_dump(mode="json"),
         "cache": False,
-        "unlabelled": {} if way.endswith("unlabelled") else None,
+        "unlabelled": {} if learns_from_others(way) else None,
     }
+    if way == FOUR_VIEWS:
+        tree["task"] |= {"decision_views": tree["task"]["fit_views"]}
     recipe = FinetuneRecipe.parse(tree, origin="benchmark")
     task = subjects.classify_task(recipe)
     seeds = range(2 if is_quick else draws)
@@ -64,3 +68,8 @@ def measure(*, data: str, is_quick: bool, table: str, way: str, shots: int, draw
         found["unlabelled"].append(adapted.taught.as_json(classes) if adapted.taught else None)
         found["taken"].append(adapted.choice.way.model_dump(mode="json") if adapted.choice else None)
     return {"table": table, "way": way, "shots": shots, **found}
+
+
+def learns_from_others(way: str) -> bool:
+    """Whether the training images that were not drawn teach too."""
+    return "unlabelled" in way

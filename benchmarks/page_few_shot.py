@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.few_shot_classification import AUTO_BESIDE, BASELINE, WAYS
+from benchmarks.few_shot_classification import AUTO_BESIDE, BASELINE, FOUR_VIEWS, WAYS, learns_from_others
 from benchmarks.few_shot_long_tail import ARMS, HEAD, TAIL
 from benchmarks.few_shot_segmentation import METHODS
 from benchmarks.markdown import NOT_RUN, Promise, Results, mean_points, points, table, verdict
@@ -45,7 +45,7 @@ def _way_promises(results: Results) -> list[Promise]:
     gain_text = (
         "Classification, 5 shots, six tables: the best way here against the closed form on frozen features, mean"
     )
-    auto_text = "The same: `auto` against the best single way that sees the same images"
+    auto_text = "The same: `auto` against the best single way that sees the same images and decides on one view"
     time_text = "The same: longest fit of the best way, a draw"
     plain = _way_values(results, BASELINE)
     singles = {
@@ -62,12 +62,13 @@ def _way_promises(results: Results) -> list[Promise]:
     seconds = max(max(results[way_name(name, best)]["fit_seconds"]) for name in TABLES)
     found[2] = Promise(time_text, "≤ 60 s", f"{seconds:.0f} s ({best})", seconds <= _SECONDS)
     if auto is not None:
-        same = [way for way in singles if beside or not way.endswith("unlabelled")]  # those that see the same images
+        same = [way for way in singles if way != FOUR_VIEWS and (beside or not learns_from_others(way))]
         top = max(same, key=lambda way: float(np.mean(singles[way])))
         loss = paired_gain(auto, singles[top])
-        ways = [way for way in WAYS if not way.startswith("auto")]
-        told = f"{points(loss, sign=True)} ({top}), {len(singles)} of {len(ways)} ways"
-        reached = verdict(loss.mean >= -0.01, is_whole=len(singles) == len(ways))
+        rivals = [way for way in WAYS if not way.startswith("auto") and way != FOUR_VIEWS]
+        known = [way for way in rivals if way in singles]
+        told = f"{points(loss, sign=True)} ({top}), {len(known)} of {len(rivals)} ways"
+        reached = verdict(loss.mean >= -0.01, is_whole=known == rivals)
         found[1] = Promise(auto_text, "≥ -1 point", told, reached)
     return found
 
@@ -171,7 +172,8 @@ def _ways(results: Results) -> list[str]:
     note = (
         "ViT-Tiny, 5 labels a class, 5 draws: balanced accuracy on the test images in %, the mean with its interval "
         "over draws, and the median seconds of a fit (two cores). *Unlabelled*: the training images "
-        "that were not drawn teach too, without their labels; their features are paid for by the first draw:"
+        "that were not drawn teach too, without their labels; their features are paid for by the first draw. "
+        "*Four views*: the model decides on four views of an image too, at four times the arithmetic at the line:"
     )
     return [note, "", *table(["way", *TABLES, "mean of 6", "s"], rows)]
 
