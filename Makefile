@@ -5,6 +5,7 @@ PYTHON ?= python3
 DATA ?=
 FULL ?=
 TESTS ?=
+ALL ?=
 
 # The lock holds hashes of wheels for Linux on x86_64. Elsewhere, and with LOCK=no, pip resolves pyproject.toml's bounds.
 LOCK ?= $(if $(filter Linux-x86_64,$(shell uname -s)-$(shell uname -m)),yes,no)
@@ -45,8 +46,8 @@ demo: $(VENV)/.train  ## a few labels in, certified models and reports out, in r
 # For the tests of the page and of Node; without npm, or without its registry, they are skipped.
 ENGINE := export/end/node_modules/.package-lock.json
 
-test: $(VENV)/.dev $(ENGINE)  ## run the tests on all cores (TESTS=path for some)
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(TESTS)
+test: $(VENV)/.dev $(ENGINE)  ## run the tests on all cores (ALL=1 for the slow ones too, TESTS=path for some)
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal $(if $(ALL),,-m 'not slow') $(TESTS)
 
 check: $(VENV)/.dev  ## check format, style, types and the direction of imports
 	$(BIN)/ruff format --check .

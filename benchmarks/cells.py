@@ -6,7 +6,7 @@ import json
 import sys
 import time
 import traceback
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -50,8 +50,16 @@ class Cell:
     @property
     def code(self) -> str:
         """Digest of options and code: a result under another one is of earlier code."""
-        own = f"{self.target.partition(':')[0].replace('.', '/')}.py"
-        return _digest([self.target, self.options, _code((*self.sources, own))])
+        return self.code_from(_code(self.files))
+
+    @property
+    def files(self) -> tuple[str, ...]:
+        """The sources, and the file that measures."""
+        return (*self.sources, f"{self.target.partition(':')[0].replace('.', '/')}.py")
+
+    def code_from(self, read: list[tuple[str, str]]) -> str:
+        """``code``, where the files have been read already."""
+        return _digest([self.target, self.options, read])
 
     @property
     def keys(self) -> dict[str, str]:
@@ -102,6 +110,12 @@ def write_record(path: Path, *, cell: str, keys: dict[str, str], result: dict[st
         "seconds": round(seconds, 1),
     }
     write_json(path, about | {"result": result})
+
+
+def of_other_code(cells: Sequence[Cell], codes: Mapping[str, str]) -> list[str]:
+    """Names of the cells whose code is not the one they go with; files that many share are read once."""
+    read = {files: _code(files) for files in {cell.files for cell in cells}}
+    return [cell.name for cell in cells if codes[cell.name] != cell.code_from(read[cell.files])]
 
 
 def run_all(cells: Sequence[Cell], bench: Bench) -> list[str]:

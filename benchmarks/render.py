@@ -24,7 +24,7 @@ from benchmarks import (
     page_pretrain,
     page_update,
 )
-from benchmarks.cells import Cell
+from benchmarks.cells import Cell, of_other_code
 from benchmarks.markdown import Results, table
 from benchmarks.plan import first_cells
 from benchmarks.plan_deploy import deploy_cells
@@ -123,7 +123,8 @@ def _stale(records: Records, cells: Sequence[Cell]) -> list[str]:
         if name not in {cell.name for cell in cells}
     ]
     lines = [f"Not checked against the code: {', '.join(apart)}.", ""] if apart else []
-    old = [cell.name for cell in cells if cell.name in records and records[cell.name].get("code") != cell.code]
+    codes = {name: record.get("code", "") for name, record in records.items()}
+    old = of_other_code([cell for cell in cells if cell.name in codes], codes)
     if not old:
         return lines
     return [

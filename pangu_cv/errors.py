@@ -5,6 +5,7 @@ PanguError (see ``pangu_runtime.errors``)
 ├── WeightsError        weights are missing, altered or not for this model
 ├── CheckpointError     a checkpoint folder is malformed or unsafe
 ├── CertificateError    an exported model decides differently from the trained one
+├── GpuMemoryError      what is asked does not fit a GPU's memory
 ├── RegressionError     an update that makes a model worse; exit code 1
 └── MissingExtraError   an optional part of the package is not installed
 """
@@ -22,6 +23,7 @@ __all__ = [
     "CertificateError",
     "CheckpointError",
     "DataError",
+    "GpuMemoryError",
     "ImageError",
     "MissingExtraError",
     "PanguError",
@@ -54,6 +56,10 @@ class PrecisionError(CertificateError):
     def __init__(self, precision: str, found: str, advice: str) -> None:
         super().__init__(f"{found}. No bundle was written; {advice}")
         self.precision, self.found = precision, found
+
+
+class GpuMemoryError(PanguError):
+    """What is asked does not fit the memory of the GPU."""
 
 
 class RegressionError(PanguError):

@@ -247,9 +247,18 @@ def extract(
                     progress(done, len(paths))
     finally:
         store.flush()
-    rows = [np.stack([store[key] for key in keys[path]]) for path in keys]
-    features = np.stack(rows) if rows else np.zeros((0, len(views), 0), np.float32)
+    features = _gathered(store, list(keys.values()), views=len(views))
     return Extraction(features, {path: row for row, path in enumerate(keys)}, tuple(skipped), embedded)
+
+
+def _gathered(store: FeatureStore, keys_NV: Sequence[Sequence[str]], *, views: int) -> NDArray[np.float32]:
+    """float32[N,V,D], each vector copied once: a list of them beside would double what thousands of images take."""
+    width = len(store[keys_NV[0][0]]) if keys_NV else 0
+    features_NVD = np.empty((len(keys_NV), views, width), np.float32)
+    for row, keys in enumerate(keys_NV):
+        for view, key in enumerate(keys):
+            features_NVD[row, view] = store[key]
+    return features_NVD
 
 
 def content_digest(path: Path) -> str:

@@ -40,6 +40,7 @@ def test_every_example_is_tested() -> None:
     assert sorted(p.relative_to(EXAMPLES).as_posix() for p in EXAMPLES.rglob("*.py")) == sorted(ARGUMENTS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(ARGUMENTS))
 def test_example_runs(name: str, tmp_path: Path) -> None:
     entry = weights.known("tf_efficientnet_lite0.in1k")

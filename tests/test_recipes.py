@@ -109,6 +109,7 @@ def test_pretraining_recipe_runs_one_step(recipe: ShippedRecipe, tmp_path: Path)
     assert PretrainRecipe.load(result.folder / "recipe.yaml") == made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", of_stage("distill"), ids=lambda r: r.name)
 def test_distilling_recipe_runs_one_step(recipe: ShippedRecipe, tmp_path: Path) -> None:
     """The recipe's own search and losses on a tiny teacher."""

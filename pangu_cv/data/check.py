@@ -2,9 +2,9 @@
 
 import dataclasses
 import os
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from statistics import median_low
 
@@ -12,6 +12,7 @@ from pangu_cv.data.advice import advise
 from pangu_cv.data.duplicates import Duplicates, find_duplicates, find_look_alikes, find_object_copies, relative
 from pangu_cv.data.findings import NO_OBJECT, UNLABELLED, DataCheck, Faulty, Range16Bit, Sizes
 from pangu_cv.data.inspection import Fault, ImageFacts, inspect
+from pangu_cv.data.near_duplicates import MOST_COMPARED, is_compared
 from pangu_cv.data.object_copies import require_opencv
 from pangu_cv.data.readers import Layout, read_dataset, recognise
 from pangu_cv.data.readers.pictures import without_masks
@@ -23,6 +24,7 @@ __all__ = ["DataCheck", "Progress", "check_dataset", "inspect_all", "summarise"]
 
 Progress = Callable[[int, int], None]
 """Called with the number of images done and their total."""
+_AHEAD = 8  # images a worker: a slow one holds up none of the others
 
 
 def check_dataset(
@@ -55,18 +57,32 @@ def check_dataset(
 def inspect_all(
     dataset: Dataset, *, spec: DecodeSpec, workers: int | None = None, progress: Progress | None = None
 ) -> tuple[ImageFacts, ...]:
-    """The facts of every sample, in order; pixels are let go image by image."""
+    """The facts of every sample, in order; pixels are let go image by image.
+
+    A thumbnail is kept where ``near_duplicates.is_compared``: they are most of what stays of an image.
+    """
     facts: list[ImageFacts] = []
+    for fact in _inspected(dataset, spec, workers or os.cpu_count() or 1):
+        facts.append(fact if is_compared(len(facts), len(dataset)) else dataclasses.replace(fact, thumbnail=None))
+        if progress is not None:
+            progress(len(facts), len(dataset))
+    return tuple(facts)
+
+
+def _inspected(dataset: Dataset, spec: DecodeSpec, workers: int) -> Iterator[ImageFacts]:
+    """The facts in order, a few images ahead: a task for each of millions would fill the memory."""
     classes = len(dataset.mask_classes)
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    waiting: deque[Future[ImageFacts]] = deque()
+    pool = ThreadPoolExecutor(workers)
     try:
-        for fact in pool.map(lambda sample: inspect(sample, spec=spec, mask_classes=classes), dataset):
-            facts.append(fact)
-            if progress is not None:
-                progress(len(facts), len(dataset))
+        for sample in dataset:
+            waiting.append(pool.submit(inspect, sample, spec=spec, mask_classes=classes))
+            if len(waiting) > _AHEAD * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)  # an interrupted check of 100 000 images must end now
-    return tuple(facts)
 
 
 def summarise(
@@ -93,7 +109,7 @@ def summarise(
         mask_faults=_faulty(((s.mask, f.mask_fault) for s, f in zip(dataset, facts, strict=True)), base),
         box_faults=tuple(Faulty(relative(path, base), "size", message) for path, message in dataset.box_faults),
         range_16bit=_range_16bit([f.range_16bit for f in facts if f.range_16bit is not None], spec),
-        notes=dataset.notes,
+        notes=(*dataset.notes, *_left_uncompared(len(dataset))),
         advice=(),
     )
     return dataclasses.replace(check, advice=advise(check, dataset.samples, facts))
@@ -106,6 +122,13 @@ def read_or_list(path: Path, *, layout: Layout = "auto", root: Path | None = Non
         note = "no layout with classes was recognised: taken as images without labels"
         return Dataset(path, "images", tuple(Sample(image) for image in images), (note,))
     return read_dataset(path, layout=layout, root=root)
+
+
+def _left_uncompared(images: int) -> tuple[str, ...]:
+    if images <= MOST_COMPARED:
+        return ()
+    told = f"look-alikes were sought among {MOST_COMPARED} of {images} images, evenly spread"
+    return (f"{told}: every pair is compared; check parts of the set by themselves to compare all of each",)
 
 
 def _counts(dataset: Dataset, facts: Sequence[ImageFacts]) -> dict[str, dict[str, int]]:

@@ -49,8 +49,11 @@ def find_duplicates(samples: Sequence[Sample], facts: Sequence[ImageFacts], *, r
 
 
 def find_look_alikes(samples: Sequence[Sample], facts: Sequence[ImageFacts], *, root: Path) -> tuple[Duplicates, ...]:
-    """Groups of different pictures that look the same from afar; of equal ones the first stands for all."""
-    firsts = {group[0] for group in _same_pictures(facts)}
+    """Groups of different pictures that look the same from afar; of equal ones the first stands for all.
+
+    Pictures without a thumbnail are not compared.
+    """
+    firsts = {next((at for at in group if facts[at].thumbnail is not None), None) for group in _same_pictures(facts)}
     thumbnails = [fact.thumbnail if at in firsts else None for at, fact in enumerate(facts)]
     return tuple(_told("look", group, samples, root) for group in near_duplicates(thumbnails))
 

@@ -3,6 +3,7 @@
 An image with boxes or a mask shows any number of classes; one drawn for a rare class counts for the others it shows.
 """
 
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from pangu_cv.data.few_shot import FewShotDraw, draw
@@ -17,24 +18,34 @@ def draw_containing(samples: Sequence[Sample], contents: Contents, *, shots: int
 
     ``rest`` is what shares no group with the draw. Raises DataError where a class has too few images.
     """
-    classes = sorted(set().union(*(contents[s] for s in samples)) if samples else ())
-    if not classes:
+    showing = _showing(samples, contents)
+    if not showing:
         raise DataError("nothing to draw from: no image shows a class")
-    showing = {name: [s for s in samples if name in contents[s]] for name in classes}
     short = {name: len(found) for name, found in showing.items() if shots is not None and len(found) < shots}
     if short:
         listed = ", ".join(f"'{name}' is in {count}" for name, count in short.items())
         raise DataError(f"{shots} images per class asked, but {listed}; label more images of them or lower shots")
     chosen: dict[Sample, None] = {}
-    for name in sorted(classes, key=lambda one: (len(showing[one]), one)):
+    counts: Counter[str] = Counter()  # of the chosen images that show each class
+    for name in sorted(showing, key=lambda one: (len(showing[one]), one)):
         wanted = len(showing[name]) if shots is None else shots
-        lacking = wanted - sum(name in contents[s] for s in chosen)
-        chosen.update(dict.fromkeys(_first(showing[name], chosen, lacking, name, seed)))
+        for sample in _first(showing[name], chosen, wanted - counts[name], name, seed):
+            chosen[sample] = None
+            counts.update(contents[sample])
     groups = {s.group for s in chosen if s.group is not None}
     others = [s for s in samples if s not in chosen]
     rest = tuple(s for s in others if s.group not in groups)
     dropped = tuple(s for s in others if s.group in groups)
     return FewShotDraw(tuple(chosen), rest, dropped, shots, seed)
+
+
+def _showing(samples: Sequence[Sample], contents: Contents) -> dict[str, list[Sample]]:
+    """The images of every class, the classes by name; looked up once an image, since a sample is slow to hash."""
+    showing: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        for name in contents[sample]:
+            showing[name].append(sample)
+    return dict(sorted(showing.items()))
 
 
 def _first(found: Sequence[Sample], chosen: Mapping[Sample, None], lacking: int, name: str, seed: int) -> list[Sample]:

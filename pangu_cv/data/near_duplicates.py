@@ -13,6 +13,8 @@ from PIL import Image
 GRID = 24
 _FLAT = 2.0  # grey levels: a picture of less contrast looks like any other
 _BLOCK = 2048
+MOST_COMPARED = 100_000
+"""Images that look-alikes are sought among: every pair of them is compared, minutes for so many."""
 
 
 def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.float32] | None:
@@ -21,6 +23,11 @@ def thumbnail(rgb: NDArray[np.uint8]) -> NDArray[np.float32] | None:
     centred = (grey - grey.mean()).ravel()
     length = float(np.linalg.norm(centred))
     return centred / length if length > _FLAT * GRID else None
+
+
+def is_compared(at: int, images: int) -> bool:
+    """Whether the image at this place is among the ``MOST_COMPARED`` that look-alikes are sought in: evenly spread."""
+    return at * MOST_COMPARED % images < MOST_COMPARED
 
 
 def near_duplicates(
@@ -34,18 +41,32 @@ def near_duplicates(
     if not len(places):
         return []
     all_NT = np.stack([thumbnails[at] for at in places])
-    first_N = np.arange(len(places))  # the first picture of the group that each is in by now
-    for start in range(0, len(all_NT), _BLOCK):
-        alike = all_NT[start : start + _BLOCK] @ all_NT[start:].T >= correlation
-        for at, later in enumerate(np.triu(alike, 1), start=start):
-            if later.any():
-                joined = np.unique(np.append(first_N[start:][later], first_N[at]))
-                if len(joined) > 1:
-                    first_N[np.isin(first_N, joined)] = joined[0]
-    members: dict[int, list[int]] = {}
-    for first, place in zip(first_N.tolist(), places.tolist(), strict=True):
-        members.setdefault(first, []).append(place)
-    return [tuple(group) for group in members.values() if len(group) > 1]
+    groups = _Groups(len(places))
+    for row in range(0, len(places), _BLOCK):
+        for column in range(row, len(places), _BLOCK):
+            alike = all_NT[row : row + _BLOCK] @ all_NT[column : column + _BLOCK].T >= correlation
+            if row == column:
+                alike = np.triu(alike, 1)
+            for at in np.flatnonzero(alike.any(1)):
+                groups.join(row + int(at), column + np.flatnonzero(alike[at]))
+    return sorted(tuple(places[sorted(group)].tolist()) for group in groups.members if len(group) > 1)
+
+
+class _Groups:
+    """N pictures, each in a group of its own until joined; a join moves the smaller group, all together N log N."""
+
+    def __init__(self, count: int) -> None:
+        self.group_N = np.arange(count)
+        self.members = [[at] for at in range(count)]
+
+    def join(self, at: int, others: NDArray[np.int64]) -> None:
+        """Make one group of those that the picture and the others are in."""
+        groups = self.group_N[others]
+        for other in np.unique(groups[groups != self.group_N[at]]).tolist():
+            small, large = sorted((int(self.group_N[at]), other), key=lambda group: len(self.members[group]))
+            self.group_N[self.members[small]] = large
+            self.members[large] += self.members[small]
+            self.members[small] = []
 
 
 def groups_of(chains: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:

@@ -1,7 +1,8 @@
 """Images decoded once and reduced to a working size, in one memory-mapped file that all worker processes share.
 
 A folder holds ``pixels.bin``, to which images are appended, and ``index.jsonl``, a line for each, written after its
-pixels: whatever a killed run leaves is valid up to the last whole line.
+pixels: whatever a killed run leaves is valid up to the last whole line. An image beyond the size limit has a line too,
+without a place among the pixels, so that it need not be decoded again to know it from its copies.
 """
 
 import fcntl
@@ -26,10 +27,15 @@ _MOST_ELONGATED = 16  # longer strips are reduced further, so that one image can
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    offset: int
+    offset: int | None
+    """None: there was no room for the pixels."""
     height: int
     width: int
     digest: str
+
+    @property
+    def nbytes(self) -> int:
+        return self.height * self.width * 3
 
 
 class PixelCache:
@@ -39,29 +45,31 @@ class PixelCache:
         self.short_px, self.spec, self.max_bytes = short_px, spec, int(max_gb * 1e9)
         settings = json.dumps([short_px, spec.to_json()], sort_keys=True)
         self.folder = folder / hashlib.sha256(settings.encode()).hexdigest()[:16]
-        self._entries: dict[str, _Entry] = {}
+        self._entries: dict[bytes, _Entry] = {}
         self._pixels: NDArray[np.uint8] | None = None
 
     def fill(self, paths: Sequence[Path], *, workers: int = 2, progress: Progress | None = None) -> list[ImageError]:
-        """Decode and keep what is not there yet, up to the size limit; returns what could not be read."""
+        """Decode what was not seen yet and keep it up to the size limit; returns what could not be read."""
         self.folder.mkdir(parents=True, exist_ok=True)
         failed: list[ImageError] = []
         with self._locked():
             size = self._load()
-            missing = [(path, key) for path in paths if (key := _key(path)) not in self._entries]
+            missing = self._missing(paths, size)
             done = len(paths) - len(missing)
             with self._pixel_file.open("ab") as pixels, self._index_file.open("a", encoding="utf-8") as index:
                 for (_, key), image in zip(missing, self._decoded(missing, workers), strict=True):
                     done += 1
                     if isinstance(image, ImageError):
                         failed.append(image)
-                    elif size + image.nbytes <= self.max_bytes:
-                        pixels.write(image.tobytes())
-                        pixels.flush()
-                        entry = _Entry(size, image.shape[0], image.shape[1], _digest(image))
+                    else:
+                        has_room = size + image.nbytes <= self.max_bytes
+                        if has_room:
+                            pixels.write(image.tobytes())
+                            pixels.flush()
+                        entry = _Entry(size if has_room else None, image.shape[0], image.shape[1], _digest(image))
                         index.write(json.dumps([key, entry.offset, entry.height, entry.width, entry.digest]) + "\n")
-                        self._entries[key] = entry
-                        size += image.nbytes
+                        self._entries[_short(key)] = entry
+                        size += image.nbytes if has_room else 0
                     if progress:
                         progress(done, len(paths))
         self._pixels = np.memmap(self._pixel_file, np.uint8, "r") if size else None
@@ -69,15 +77,15 @@ class PixelCache:
 
     def read(self, path: Path) -> NDArray[np.uint8]:
         """The reduced image uint8[H,W,3]: from the cache, or decoded anew where it is not there."""
-        entry = self._entries.get(_key(path))
-        if entry is None or self._pixels is None:
+        entry = self._entries.get(_short(_key(path)))
+        if entry is None or entry.offset is None or self._pixels is None:
             return self._reduced(path)
-        flat = self._pixels[entry.offset : entry.offset + entry.height * entry.width * 3]
+        flat = self._pixels[entry.offset : entry.offset + entry.nbytes]
         return flat.reshape(entry.height, entry.width, 3)
 
     def digest(self, path: Path) -> str:
         """Digest of the reduced pixels: equal for copies of one picture."""
-        entry = self._entries.get(_key(path))
+        entry = self._entries.get(_short(_key(path)))
         return entry.digest if entry is not None else _digest(self._reduced(path))
 
     @property
@@ -96,26 +104,39 @@ class PixelCache:
 
     def _load(self) -> int:
         """Read the index, cut off what a killed run left half-written, and return the end of the pixels."""
-        end = 0
         self._entries.clear()
-        lines = self._index_file.read_text(encoding="utf-8").split("\n") if self._index_file.is_file() else []
-        whole: list[str] = []
-        available = self._pixel_file.stat().st_size if self._pixel_file.is_file() else 0
-        for line in lines[:-1]:
-            try:
-                key, offset, height, width, digest = json.loads(line)
-                entry = _Entry(int(offset), int(height), int(width), str(digest))
-            except (ValueError, TypeError):
-                break
-            if entry.offset != end or end + entry.height * entry.width * 3 > available:
-                break
-            self._entries[str(key)] = entry
-            whole.append(line)
-            end += entry.height * entry.width * 3
-        self._index_file.write_text("".join(f"{line}\n" for line in whole), encoding="utf-8")
-        with self._pixel_file.open("ab") as pixels:
+        end = whole = 0
+        with self._pixel_file.open("ab") as pixels, self._index_file.open("ab+") as index:
+            available = pixels.tell()
+            index.seek(0)
+            for line in index:
+                try:
+                    key, offset, height, width, digest = json.loads(line)
+                    entry = _Entry(None if offset is None else int(offset), int(height), int(width), str(digest))
+                except (ValueError, TypeError):
+                    break
+                room = 0 if entry.offset is None else entry.nbytes
+                if entry.offset not in (None, end) or end + room > available or not line.endswith(b"\n"):
+                    break
+                self._entries[_short(str(key))] = entry
+                whole += len(line)
+                end += room
+            index.truncate(whole)
             pixels.truncate(end)
         return end
+
+    def _missing(self, paths: Sequence[Path], size: int) -> list[tuple[Path, str]]:
+        """What to decode, with its key: images not seen before, and those that had no room and have some."""
+        missing: list[tuple[Path, str]] = []
+        for path in paths:
+            key = _key(path)
+            entry = self._entries.get(_short(key))
+            if entry is None:
+                missing.append((path, key))
+            elif entry.offset is None and size + entry.nbytes <= self.max_bytes:
+                missing.append((path, key))
+                size += entry.nbytes
+        return missing
 
     def _decoded(self, missing: Sequence[tuple[Path, str]], workers: int) -> Iterator[NDArray[np.uint8] | ImageError]:
         def guarded(path: Path) -> NDArray[np.uint8] | ImageError:
@@ -150,3 +171,8 @@ def _key(path: Path) -> str:
     except OSError:
         return str(path)
     return f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+
+
+def _short(key: str) -> bytes:
+    """What stands for a key in memory: with millions of images the paths would take more room than all else."""
+    return hashlib.blake2b(key.encode("utf-8", "surrogateescape"), digest_size=16).digest()

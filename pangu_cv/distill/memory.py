@@ -100,7 +100,7 @@ class Memory:
 @torch.no_grad()
 def remember(teacher: TaskModel, views: Views, folder: Path, *, key: str) -> Memory:
     """Have the teacher say everything that has not been said yet."""
-    is_bf16 = suits_bf16(teacher.backbone, TrainConfig())
+    is_bf16 = suits_bf16(teacher.backbone, TrainConfig(), on_gpu=False)
 
     def said_of(rows: Sequence[int]) -> list[Tensor]:
         prepared = views.prepared(rows, teacher.preprocess)

@@ -16,6 +16,7 @@ from pangu_cv.distill.pupil import LossConfig, Pupil, Scale
 from pangu_cv.distill.student import fit_head
 from pangu_cv.distill.views import Views
 from pangu_cv.models.adapt import Group
+from pangu_cv.models.gpu import usable_gpu
 from pangu_cv.models.kept import Kept
 from pangu_cv.models.training import History, TrainConfig, suits_bf16, train
 from pangu_cv.tasks import TaskModel
@@ -79,7 +80,7 @@ class Lesson:
         rows = self.rows(np.linspace(0, self.learnt - 1, count).round().astype(int).tolist())
         prepared = self.inputs(rows, model)
         taught = self.memory.at(rows)
-        is_bf16 = suits_bf16(model.backbone, self.train)
+        is_bf16 = suits_bf16(model.backbone, self.train, on_gpu=False)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
             parts = [as_float(model.backbone(chunk)) for chunk in torch.split(prepared, _BATCH)]
         features = type(parts[0])(
@@ -97,7 +98,7 @@ class Lesson:
         parameters = tuple(pupil.backbone.parameters())
         for parameter in (*pupil.parameters(),):
             parameter.requires_grad_(True)
-        is_bf16 = suits_bf16(pupil.backbone, config)
+        is_bf16 = suits_bf16(pupil.backbone, config, on_gpu=usable_gpu())
         variants = self.views.variants
 
         def make(place: int, seed: int) -> int:
@@ -108,9 +109,9 @@ class Lesson:
             prepared = self.inputs(rows, pupil.model).to(device)
             with torch.autocast(device.type, torch.bfloat16, enabled=is_bf16):
                 features = pupil.see(prepared)
+            pupil.scale = _scale_to(pupil.scale, device)
             return pupil.losses(features, prepared, _to(self.memory.at(rows), device))
 
-        pupil.scale = _scale_to(pupil.scale, torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         history = train(
             pupil,
             [Group(parameters, 1.0)],
@@ -128,7 +129,7 @@ class Lesson:
     def judge(self, pupil: Pupil, *, images: int | None = None) -> dict[str, float]:
         """Mean losses on the images that were held out (or so many of them), as they are."""
         pupil.eval()
-        is_bf16 = suits_bf16(pupil.backbone, self.train)
+        is_bf16 = suits_bf16(pupil.backbone, self.train, on_gpu=False)
         held = list(range(self.learnt, len(self.views.paths)))[:images]
         sums: dict[str, float] = {}
         for start in range(0, len(held), _BATCH):

@@ -10,7 +10,7 @@ from pangu_cv.errors import DataError
 from pangu_cv.evaluate.decider import Decider, Evaluated, Outputs, class_mask, decide_all, is_masked
 from pangu_cv.features import Progress
 from pangu_cv.metrics.pixel_confidence import PixelConfidence
-from pangu_cv.metrics.segmentation import SegmentationOutcome, confusion
+from pangu_cv.metrics.segmentation import SegmentationOutcome, confusion, pixels_of_classes
 from pangu_runtime.decode import DecodeSpec
 
 _DEFECTS = ("background", "defect")  # what masks that no list of classes goes with are taken to show
@@ -48,15 +48,20 @@ def evaluate_segment(
     """Decide every image that has a mask, or is normal, and compare pixel by pixel; one image at a time."""
     masked = [sample for sample in samples if is_masked(sample)]
     pixels = PixelConfidence(len(classes))
+    total_CC = np.zeros((len(classes), len(classes)), np.int64)
 
-    def keep(sample: Sample, image: NDArray[np.uint8], out: Outputs) -> tuple[NDArray[np.int64], float]:
+    def keep(sample: Sample, image: NDArray[np.uint8], out: Outputs) -> tuple[NDArray[np.int32], float]:
         truth, mask = class_mask(sample, image.shape[:2], classes=len(classes)), out["mask"][0]
         is_called_HW = (mask > 0) & (truth < len(classes))
         pixels.update(truth, mask, out["confidence"][0])
         surest = float(out["confidence"][0][is_called_HW].max(initial=0))
-        return confusion(truth, mask, classes=len(classes)), surest
+        confusion_CC = confusion(truth, mask, classes=len(classes))
+        np.add(total_CC, confusion_CC, out=total_CC)
+        return pixels_of_classes(confusion_CC), surest
 
     decided = decide_all(decider, masked, keep, spec=decode_spec, needs=" and has a mask", progress=progress)
     found, confidences = zip(*decided.rows, strict=True)
-    outcome = SegmentationOutcome(tuple(classes), decided.paths, np.stack(found), np.array(confidences), pixels)
+    outcome = SegmentationOutcome(
+        tuple(classes), decided.paths, total_CC, np.stack(found), np.array(confidences), pixels
+    )
     return Evaluated(outcome, decided.skipped)

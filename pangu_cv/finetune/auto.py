@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import SettingsError
+from pangu_cv.errors import GpuMemoryError, SettingsError
 from pangu_cv.models.adapt import Adapt, Frozen, Linear, Partial
 from pangu_cv.report.page import Page
 from pangu_cv.settings import Settings
@@ -90,6 +90,8 @@ def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int, 
                 one.worth[number] = list(trial(one.way, learnt, fold, seed))
             except OutOfTimeError:
                 one.given_up = "no time"
+            except GpuMemoryError:
+                one.given_up = "no memory on the GPU"
             except SettingsError as error:  # not for this network; the others may be
                 one.given_up = str(error)
             one.seconds += time.monotonic() - began

@@ -47,14 +47,15 @@ def shown_features(
     if not count:
         return seen
     augment, rows = recipe.augment.build(), []
-    policy = digest(spec.to_json(), recipe.augment.model_dump(exclude={"variants"}))
+    is_bf16 = suits_bf16(model.backbone, recipe.train, on_gpu=False)
+    policy = digest(spec.to_json(), recipe.augment.model_dump(exclude={"variants"}), is_bf16)
     readable = [s for s in samples if s.path in seen.index]
     with bar("variants of the labelled images") as progress:
         for done, sample in enumerate(readable, start=1):
             shown = digest(policy, sample.boxes, _digest_of_mask(sample))
             keys = [f"{content_digest(sample.path)}:{shown}:variant {number}" for number in range(count)]
             if not all(key in store for key in keys):
-                with torch.autocast("cpu", torch.bfloat16, enabled=suits_bf16(model.backbone, recipe.train)):
+                with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
                     _embed_variants(model, labelled_image(sample, spec), augment, keys, store)
             rows.append(np.stack([store[key] for key in keys]))
             progress(done, len(readable))

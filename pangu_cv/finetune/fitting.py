@@ -18,6 +18,7 @@ from pangu_cv.finetune.staying_near import Start
 from pangu_cv.models.adapt import Adapt, Group, Moving, learning, settle
 from pangu_cv.models.backbone import Backbone, BackboneFeatures
 from pangu_cv.models.cut import Cut
+from pangu_cv.models.gpu import usable_gpu
 from pangu_cv.models.training import History, Pool, suits_bf16, train
 
 Losses = dict[str, Tensor]
@@ -95,7 +96,7 @@ def fit(
         return next(trained.head.parameters()).device
 
     parts = _parts(trained.backbone, recipe.adapt, read)
-    is_bf16 = suits_bf16(trained.backbone, config)
+    is_bf16 = suits_bf16(trained.backbone, config, on_gpu=usable_gpu())
 
     def arithmetic() -> torch.autocast:
         return torch.autocast(device().type, torch.bfloat16, enabled=is_bf16)

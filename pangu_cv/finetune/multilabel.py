@@ -86,10 +86,12 @@ def _with_absences(
     chosen = dict.fromkeys(support)
     classes = sorted(frozenset().union(*(shown[s] for s in support)))
     for absent in (frozenset(classes), *(frozenset({name}) for name in classes)):
+        lacking = shots - sum(not shown[s] & absent for s in chosen)
+        if lacking <= 0:  # most often, what shows other classes lacks this one: no need to go through the pool
+            continue
         fitting = {replace(s, label="absent"): s for s in pool if not shown[s] & absent}
         order = [fitting[one] for one in draw(list(fitting), shots=len(fitting), seed=seed)] if fitting else []
-        lacking = shots - sum(s in chosen for s in order)
-        chosen |= dict.fromkeys([s for s in order if s not in chosen][: max(lacking, 0)])
+        chosen |= dict.fromkeys([s for s in order if s not in chosen][:lacking])
     return tuple(chosen)
 
 

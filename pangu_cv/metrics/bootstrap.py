@@ -44,9 +44,9 @@ def bootstrap(
     return Interval(mean, float(low), float(high), images)
 
 
-def intervals(figures: Mapping[str, Figure], images: int) -> dict[str, Interval | None]:
+def intervals(figures: Mapping[str, Figure], images: int, *, resamples: int = RESAMPLES) -> dict[str, Interval | None]:
     """``bootstrap`` of each, by name."""
-    return {name: bootstrap(figure, images) for name, figure in figures.items()}
+    return {name: bootstrap(figure, images, resamples=resamples) for name, figure in figures.items()}
 
 
 def intervals_as_json(found: Mapping[str, Interval | None]) -> dict[str, dict[str, float | int | None] | None]:

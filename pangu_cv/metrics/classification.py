@@ -107,14 +107,18 @@ class ClassificationOutcome:
     @property
     def figures(self) -> dict[str, Figure]:
         """The main figures for images that count several times, the first the one to compare models by."""
-        is_truth_NC, is_said_NC = (np.eye(len(self.classes))[index_N] for index_N in (self.truth_N, self.predicted_N))
-        is_hit_NC = is_truth_NC * is_said_NC
+        c = len(self.classes)
+
+        def hits_and_truth(counts_RN: Floats) -> tuple[Floats, Floats]:
+            hits_RC = _counted(counts_RN * self.is_correct_N, self.truth_N, c)
+            return hits_RC, _counted(counts_RN, self.truth_N, c)
 
         def balanced_accuracy(counts_RN: Floats) -> Floats:
-            return mean_of_defined(share(counts_RN @ is_hit_NC, counts_RN @ is_truth_NC))
+            return mean_of_defined(share(*hits_and_truth(counts_RN)))
 
         def macro_f1(counts_RN: Floats) -> Floats:
-            return mean_of_defined(share(2 * counts_RN @ is_hit_NC, counts_RN @ (is_truth_NC + is_said_NC)))
+            hits_RC, truth_RC = hits_and_truth(counts_RN)
+            return mean_of_defined(share(2 * hits_RC, truth_RC + _counted(counts_RN, self.predicted_N, c)))
 
         def accuracy(counts_RN: Floats) -> Floats:
             return share(counts_RN @ self.is_correct_N, counts_RN.sum(1))
@@ -167,6 +171,11 @@ class ClassificationOutcome:
             "confusion": self.confusion_CC.tolist(),
             **({} if self.unknown is None else {"unknown": self.unknown.summary()}),
         }
+
+
+def _counted(counts_RN: Floats, class_N: IntArray, classes: int) -> Floats:
+    """How often images of each class count, float[R,C]; without a matrix of N by C, which thousands of classes fill."""
+    return np.array([np.bincount(class_N, weights=counts_N, minlength=classes) for counts_N in counts_RN])
 
 
 def _plain(values_C: NDArray[np.float64]) -> list[float | None]:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pangu_cv.metrics.bootstrap import Figure, Floats, intervals, intervals_as_json, mean_of_defined, share
-from pangu_cv.metrics.box_matches import ClassMatches
+from pangu_cv.metrics.box_matches import RECALLS, ClassMatches
 from pangu_cv.metrics.calibration import Reliability, reliability
 from pangu_cv.metrics.interval import Interval
 
@@ -77,26 +77,46 @@ class DetectionOutcome:
             rows = self._rows()
             if not rows:
                 nothing = np.where(self._counts[None, None] > 0, 0.0, -1.0) * np.ones((_LEVELS, 101, 1))
-                return nothing, tuple(self._class_matches(c, ()) for c in range(len(self.classes)))
+                images = enumerate(self._images_of_classes())
+                return nothing, tuple(self._class_matches(c, image_M, ()) for c, image_M in images)
             evaluation = COCOeval(truth, truth.loadRes(rows), "bbox")
             evaluation.params.areaRng = evaluation.params.areaRng[:1]  # boxes of all sizes; the others are not told
             evaluation.params.maxDets[-1] = max(COCO_MOST, self.most_found)
-            evaluation.evaluate()
-            evaluation.accumulate()
-        precision_TRC = np.asarray(evaluation.eval["precision"][:, :, :, 0, -1], np.float64)
-        n = len(self.paths)
-        of_class = (evaluation.evalImgs[c * n : (c + 1) * n] for c in range(len(self.classes)))
-        return precision_TRC, tuple(self._class_matches(c, images) for c, images in enumerate(of_class))
+            of_class = [self._evaluated(evaluation, c, images) for c, images in enumerate(self._images_of_classes())]
+        return np.stack([precision_TR for precision_TR, _ in of_class], 2), tuple(matches for _, matches in of_class)
 
-    def _class_matches(self, label: int, images: Sequence[dict[str, Any] | None]) -> ClassMatches:
+    def _images_of_classes(self) -> list[NDArray[np.int64]]:
+        """Places of the images that have a box of each class, a true or a found one."""
+        found_or_true = [(n, one.label_K) for side in (self.found, self.truth) for n, one in enumerate(side)]
+        label_B = np.concatenate([label_K for _, label_K in found_or_true]).astype(np.int64)
+        image_B = np.repeat([n for n, _ in found_or_true], [len(label_K) for _, label_K in found_or_true])
+        pairs_P2 = np.unique(np.stack([label_B, image_B], 1), axis=0)
+        return np.split(pairs_P2[:, 1], np.searchsorted(pairs_P2[:, 0], range(1, len(self.classes))))
+
+    def _evaluated(
+        self, evaluation: Any, label: int, image_M: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float64], ClassMatches]:
+        """Precision float[T,R] and matches of a class on the images that have a box of it.
+
+        The others cannot change either, and pycocotools would keep a cell for each of them.
+        """
+        if not len(image_M):
+            return np.full((_LEVELS, len(RECALLS)), -1.0), self._class_matches(label, image_M, ())
+        evaluation.params.imgIds, evaluation.params.catIds = (image_M + 1).tolist(), [label + 1]
+        evaluation.evaluate()
+        evaluation.accumulate()
+        precision_TR = np.asarray(evaluation.eval["precision"][:, :, 0, 0, -1], np.float64)
+        return precision_TR, self._class_matches(label, image_M, evaluation.evalImgs)
+
+    def _class_matches(self, label: int, image_M: NDArray[np.int64], there: Sequence[dict[str, Any]]) -> ClassMatches:
         """From what pycocotools found for each image: ``image_id``, ``dtScores`` and ``dtMatches``, 0 for no hit."""
-        there = [one for one in images if one is not None]
         image_D = np.repeat([one["image_id"] - 1 for one in there], [len(one["dtScores"]) for one in there]).astype(int)
         score_D = np.concatenate([np.zeros(0), *(one["dtScores"] for one in there)])
         is_hit_TD = np.concatenate([np.zeros((_LEVELS, 0)), *(one["dtMatches"] for one in there)], axis=1) > 0
         order_D = np.argsort(-score_D, kind="stable")
-        truth_N = np.array([(one.label_K == label).sum() for one in self.truth])
-        return ClassMatches(image_D[order_D], score_D[order_D], is_hit_TD[:, order_D], truth_N)
+        truth_M = np.array([(self.truth[n].label_K == label).sum() for n in image_M], np.int64)
+        place_D = np.searchsorted(image_M, image_D[order_D])
+        return ClassMatches(image_M, place_D, score_D[order_D], is_hit_TD[:, order_D], truth_M)
 
     @property
     def most_found(self) -> int:

@@ -10,11 +10,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pangu_cv.metrics import calibration
-from pangu_cv.metrics.bootstrap import Figure, Floats, intervals, intervals_as_json, mean_of_defined, share
+from pangu_cv.metrics.bootstrap import (
+    RESAMPLES,
+    Figure,
+    Floats,
+    intervals,
+    intervals_as_json,
+    mean_of_defined,
+    share,
+)
 from pangu_cv.metrics.interval import FloatArray, Interval
 from pangu_cv.metrics.ranking import Ranking
 
 Flags = NDArray[np.bool_]
+_MOST_SUMMED = 1 << 32  # images by classes by resamples: minutes
+_FEWEST_RESAMPLES = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +101,8 @@ class MultilabelOutcome:
 
     @cached_property
     def intervals(self) -> dict[str, Interval | None]:
-        """95 % of ``figures`` by bootstrap over images."""
-        return intervals(self.figures, len(self.paths))
+        """95 % of ``figures`` by bootstrap over images, ``resamples_of`` so many."""
+        return intervals(self.figures, len(self.paths), resamples=resamples_of(*self.truth_NC.shape))
 
     def _ap_RC(self, counts_RN: Floats) -> Floats:
         return np.stack([ranking.average_precision_R(counts_RN) for ranking in self._rankings], 1)
@@ -157,6 +167,14 @@ class MultilabelOutcome:
             "intervals": intervals_as_json(self.intervals),
             "per_class": self.per_class(),
         }
+
+
+def resamples_of(images: int, classes: int) -> int:
+    """Resamples that an interval rests on: 1000 up to four million images by classes, then fewer, at least 100.
+
+    Every resample ranks each class's images anew. Of so many images the ends of an interval hardly move with them.
+    """
+    return min(RESAMPLES, max(_FEWEST_RESAMPLES, _MOST_SUMMED // (images * classes)))
 
 
 def _mean(values: NDArray[np.float64]) -> float | None:

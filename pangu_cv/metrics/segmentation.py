@@ -23,9 +23,18 @@ def confusion(truth_HW: NDArray[np.uint8], found_HW: NDArray[np.uint8], *, class
     return np.bincount(joint, minlength=classes * classes).reshape(classes, classes)
 
 
+def pixels_of_classes(confusion_CC: Counts) -> NDArray[np.int32]:
+    """Of each class the pixels hit, those true and those found, int32[3,C]: all that figures need of one image.
+
+    Of matrices [N,C,C] it is [N,3,C].
+    """
+    hits = np.diagonal(confusion_CC, axis1=-2, axis2=-1)
+    return np.stack([hits, confusion_CC.sum(-1), confusion_CC.sum(-2)], axis=-2).astype(np.int32)
+
+
 @dataclass(frozen=True, eq=False)
 class SegmentationOutcome:
-    """Confusion matrices int64[N,C,C] of N images.
+    """The confusion matrix int64[C,C] of N images together, and ``pixels_of_classes`` of each, int32[N,3,C].
 
     ``defect_confidence_N`` is the highest confidence of a pixel that counts and was decided not to be background, 0
     where there is none; ``pixels`` is how sure it was of them all. None where nobody asked for it.
@@ -33,7 +42,8 @@ class SegmentationOutcome:
 
     classes: tuple[str, ...]
     paths: tuple[str, ...]
-    confusion_NCC: Counts
+    confusion_CC: Counts
+    pixels_N3C: NDArray[np.int32]
     defect_confidence_N: FloatArray | None = None
     pixels: PixelConfidence | None = None
 
@@ -41,18 +51,18 @@ class SegmentationOutcome:
         n, c = len(self.paths), len(self.classes)
         if n == 0 or c < 2:
             raise ValueError(f"an outcome needs an image and two classes, not {n} images and {c} classes")
-        if self.confusion_NCC.shape != (n, c, c):
-            raise ValueError(f"{n} images of {c} classes need a confusion of shape {(n, c, c)}")
+        if self.confusion_CC.shape != (c, c) or self.pixels_N3C.shape != (n, 3, c):
+            raise ValueError(f"{n} images of {c} classes need a confusion {(c, c)} and pixels {(n, 3, c)}")
 
     @property
     def iou_C(self) -> NDArray[np.float64]:
         """Intersection over union of each class over all pixels; NaN for one that is nowhere."""
-        return _iou(self.confusion_NCC.sum(0))
+        return _iou(self.confusion_CC)
 
     @property
     def f1_C(self) -> NDArray[np.float64]:
         """F1 (Dice) of each class over all pixels; NaN for one that is nowhere."""
-        return _f1(self.confusion_NCC.sum(0))
+        return _f1(self.confusion_CC)
 
     @property
     def mean_iou(self) -> float:
@@ -62,12 +72,13 @@ class SegmentationOutcome:
     @property
     def f1(self) -> float:
         """Mean F1 over the classes that are no background."""
-        return _mean_f1(self.confusion_NCC.sum(0))
+        return _mean_f1(self.confusion_CC)
 
     @cached_property
     def f1_per_image_N(self) -> NDArray[np.float64]:
         """The same image by image; 1 where nothing is and nothing was found."""
-        each = np.array([_f1(one)[1:] for one in self.confusion_NCC])
+        hits_NC, truth_NC, found_NC = self.pixels_N3C[:, :, 1:].transpose(1, 0, 2)
+        each = share(2.0 * hits_NC, truth_NC.astype(np.float64) + found_NC)
         there = ~np.isnan(each)
         means = np.where(there, each, 0).sum(1) / np.maximum(there.sum(1), 1)
         return np.where(there.any(1), means, 1.0)
@@ -75,13 +86,13 @@ class SegmentationOutcome:
     @property
     def is_defect_N(self) -> NDArray[np.bool_]:
         """Whether the mask holds any pixel that is not background; those that do not count are left out."""
-        return np.asarray(self.confusion_NCC[:, 1:].sum((1, 2)) > 0)
+        return np.asarray(self.pixels_N3C[:, 1, 1:].any(1))
 
     @property
     def figures(self) -> dict[str, Figure]:
         """The main figures for images that count several times, the first the one to compare models by."""
-        hits_NC = np.diagonal(self.confusion_NCC, axis1=1, axis2=2)
-        sizes_NC = self.confusion_NCC.sum(1) + self.confusion_NCC.sum(2)
+        hits_NC, truth_NC, found_NC = self.pixels_N3C.transpose(1, 0, 2).astype(np.float64)
+        sizes_NC = truth_NC + found_NC
 
         def f1(counts_RN: Floats) -> Floats:
             mean_R = mean_of_defined(share(2 * counts_RN @ hits_NC[:, 1:], counts_RN @ sizes_NC[:, 1:]))
@@ -110,7 +121,7 @@ class SegmentationOutcome:
 
     def summary(self) -> dict[str, object]:
         """Every figure, ready for ``json.dumps``; a class that is nowhere has None."""
-        total = self.confusion_NCC.sum(0)
+        total = self.confusion_CC
         return {
             "images": len(self.paths),
             "classes": list(self.classes),

@@ -10,9 +10,11 @@ Precision = Literal["32-true", "bf16-mixed"]
 
 
 def best_precision(*, on_gpu: bool) -> Precision:
-    """bf16-mixed on a GPU and on a CPU with units for it (AMX), else 32-true."""
+    """bf16-mixed on a GPU or a CPU with units for it (of NVIDIA's since Ampere; AMX), else 32-true."""
+    if on_gpu:  # older GPUs only emulate it, and not in every convolution
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()  # not in older torch
-    return "bf16-mixed" if on_gpu or capabilities.get("amx_bf16") else "32-true"
+    return "bf16-mixed" if capabilities.get("amx_bf16") else "32-true"
 
 
 def keep_freed_memory() -> None:

@@ -56,6 +56,7 @@ class MemoryBank:
         self.radius = 0.0
         self.cover_bound = 0.0
         self.images: list[str] = []
+        self._places: dict[str, int] = {}
         self.size = 0
         self._vectors = torch.zeros(capacity, features)
         self._owners = torch.full((capacity,), -1, dtype=torch.int32)
@@ -86,8 +87,9 @@ class MemoryBank:
 
         Raises DataError when the image is there already.
         """
-        if name in self.images:
+        if name in self._places:
             raise DataError(f"the bank holds '{name}' already; remove it first to replace it")
+        self._places[name] = len(self.images)
         self.images.append(name)
         fresh = self._uncovered(patches_PD)
         while self.size + len(fresh) > self.capacity:
@@ -110,12 +112,13 @@ class MemoryBank:
         Patches of other images that its centres stood for lose that cover, so scores of similar images may rise:
         the count is returned. Raises DataError when the image is not in the bank.
         """
-        if not name or name not in self.images:
-            raise DataError(f"the bank holds no image '{name}'; it holds {len(self.images)} images")
-        gone = self.owners_M == self.images.index(name)
+        if name not in self._places:
+            raise DataError(f"the bank holds no image '{name}'; it holds {len(self._places)} images")
+        place = self._places.pop(name)
+        gone = self.owners_M == place
         removal = Removal(int(gone.sum()), int(self.covered_M[gone].sum()))
         self._keep(torch.nonzero(~gone).flatten())
-        self.images[self.images.index(name)] = ""  # positions of the others stay valid
+        self.images[place] = ""  # positions of the others stay valid
         return removal
 
     def distances(self, patches_PD: Tensor, *, without: Collection[str] = ()) -> Tensor:
@@ -125,7 +128,7 @@ class MemoryBank:
         """
         centres = self.vectors_MD
         if without:
-            gone = torch.tensor([self.images.index(name) for name in without], dtype=torch.int32)
+            gone = torch.tensor([self._places[name] for name in without], dtype=torch.int32)
             centres = centres[~torch.isin(self.owners_M, gone)]
         if len(centres) == 0:
             return torch.full((len(patches_PD),), float("inf"))
@@ -182,6 +185,7 @@ class MemoryBank:
         vectors = state["vectors"]
         bank = cls(capacity=max(capacity, len(vectors)), features=vectors.shape[1])
         bank.size, bank.images = len(vectors), list(images)
+        bank._places = {name: place for place, name in enumerate(images) if name}
         bank._vectors[: bank.size], bank._owners[: bank.size] = vectors, state["owners"]
         bank._covered[: bank.size] = state["covered"]
         bank.radius, bank.cover_bound = state["radius"].tolist()

@@ -1,6 +1,6 @@
 """A linear map with a closed form: ridge regression on normalised features, and what each image gets when left out.
 
-Shapes: N labelled images, V views of each, P views of all, D features, C outputs; U groups of S views each.
+Shapes: N labelled images, V views of each, P views of all, D features, C outputs; U groups of G images each.
 """
 
 import math
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from pangu_cv.models.ridge_memory import RidgeMemory, RidgeSolution
 from pangu_cv.settings import Settings
+
+_AT_ONCE = 1024  # images, or rows, in float64 at a time: thousands of images would take gigabytes
 
 
 class RidgeConfig(Settings):
@@ -69,12 +71,13 @@ class RidgeMap(nn.Module):
 
     def statistics(self, features: Tensor, weight_P: Tensor | None = None) -> "Statistics":
         """Mean and scale of each feature over all P rows of [...,D], float64; rows weigh alike unless told."""
-        x = features.double().flatten(0, -2)
-        if weight_P is None:
-            return Statistics(x.mean(0), self._scale(x.std(0, unbiased=False)))
-        share_P = weight_P.double() / weight_P.double().sum()
-        mean_D = share_P @ x
-        return Statistics(mean_D, self._scale((share_P @ (x - mean_D).square()).sqrt()))
+        x = features.flatten(0, -2)
+        share_P = torch.ones(len(x), dtype=torch.float64) if weight_P is None else weight_P.double()
+        share_P = share_P / share_P.sum()
+        blocks = [slice(start, start + _AT_ONCE) for start in range(0, len(x), _AT_ONCE)]
+        mean_D = torch.stack([share_P[block] @ x[block].double() for block in blocks]).sum(0)
+        squares = [share_P[block] @ (x[block].double() - mean_D).square() for block in blocks]
+        return Statistics(mean_D, self._scale(torch.stack(squares).sum(0).sqrt()))
 
     def solved(self, memory: RidgeMemory) -> RidgeSolution:
         """What this map is, fitted to all that a memory has learnt."""
@@ -96,32 +99,35 @@ class RidgeMap(nn.Module):
     def solve(self, features_NVD: Tensor, targets_NC: Tensor, kin: Sequence[str] | None = None) -> Tensor:
         """Fit to N images seen in V views each; a view counts as an image of its own, so the map learns to ignore it.
 
-        Statistics and weights come from these images alone (inductive). Solved in float64, in the dual where there are
-        fewer views than features and in the primal otherwise: time and memory grow with N then, and memory with the
-        square of the largest group. Returns what each view
-        of each image gets from the ridge fitted without that image, and without those that share its name in ``kin``:
-        float64[N,V,C], 0 where no image is left.
+        Statistics and weights come from these images alone (inductive). Beside the features memory grows with those of
+        the largest group at most. Returns what each view of each image gets from the ridge fitted without that image,
+        and without those that share its name in ``kin``: float64[N,V,C], 0 where no image is left.
         """
-        images, views, _ = features_NVD.shape
+        images, views, features = features_NVD.shape
         statistics = self.statistics(features_NVD)
-        unit = self.normalised(features_NVD.double().flatten(0, 1), statistics)
-        targets = targets_NC.double().repeat_interleave(views, 0)
+        memory = RidgeMemory.empty(features=features, outputs=targets_NC.shape[1])
 
-        centre_D, base_C = unit.mean(0), targets.mean(0)
-        centred = unit - centre_D
-        is_dual = len(centred) <= centred.shape[1]
-        solved = _dual if is_dual else _primal
-        blocks = left_out_together(kin or [str(number) for number in range(images)], views=views)
-        weight_DC, hats = solved(centred, targets - base_C, self.config.penalty, blocks)
+        def seen(images_UG: Tensor) -> tuple[Tensor, Tensor]:
+            """Rows float64[U,GV,D] and targets [U,GV,C] of some images."""
+            rows = self.normalised(features_NVD[images_UG].double(), statistics)
+            return rows.flatten(1, 2), targets_NC[images_UG].double().repeat_interleave(views, 1)
 
-        self.take(statistics, weight_DC, base_C - centre_D @ weight_DC)
-        fitted = centred @ weight_DC + base_C
-        left_out = torch.zeros_like(targets)
-        for rows_US, hat_USS in zip(blocks, hats, strict=True):
-            if rows_US.shape[1] < len(centred):
-                kept_USS = torch.eye(rows_US.shape[1], dtype=hat_USS.dtype) - hat_USS - 1 / len(centred)  # intercept
-                left_out[rows_US] = targets[rows_US] - torch.linalg.solve(kept_USS, (targets - fitted)[rows_US])
-        return left_out.view(images, views, -1)
+        for part in torch.split(torch.arange(images), _AT_ONCE):
+            rows, targets = seen(part[:, None])
+            memory = memory.add(rows.flatten(0, 1), targets.flatten(0, 1))
+        solution = memory.solve(self.config.penalty)
+        self.take(statistics, solution.weight_DC, solution.bias_C)
+        left_out_NVC = torch.zeros(images, views, targets_NC.shape[1], dtype=torch.float64)
+        for images_UG in left_out_together(kin or [str(number) for number in range(images)]):
+            size = images_UG.shape[1]
+            for part_UG in torch.split(images_UG, max(1, _AT_ONCE // size)):
+                rows, targets = seen(part_UG)
+                if size * views > features and size < images:
+                    found = _without(memory, rows[0], targets[0], self.config.penalty)[None]
+                else:
+                    found = solution.left_out(rows, targets)
+                left_out_NVC[part_UG] = found.view(*part_UG.shape, views, -1)
+        return left_out_NVC
 
 
 class LearnableMap(nn.Module):
@@ -145,30 +151,19 @@ class LearnableMap(nn.Module):
         self.fixed.bias_C.copy_(self.bias)
 
 
-def left_out_together(kin: Sequence[str], *, views: int) -> list[Tensor]:
-    """Views of the images of one name, which are left out together: int64[U,S] for every size S that there is."""
+def left_out_together(kin: Sequence[str]) -> list[Tensor]:
+    """Images of one name, which are left out together: int64[U,G] for every size G that there is."""
     images_of: dict[str, list[int]] = {}
     for image, name in enumerate(kin):
         images_of.setdefault(name, []).append(image)
     of_size: dict[int, list[list[int]]] = {}
     for images in images_of.values():
         of_size.setdefault(len(images), []).append(images)
-    views_NV = torch.arange(len(kin) * views).view(len(kin), views)
-    return [views_NV[torch.tensor(groups)].flatten(1) for groups in of_size.values()]
+    return [torch.tensor(groups) for groups in of_size.values()]
 
 
-def _dual(x: Tensor, targets: Tensor, penalty: float, blocks: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """Weights [D,C], and blocks [U,S,S] of the hat matrix, from the products of all views."""
-    gram = x @ x.T
-    ridged = gram + penalty * torch.eye(len(gram), dtype=gram.dtype)
-    hat = torch.linalg.solve(ridged, gram)
-    own = [hat[rows_US[:, :, None], rows_US[:, None, :]] for rows_US in blocks]
-    return x.T @ torch.linalg.solve(ridged, targets), own
-
-
-def _primal(x: Tensor, targets: Tensor, penalty: float, blocks: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """The same from the products of all features."""
-    factor = torch.linalg.cholesky(x.T @ x + penalty * torch.eye(x.shape[1], dtype=x.dtype))
-    weight_DC = torch.cholesky_solve(x.T @ targets, factor)
-    half = torch.linalg.solve_triangular(factor, x.T, upper=False).T
-    return weight_DC, [half[rows_US] @ half[rows_US].transpose(1, 2) for rows_US in blocks]
+def _without(memory: RidgeMemory, rows_PD: Tensor, targets_PC: Tensor, penalty: float) -> Tensor:
+    """What rows get from the ridge on all others, float64[P,C]: solved anew, in memory of D² numbers and not of P²."""
+    part = RidgeMemory.empty(features=rows_PD.shape[1], outputs=targets_PC.shape[1]).add(rows_PD, targets_PC)
+    rest = memory.without(part).solve(penalty)
+    return rows_PD @ rest.weight_DC + rest.bias_C

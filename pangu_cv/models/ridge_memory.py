@@ -190,20 +190,20 @@ class RidgeSolution:
         """What V rows get from the regression without them: float64[V,C], 0 where no other rows are left.
 
         They must have been added with this target and weight each, or with a row each of [V,C] and [V]; the target is
-        multiplied by ``factor_C`` here. Exact, whatever
-        became of the rows since: for a linear smoother with hat matrix H the residual without a block is
-        (I - H_block)⁻¹ times the one with it. ``applied_VD`` is what ``applied`` makes of them, which is quicker for
-        many images at once.
+        multiplied by ``factor_C`` here. Exact, whatever became of the rows since: for a linear smoother with hat matrix
+        H the residual without a block is (I - H_block)⁻¹ times the one with it. ``applied_VD`` is what ``applied``
+        makes of them, which is quicker for many images at once. Several blocks of equal weight may come as [U,V,D],
+        with targets of [U,V,C].
         """
         rows = rows_VD.double()
-        weight_V = torch.as_tensor(weight, dtype=torch.float64).expand(len(rows))
+        weight_V = torch.as_tensor(weight, dtype=torch.float64).expand(rows.shape[-2])
         if float(weight_V.sum()) > self.total * (1 - _SLACK):
-            return rows.new_zeros(len(rows), len(self.bias_C))
-        applied_VD = self.applied(rows) if applied_VD is None else applied_VD
-        hat_VV = weight_V * ((rows - self.mean_D) @ applied_VD.T + 1 / self.total)
+            return rows.new_zeros(*rows.shape[:-1], len(self.bias_C))
+        applied_VD = self.applied(rows.flatten(0, -2)).view_as(rows) if applied_VD is None else applied_VD
+        hat_VV = weight_V * ((rows - self.mean_D) @ applied_VD.mT + 1 / self.total)
         target_C = target_C.double() * self.factor_C
         residual_VC = target_C - (rows @ self.weight_DC + self.bias_C)
-        gone: Tensor = torch.linalg.solve(torch.eye(len(rows), dtype=torch.float64) - hat_VV, residual_VC)
+        gone: Tensor = torch.linalg.solve(torch.eye(len(weight_V), dtype=torch.float64) - hat_VV, residual_VC)
         return target_C - gone
 
 

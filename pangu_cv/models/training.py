@@ -27,6 +27,7 @@ from pangu_cv.models.adapt import Group
 from pangu_cv.models.arithmetic import best_precision, keep_freed_memory
 from pangu_cv.models.backbone import Backbone
 from pangu_cv.models.freezing import Freezing
+from pangu_cv.models.gpu import usable_gpu, words_for_full_memory
 from pangu_cv.models.kept import Kept
 from pangu_cv.progress import bar
 from pangu_cv.settings import Settings
@@ -34,6 +35,7 @@ from pangu_cv.settings import Settings
 Positive = Annotated[int, Field(ge=1)]
 Item = TypeVar("Item")
 _KEPT_EVERY_SECONDS = 30.0
+_MOST_KEPT = 2000  # variants of up to 3 MB each, where there are more images than a pool's size
 
 
 class TrainConfig(Settings):
@@ -58,11 +60,13 @@ class TrainConfig(Settings):
     max_seconds: Annotated[float, Field(gt=0)] | None = None
     """End after so long, whatever ``steps`` says."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """Of the arithmetic; auto is bf16-mixed on a GPU, and on a CPU with units for it (AMX) for a ViT's blocks alone."""
+    """Of the arithmetic; auto is bf16-mixed on a GPU with units for it (since Ampere), and on a CPU with such units
+    (AMX) for a ViT's blocks alone."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Processes that make variants of images, where the backbone learns."""
     pool: Positive = 300
-    """Variants kept in memory with what the frozen part of the backbone says of them (to 3 MB each), said once."""
+    """Variants kept in memory with what the frozen part of the backbone says of them (to 3 MB each), said once; one of
+    each image where there are more images, up to 2,000."""
 
 
 @dataclass
@@ -94,7 +98,8 @@ class Draws(Dataset[Item], Generic[Item]):
 class Pool(Generic[Item]):
     """A fixed number of variants, each made once and kept: what a frozen backbone says of them does not change.
 
-    About ``size`` variants of the images at ``paths``. ``kept`` are those of an earlier training, by path and number.
+    About ``size`` variants of the images at ``paths``, or one of each; of very many images the first ``_MOST_KEPT``
+    are kept and the others made anew each time. ``kept`` are those of an earlier training, by path and number.
     """
 
     def __init__(
@@ -106,14 +111,18 @@ class Pool(Generic[Item]):
         kept: dict[tuple[Path, int], Item] | None = None,
     ) -> None:
         self.make, self.paths, self.each = make, paths, max(1, size // len(paths))
+        self.most = max(size, _MOST_KEPT)
         self._kept = {} if kept is None else kept
 
     def __call__(self, place: int, seed: int) -> Item:
         """One of the variants of a place."""
         path, number = self.paths[place], seed % self.each
-        if (path, number) not in self._kept:
-            self._kept[path, number] = self.make(place, number * 7919 + zlib.crc32(path.name.encode()))
-        return self._kept[path, number]
+        item = self._kept.get((path, number))
+        if item is None:
+            item = self.make(place, number * 7919 + zlib.crc32(path.name.encode()))
+            if len(self._kept) < self.most:
+                self._kept[path, number] = item
+        return item
 
 
 def keys(count: int, *, batch: int, steps: int, seed: int) -> Iterator[list[tuple[int, int]]]:
@@ -178,7 +187,7 @@ def train(
             callbacks.append(_Keeping(resume, learner, average, freezing))
         trainer = Trainer(
             max_epochs=1,
-            accelerator="auto",
+            accelerator="cuda" if usable_gpu() else "cpu",
             devices=1,
             precision=_precision(config),
             gradient_clip_val=config.clip,
@@ -188,7 +197,8 @@ def train(
             enable_model_summary=False,
             callbacks=callbacks,
         )
-        trainer.fit(learner, loader)
+        with words_for_full_memory("take a smaller train.batch, or a way of adapting that trains less (adapt.kind)"):
+            trainer.fit(learner, loader)
     history.seconds, history.saved = clock.elapsed, freezing.saved
     if resume:
         resume.path.unlink(missing_ok=True)
@@ -200,12 +210,14 @@ def _precision(config: TrainConfig) -> str:
     """Of a head's convolutions: bf16 ones go backwards ten times slower than fp32 ones on a CPU (torch 2.15)."""
     if config.precision != "auto":
         return config.precision
-    return "bf16-mixed" if torch.cuda.is_available() else "32-true"
+    return best_precision(on_gpu=True) if usable_gpu() else "32-true"
 
 
-def suits_bf16(backbone: Backbone, config: TrainConfig) -> bool:
-    """A ViT's matrix products gain from it wherever there are units for it, a CNN's convolutions on a GPU alone."""
-    on_gpu = torch.cuda.is_available()
+def suits_bf16(backbone: Backbone, config: TrainConfig, *, on_gpu: bool) -> bool:
+    """A ViT's matrix products gain from it wherever there are units for it, a CNN's convolutions on a GPU alone.
+
+    ``on_gpu`` says where the pass in question is computed, not what the machine has.
+    """
     if config.precision != "auto":
         return config.precision == "bf16-mixed"
     return best_precision(on_gpu=on_gpu) == "bf16-mixed" and (on_gpu or hasattr(backbone.network, "num_prefix_tokens"))

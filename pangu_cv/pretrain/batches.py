@@ -18,7 +18,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from pangu_cv.data.pixel_cache import PixelCache
 from pangu_cv.errors import DataError
+from pangu_cv.models.gpu import usable_gpu
 from pangu_cv.pretrain.images import Images
+from pangu_cv.pretrain.neighbours import MOST
 from pangu_cv.pretrain.relations import UNKNOWN, Facts
 from pangu_cv.pretrain.views import ViewsConfig
 
@@ -64,11 +66,20 @@ class Schedule:
             )
         random = np.random.default_rng([seed, 0])
         self._source_of = random.choice(len(share), steps, p=share / share.sum())
+        self._visit_of = np.zeros(steps, np.int64)  # how often the step's dataset was seen before
+        for source in range(len(share)):
+            visits = np.flatnonzero(self._source_of == source)
+            self._visit_of[visits] = np.arange(len(visits))
         self._kept: dict[int, tuple[int, IntArray]] = {}
 
     def source(self, step: int) -> int:
         """The dataset of a step."""
         return int(self._source_of[step])
+
+    def hosts(self, step: int, *, neighbour_share: float) -> IntArray:
+        """Numbers of the images that come in their turn, int64[H]; the rest of the batch are neighbours of them."""
+        size = self._size(step)
+        return self._in_turn(step, size - int(size * neighbour_share))
 
     def images(self, step: int, near_MK: IntArray, *, neighbour_share: float) -> IntArray:
         """Image numbers of a step, int64[B]; in a dataset smaller than the batch an image never comes twice.
@@ -76,10 +87,9 @@ class Schedule:
         ``neighbour_share`` is at most 0.5, since a host brings one guest. A guest stands behind its host, so that a
         batch cut into parts keeps them in one; pairs come first, so that parts of even size cut none.
         """
-        members = self._members[self.source(step)]
-        size = min(self.batch, len(members))
-        guests = int(size * neighbour_share) if near_MK.shape[1] else 0
-        hosts = self._in_turn(step, size - guests)
+        size = self._size(step)
+        hosts = self.hosts(step, neighbour_share=neighbour_share if near_MK.shape[1] else 0.0)
+        guests = size - len(hosts)
         random = np.random.default_rng([self.seed, 1, step])
         chosen = set(hosts.tolist())
         pairs: list[int] = []
@@ -90,14 +100,19 @@ class Schedule:
                 guest = candidates[random.integers(len(candidates))]
                 chosen.add(guest)
                 pairs += [host, guest]
-        order = dict.fromkeys([*pairs, *hosts.tolist(), *random.permutation(members).tolist()])
+        order = dict.fromkeys([*pairs, *hosts.tolist()])
+        if len(order) < size:  # hosts whose neighbours are unknown or chosen
+            order |= dict.fromkeys(_any_of(self._members[self.source(step)], size, random).tolist())
         return np.fromiter(order, np.int64)[:size]
+
+    def _size(self, step: int) -> int:
+        return min(self.batch, len(self._members[self.source(step)]))
 
     def _in_turn(self, step: int, size: int) -> IntArray:
         """The next images of the dataset's own shuffled order, as far into it as its earlier steps have come."""
         source = self.source(step)
         count = len(self._members[source])
-        position = int((self._source_of[:step] == source).sum()) * size
+        position = int(self._visit_of[step]) * size
         found: dict[int, None] = {}
         while len(found) < size:  # where two turns meet, an image of both is taken once
             turn, at = divmod(position, count)
@@ -110,6 +125,13 @@ class Schedule:
             order = np.random.default_rng([self.seed, 2, source, turn]).permutation(self._members[source])
             self._kept[source] = (turn, order)
         return self._kept[source][1]
+
+
+def _any_of(members: IntArray, count: int, random: np.random.Generator) -> IntArray:
+    """Some at random, none twice."""
+    if len(members) > MOST:  # to permute millions takes a good part of a step
+        return random.choice(members, count, replace=False)
+    return random.permutation(members)[:count]
 
 
 class _Views(Dataset[dict[str, Any]]):
@@ -140,15 +162,20 @@ class Feed:
     rank: int = 0
     world: int = 1
 
+    def hosts(self, first: int, end: int) -> IntArray:
+        """Numbers of the images whose neighbours are asked for in steps ``first`` to ``end``, int64[H], ascending."""
+        shown = [self.schedule.hosts(step, neighbour_share=self.neighbour_share) for step in range(first, end)]
+        return np.unique(np.concatenate(shown))
+
     def batches(self, first: int, end: int, near_MK: Tensor) -> Iterator[Batch]:
         """The batches of steps ``first`` to ``end``, in order."""
         near = near_MK.numpy()
-        wanted = [self._keys(step, near) for step in range(first, end)]
+        wanted = (self._keys(step, near) for step in range(first, end))
         loader: DataLoader[dict[str, Any]] = DataLoader(
             _Views(self.images, self.cache, self.views),
-            batch_sampler=wanted,  # type: ignore[arg-type]  # any sequence of lists of keys will do
+            batch_sampler=wanted,  # type: ignore[arg-type]  # whatever gives lists of keys will do
             num_workers=self.workers,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=usable_gpu(),
         )
         for items in loader:
             yield self._batch(items, near_MK)

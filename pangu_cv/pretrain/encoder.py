@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pangu_cv.models.backbone import Backbone
+from pangu_cv.models.gpu import usable_gpu
 from pangu_cv.pretrain.patches import to_patches, visible_pixels
 
 
@@ -49,7 +50,7 @@ class Encoder(nn.Module):
 
     def _plain_attention_on_cpu(self) -> None:
         """torch 2.15's fused attention takes half of a ViT's training step on a CPU, nearly all of it going back."""
-        if not torch.cuda.is_available():
+        if not usable_gpu():
             for block in getattr(self.network, "blocks", ()):
                 if hasattr(getattr(block, "attn", None), "fused_attn"):
                     block.attn.fused_attn = False

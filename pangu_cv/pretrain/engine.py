@@ -1,5 +1,6 @@
 """Devices, strategies and precision, by Lightning Fabric."""
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import torch
@@ -11,10 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from pangu_cv.errors import SettingsError
 from pangu_cv.models.arithmetic import best_precision
+from pangu_cv.models.gpu import usable_gpu
 from pangu_cv.pretrain.telling import say
 from pangu_cv.settings import Settings
 
 Positive = Annotated[int, Field(ge=1)]
+_PATIENCE = timedelta(hours=24)  # while the first process reduces millions of images the others wait
 
 
 class EngineConfig(Settings):
@@ -27,16 +30,21 @@ class EngineConfig(Settings):
     nodes: Positive = 1
     """Machines."""
     strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """``ddp`` copies the network to every device, ``fsdp`` (FSDP2) shares it out."""
+    """``ddp`` copies the network to every device, ``fsdp`` (FSDP2) shares it out; auto is ddp for several processes."""
     precision: Literal["auto", "32-true", "bf16-mixed"] = "auto"
-    """Of the arithmetic; auto is bf16-mixed on a GPU and on a CPU with units for it (AMX), else 32-true. Weights and
-    moments stay in 32 bits: small updates would be lost in 16."""
+    """Of the arithmetic; auto is bf16-mixed on a GPU (since Ampere) and on a CPU with units for it (AMX), else 32-true.
+    Weights and moments stay in 32 bits: small updates would be lost in 16."""
     compile: bool = False
     """torch.compile the blocks; pays from some thousand steps on."""
     checkpointing: bool = False
     """Compute activations anew on the way back: less memory, a third more time."""
     workers: Annotated[int, Field(ge=0)] = 1
     """Processes that make views."""
+
+    @property
+    def processes(self) -> int:
+        """On all machines."""
+        return self.devices * self.nodes
 
     @property
     def shares_weights(self) -> bool:
@@ -46,29 +54,44 @@ class EngineConfig(Settings):
 
 def make_fabric(engine: EngineConfig) -> Fabric:
     """Not launched yet."""
-    if engine.accelerator == "gpu" and not torch.cuda.is_available():
+    on_gpu = _on_gpu(engine)
+    if engine.accelerator == "gpu" and not on_gpu:
         raise SettingsError("engine.accelerator: 'gpu' asked for and none is there; take 'auto' or 'cpu'")
-    strategy: Any = engine.strategy
-    if strategy == "fsdp":
-        from lightning.fabric.strategies import ModelParallelStrategy
-
-        strategy = ModelParallelStrategy(
-            parallelize_fn=share_out,
-            data_parallel_size=engine.devices * engine.nodes,
-            tensor_parallel_size=1,
-            save_distributed_checkpoint=False,
+    if on_gpu and engine.devices > torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise SettingsError(
+            f"engine.devices: {engine.devices} GPUs asked for, and {count} are here; take at most those"
         )
-    elif strategy == "ddp":
-        from lightning.fabric.strategies import DDPStrategy
-
-        strategy = DDPStrategy(find_unused_parameters=True)  # the class token has no part in some objectives
     return Fabric(
-        accelerator=engine.accelerator,
+        accelerator="cuda" if on_gpu else "cpu",
         devices=engine.devices,
         num_nodes=engine.nodes,
-        strategy=strategy,
-        precision=_precision(engine),
+        strategy=_strategy(engine),
+        precision=_precision(engine, on_gpu=on_gpu),
     )
+
+
+def _on_gpu(engine: EngineConfig) -> bool:
+    return engine.accelerator != "cpu" and usable_gpu()
+
+
+def _strategy(engine: EngineConfig) -> Any:
+    if engine.shares_weights:
+        from lightning.fabric.strategies import ModelParallelStrategy
+
+        return ModelParallelStrategy(
+            parallelize_fn=share_out,
+            data_parallel_size=engine.processes,
+            tensor_parallel_size=1,
+            save_distributed_checkpoint=False,
+            timeout=_PATIENCE,
+        )
+    if engine.processes > 1 or engine.strategy == "ddp":
+        from lightning.fabric.strategies import DDPStrategy
+
+        # What has no part in some objectives (the class token, the heads without a contrast) is no mistake.
+        return DDPStrategy(find_unused_parameters=True, timeout=_PATIENCE)
+    return "auto"
 
 
 def join_batch_norms(network: nn.Module, fabric: Fabric) -> None:
@@ -84,8 +107,7 @@ def join_batch_norms(network: nn.Module, fabric: Fabric) -> None:
         )
 
 
-def _precision(engine: EngineConfig) -> Any:
-    on_gpu = engine.accelerator != "cpu" and torch.cuda.is_available()
+def _precision(engine: EngineConfig, *, on_gpu: bool) -> Any:
     return best_precision(on_gpu=on_gpu) if engine.precision == "auto" else engine.precision
 
 

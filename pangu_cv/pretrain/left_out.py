@@ -1,8 +1,9 @@
 """Which images are learnt from, and which are there and are not, and why."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache as once
 from pathlib import Path
 
 from lightning.fabric import Fabric
@@ -48,8 +49,9 @@ def learnt_from(recipe: PretrainRecipe, fabric: Fabric, images: Images, cache: P
     if not fabric.is_global_zero:
         cache.fill([], workers=1)
     readable = images.without(set(unreadable)).require_some()
-    unique = readable.without_copies(cache.digest)
-    apart = _apart_from(recipe, unique, cache)
+    digest = once(cache.digest)  # asked for twice, and each time the file system is asked whether the file changed
+    unique = readable.without_copies(digest)
+    apart = _apart_from(recipe, unique, digest)
     left_out = LeftOut(unreadable, _missing(readable, unique), _missing(unique, apart))
     if fabric.is_global_zero:
         for reason, count, files in left_out.rows:
@@ -58,12 +60,12 @@ def learnt_from(recipe: PretrainRecipe, fabric: Fabric, images: Images, cache: P
     return apart, left_out
 
 
-def _apart_from(recipe: PretrainRecipe, images: Images, cache: PixelCache) -> Images:
+def _apart_from(recipe: PretrainRecipe, images: Images, digest: Callable[[Path], str]) -> Images:
     """The images that no probe measures on, in any copy, wherever the targets themselves lie."""
     measured = frozenset().union(*(held_out(target) for target in recipe.targets))
-    found = read_ahead(sorted(measured), cache.digest)
+    found = read_ahead(sorted(measured), digest)
     digests = {one for one in found if not isinstance(one, ImageError)}  # what cannot be read measures nothing
-    return images.without({path for path in images.paths if cache.digest(path) in digests}).require_some()
+    return images.without({path for path in images.paths if digest(path) in digests}).require_some()
 
 
 def _missing(before: Images, after: Images) -> tuple[Path, ...]:

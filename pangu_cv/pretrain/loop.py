@@ -1,11 +1,13 @@
 """The steps of a run, in rounds: neighbours anew, train, probe, save. A killed run goes on at its last round.
 
 Lightning Fabric brings devices, strategies and precision; all that is random follows from (seed, step), so that a run
-that was killed ends with the same weights as one that was not.
+that was killed ends with the same weights as one that was not (on a GPU, as far as its sums have an order).
 """
 
+import os
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -19,8 +21,9 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 
 from pangu_cv.errors import DataError, PanguError, SettingsError
+from pangu_cv.models.gpu import words_for_full_memory
 from pangu_cv.pretrain.batches import Batch, Feed
-from pangu_cv.pretrain.neighbours import nearest_images
+from pangu_cv.pretrain.neighbours import IntArray, nearest_images, of_all, sample
 from pangu_cv.pretrain.objectives import Objective
 from pangu_cv.pretrain.optimiser import set_rate
 from pangu_cv.pretrain.recipe import PretrainRecipe
@@ -30,6 +33,7 @@ from pangu_cv.pretrain.telling import loss_text, tell
 from pangu_cv.progress import bar
 
 _EMBED_BATCH = 64
+_LESS_MEMORY = "cut the batch into parts (optim.accumulate), or take engine.checkpointing=true or a smaller optim.batch"
 
 
 class DivergedError(PanguError):
@@ -83,14 +87,15 @@ def _mean(scores: list[Score]) -> float:
 
 
 def _round(recipe: PretrainRecipe, parts: Parts, state: State, end: int) -> None:
-    near_MK = _neighbours(recipe, parts)
+    near_MK = _neighbours(recipe, parts, state.step, end)
     parts.network.train()
     steps, cut = recipe.optim.steps, recipe.optim.accumulate
     with bar("pretraining") as progress:
         for step, batch in enumerate(parts.feed.batches(state.step, end, near_MK), start=state.step):
             torch.manual_seed(int(np.random.SeedSequence([recipe.seed, 4, step, parts.feed.rank]).generate_state(1)[0]))
             rate = set_rate(parts.optimiser, recipe.optim, step)
-            losses, norm = _step(parts, batch.to(parts.fabric.device), recipe.optim.clip, cut)
+            with words_for_full_memory(_LESS_MEMORY):
+                losses, norm = _step(parts, batch.to(parts.fabric.device), recipe.optim.clip, cut)
             if not np.isfinite([losses["total"], norm]).all():
                 what = "gradient" if np.isfinite(losses["total"]) else "loss"
                 _diverged(recipe, parts, batch, f"the {what} was not a number at step {step}")
@@ -132,42 +137,51 @@ def _pieces(batch: Batch, cut: int) -> Iterator[Batch]:
         yield batch.rows(rows) if cut > 1 else batch
 
 
-def _neighbours(recipe: PretrainRecipe, parts: Parts) -> Tensor:
-    """Lists for this round, from the weights as they are: int64[M,K]; K is 0 where no term asks for them."""
+def _neighbours(recipe: PretrainRecipe, parts: Parts, first: int, end: int) -> Tensor:
+    """Lists for steps ``first`` to ``end``, from the weights as they are: int64[M,K]; K is 0 where no term asks."""
     images = parts.feed.images
     objective = recipe.objective
     if objective.kind != "joint" or not objective.contrast:
         return torch.zeros(len(images.paths), 0, dtype=torch.int64)
     if not objective.neighbours.weight and not (objective.labels.weight and objective.labels.only_near):
         return torch.zeros(len(images.paths), 0, dtype=torch.int64)
-    features_MD = parts.objective.as_a_whole(lambda: embed_all(parts))
-    source_M = torch.from_numpy(images.source_M)
-    return nearest_images(features_MD, k=objective.neighbours.k, source_M=source_M, mutual=objective.neighbours.mutual)
+    sample_P = sample(images.source_M, parts.feed.hosts(first, end), seed=[recipe.seed, 5, first])
+    features_PD = parts.objective.as_a_whole(lambda: embed(parts, sample_P)).to(parts.fabric.device)
+    source_P = torch.from_numpy(images.source_M[sample_P])
+    near_PK = nearest_images(
+        features_PD, k=objective.neighbours.k, source_M=source_P, mutual=objective.neighbours.mutual
+    )
+    # One list for all: each process cuts its share out of it, and near ties may fall otherwise on another GPU.
+    near_PK = torch.as_tensor(parts.fabric.broadcast(near_PK))
+    return of_all(near_PK, torch.from_numpy(sample_P), len(images.paths))
 
 
 @torch.no_grad()
-def embed_all(parts: Parts) -> Tensor:
-    """Pooled vectors of all levels, standardised within each dataset and of unit length per level, float32[M,D]."""
+def embed(parts: Parts, numbers_P: IntArray) -> Tensor:
+    """Pooled vectors of all levels of some images, standardised within each dataset and of unit length per level,
+    float32[P,D]."""
     objective, images = parts.objective, parts.feed.images
+    paths = [images.paths[number] for number in numbers_P.tolist()]
     side = parts.feed.views.image_px
     was_training = objective.training
     objective.eval()
     found: list[Tensor] = []
-    with bar("neighbours") as progress:
-        for start in range(0, len(images.paths), _EMBED_BATCH):
-            pixels = [square(parts.feed.cache.read(path), side) for path in images.paths[start : start + _EMBED_BATCH]]
-            batch = torch.from_numpy(np.stack(pixels)).to(parts.fabric.device)
+    with bar("neighbours") as progress, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(paths), _EMBED_BATCH):
+            seen = pool.map(lambda path: square(parts.feed.cache.read(path), side), paths[start : start + _EMBED_BATCH])
+            batch = torch.from_numpy(np.stack(list(seen))).to(parts.fabric.device)
             with parts.fabric.autocast():
                 encoded = objective.encoder(objective.normal(batch))
             found.append(torch.cat([part.float().cpu() for part in encoded.pooled], 1))
-            progress(min(start + _EMBED_BATCH, len(images.paths)), len(images.paths))
+            progress(min(start + _EMBED_BATCH, len(paths)), len(paths))
     objective.train(was_training)
-    features_MD = torch.cat(found)
-    for source in np.unique(images.source_M).tolist():
-        rows = torch.from_numpy(np.flatnonzero(images.source_M == source))
-        own = features_MD[rows]
-        features_MD[rows] = (own - own.mean(0)) / (own.std(0, unbiased=False) + 1e-6)
-    levels = torch.split(features_MD, objective.encoder.widths, 1)
+    features_PD = torch.cat(found)
+    source_P = images.source_M[numbers_P]
+    for source in np.unique(source_P).tolist():
+        rows = torch.from_numpy(np.flatnonzero(source_P == source))
+        own = features_PD[rows]
+        features_PD[rows] = (own - own.mean(0)) / (own.std(0, unbiased=False) + 1e-6)
+    levels = torch.split(features_PD, objective.encoder.widths, 1)
     return torch.cat([nn.functional.normalize(level, dim=1) for level in levels], 1)
 
 
@@ -194,7 +208,10 @@ def _resumed(parts: Parts, key: str) -> State:
     its model would be written over. Raises DataError for a state that is torn.
     """
     path = parts.folder / "state.ckpt"
-    if not path.exists():
+    is_there = path.exists()
+    if parts.fabric.broadcast(is_there) != is_there:
+        raise SettingsError(f"output: '{parts.folder}' is not one folder on all machines; name one that they share")
+    if not is_there:
         return State()
     if path.is_file() and _stored(path).get("key") != key:
         raise SettingsError(
@@ -208,7 +225,7 @@ def _resumed(parts: Parts, key: str) -> State:
 
 def _stored(path: Path) -> dict[str, Any]:
     try:
-        return dict(torch.load(path, map_location="cpu", weights_only=True))
+        return dict(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
     except (RuntimeError, EOFError, TypeError, ValueError, UnpicklingError) as error:
         first = str(error).partition("\n")[0]
         raise DataError(
@@ -223,6 +240,7 @@ def _diverged(recipe: PretrainRecipe, parts: Parts, batch: Batch, what: str) -> 
         np.savez_compressed(place, inputs=batch.inputs.cpu().numpy(), images=batch.facts.image_N.cpu().numpy())
         names = [str(parts.feed.images.paths[int(number)]) for number in batch.facts.image_N]
         (parts.folder / "bad_batch.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    parts.fabric.barrier()  # a process that ends takes the others with it, the one that writes too
     precise = "" if recipe.engine.precision == "32-true" else " or engine.precision=32-true"
     raise DivergedError(
         f"pretrain: {what}. The batch is in {place} (files in bad_batch.txt); the best weights so far are kept in "

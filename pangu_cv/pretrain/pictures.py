@@ -11,11 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pangu_cv.pretrain.loop import Parts, square
+from pangu_cv.pretrain.loop import Parts, embed, square
+from pangu_cv.pretrain.neighbours import sample
 from pangu_cv.pretrain.objectives.joint import Joint
 from pangu_cv.pretrain.patches import draw_visible, from_patches, to_patches
 from pangu_cv.pretrain.views import damage
 from pangu_cv.report.picture import ImageArray, Picture, Row
+
+_SEED = 5
 
 
 def spread(parts: Parts, *, count: int) -> list[int]:
@@ -23,7 +26,7 @@ def spread(parts: Parts, *, count: int) -> list[int]:
     source_M = parts.feed.images.source_M
     sources = np.unique(source_M)
     each = max(1, count // len(sources))
-    random = np.random.default_rng(5)
+    random = np.random.default_rng(_SEED)
     return [int(n) for s in sources for n in random.permutation(np.flatnonzero(source_M == s))[:each]][:count]
 
 
@@ -61,13 +64,16 @@ def class_attention(network: Any, image_13SS: Tensor) -> Tensor:
     return grid
 
 
-def neighbour_rows(parts: Parts, features_MD: Tensor, numbers: Sequence[int], *, k: int = 5) -> list[Row]:
-    """The nearest images of the same dataset."""
+def neighbour_rows(parts: Parts, numbers: Sequence[int], *, k: int = 5) -> list[Row]:
+    """The nearest images of the same dataset, of many images among a sample."""
     images = parts.feed.images
+    sample_P = sample(images.source_M, np.array(numbers), seed=[_SEED])
+    features_PD = embed(parts, sample_P)
     rows = []
     for number in numbers:
-        members = np.flatnonzero(images.source_M == images.source_M[number])
-        similarity = features_MD[members] @ features_MD[number]
+        own = np.flatnonzero(images.source_M[sample_P] == images.source_M[number])
+        members = sample_P[own]
+        similarity = features_PD[own] @ features_PD[np.searchsorted(sample_P, number)]
         order = [int(members[at]) for at in similarity.argsort(descending=True).tolist() if members[at] != number][:k]
         found = [Picture(_view(parts, n), images.paths[n].name) for n in order]
         rows.append(Row((Picture(_view(parts, number), "image"), *found), images.paths[number].name))

@@ -4,7 +4,7 @@ import numpy as np
 
 from pangu_cv.metrics.interval import Interval, Values
 from pangu_cv.pretrain.left_out import LeftOut
-from pangu_cv.pretrain.loop import Parts, embed_all
+from pangu_cv.pretrain.loop import Parts
 from pangu_cv.pretrain.pictures import attention_rows, neighbour_rows, repair_rows, spread
 from pangu_cv.pretrain.recipe import PretrainRecipe
 from pangu_cv.pretrain.state import State
@@ -105,7 +105,7 @@ def _curves(page: Page, recipe: PretrainRecipe, state: State) -> None:
 def _pictures(page: Page, parts: Parts) -> None:
     numbers = spread(parts, count=6)
     page.section("What it finds alike", "Left an image, then its nearest in the same dataset by the new features.")
-    page.pairs(neighbour_rows(parts, embed_all(parts), numbers))
+    page.pairs(neighbour_rows(parts, numbers))
     repaired = repair_rows(parts, numbers)
     if repaired:
         page.section(

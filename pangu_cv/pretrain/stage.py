@@ -216,8 +216,9 @@ def _keep(setting: _Setting, state: State) -> None:
 
 
 def _plain(tensors: dict[str, Any]) -> dict[str, Any]:
-    whole = {name: t.full_tensor() if isinstance(t, DTensor) else t for name, t in tensors.items()}
-    return {name: tensor.detach().float().cpu().clone() for name, tensor in whole.items()}
+    """On the CPU; what is shared out is gathered one tensor at a time."""
+    whole = ((name, t.full_tensor() if isinstance(t, DTensor) else t) for name, t in tensors.items())
+    return {name: tensor.detach().float().cpu().clone() for name, tensor in whole}
 
 
 def _load_best(setting: _Setting) -> None:

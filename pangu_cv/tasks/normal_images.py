@@ -23,7 +23,7 @@ from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.normality import Normality
 from pangu_runtime.decode import DecodeSpec, decode
 
-SAVE_EVERY = 100  # images between saves of a growing bank
+SAVE_EVERY = 100  # images between saves of a growing bank, at least
 
 
 @dataclass(frozen=True)
@@ -79,10 +79,12 @@ def learn(
     known = set(normality.bank.images)
     with bar("learning normal images") as progress:
         todo = [image for image in images if image.name not in known]
+        next_save = SAVE_EVERY
         for done, (image, patches_PD) in enumerate(_patches(model, todo, decode_spec, skipped, progress), start=1):
             group = image.sample.group or ""
             normality.learn(image.name, patches_PD, digest=image.digest, group=group)
-            if partial is not None and done % SAVE_EVERY == 0:
+            if partial is not None and done >= next_save:
+                next_save = done + max(SAVE_EVERY, (len(known) + done) // 10)  # a save names all images so far
                 tensors, plain = normality.state()
                 checkpoint.save(partial, Checkpoint({"bank": tensors}, {"normality": plain, "key": key}))
     with bar("calibrating on normal images") as progress:

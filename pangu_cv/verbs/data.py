@@ -13,14 +13,18 @@ from rich.text import Text
 
 from pangu_cv.data.check import DataCheck, check_dataset
 from pangu_cv.data.contact_sheet import class_rows
+from pangu_cv.data.duplicates import Duplicates
 from pangu_cv.data.near_duplicates import groups_of
 from pangu_cv.data.readers import Layout, read_dataset
 from pangu_cv.errors import DataError
 from pangu_cv.progress import bar
+from pangu_cv.report.long_table import long_table, some_of
 from pangu_cv.report.page import Page, Tile
 from pangu_cv.report.picture import Picture
 from pangu_cv.report.text import readable
 from pangu_cv.staging import write_text
+
+_WHOLE = "'pangu-cv data check --json'"
 
 
 def check(
@@ -123,6 +127,10 @@ def _facts(found: DataCheck) -> list[str]:
     return lines
 
 
+def _told(found: Duplicates) -> tuple[str, str, str]:
+    return found.kind, some_of(found.paths), some_of(found.splits)
+
+
 def _write_report(found: DataCheck, path: Path, layout: Layout, root: Path | None, target: Path) -> None:
     page = Page(f"What is in {path.resolve().stem}", f"{found.images} images, layout {found.layout}")
     bad = sum(d.leaks for d in found.duplicates)
@@ -146,7 +154,7 @@ def _write_report(found: DataCheck, path: Path, layout: Layout, root: Path | Non
         page.note(line)
     if faulty := (*found.unreadable, *found.mask_faults, *found.box_faults):
         page.section("Files that cannot be used")
-        page.table(["file", "why"], [(f.path, f.message) for f in faulty])
+        long_table(page, ["file", "why"], faulty, lambda one: (one.path, one.message), whole=_WHOLE)
     for title, pictures in (
         ("Identical pictures", found.duplicates),
         ("Look-alikes", found.look_alikes),
@@ -154,8 +162,7 @@ def _write_report(found: DataCheck, path: Path, layout: Layout, root: Path | Non
     ):
         if pictures:
             page.section(title)
-            told = [(d.kind, ", ".join(d.paths), ", ".join(map(str, d.splits))) for d in pictures]
-            page.table(["kind", "files", "splits"], told)
+            long_table(page, ["kind", "files", "splits"], pictures, _told, whole=_WHOLE)
     try:
         examples = class_rows(read_dataset(path, layout=layout, root=root), thumb_px=160)
     except DataError:

@@ -12,6 +12,7 @@ from pangu_cv import deploy
 from pangu_cv.data.config import DataConfig
 from pangu_cv.data.readers import pictures_below
 from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.deploy.spread import spread
 from pangu_cv.deploy.told import precision_page
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import test_samples
@@ -22,6 +23,8 @@ from pangu_cv.settings import read_yaml
 from pangu_cv.tasks.saved import load_model
 from pangu_runtime.bundle import PRECISIONS, Precision, fingerprint
 from pangu_runtime.images import list_images
+
+_MOST_CERTIFIED = 5000  # unless images are named: a bundle carries 3 KB of certificate for each
 
 
 def export(
@@ -46,7 +49,8 @@ def export(
     out
         Where the bundle appears, if its certificate holds.
     images
-        Images to certify on, decision by decision; default: the run's own test images, an update's frozen set.
+        Images to certify on, decision by decision; default: the run's own test images, an update's frozen set; of
+        more than 5,000 so many, evenly over all.
     precision
         fp32 (always there), fp16, int8: once for each, or with commas.
     calibrate
@@ -148,7 +152,7 @@ def _samples_in(folder: Path) -> tuple[Sample, ...]:
 def _images_of_run(run: Path) -> list[Path]:
     if not (run / "recipe.yaml").is_file():
         raise DataError(f"'{run}' has no recipe.yaml that names images; give --images, a folder of the line's images")
-    return [sample.path for sample in test_samples(_dataset_of_run(run))]
+    return spread([sample.path for sample in test_samples(_dataset_of_run(run))], _MOST_CERTIFIED)
 
 
 def _dataset_of_run(run: Path) -> Dataset:

@@ -2,18 +2,21 @@
 
 import json
 import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 from cyclopts import Parameter
 from PIL import Image
 
 from pangu_cv.errors import DataError, ImageError
+from pangu_cv.json_stream import json_list
 from pangu_cv.progress import bar
 from pangu_cv.report.boxes import Drawn, draw_boxes, drawn_names
 from pangu_cv.report.heat_map import overlay
-from pangu_cv.staging import staged_folder, write_json
+from pangu_cv.staging import staged_folder
 from pangu_runtime.bundle import Precision
 from pangu_runtime.images import list_images
 from pangu_runtime.predictor import (
@@ -62,45 +65,61 @@ def predict(
         raise DataError(f"'{out}' exists already; give --out a new folder")
     predictor = Predictor(bundle, threshold=threshold, threads=threads, precision=precision)
     if out is None:
-        decided = _run(predictor, paths, as_json=as_json, maps=None)
+        decided = _run(predictor, paths, as_json=as_json, folder=None)
     else:
         with staged_folder(out) as staging:
-            decided = _run(predictor, paths, as_json=as_json, maps=staging)
+            decided = _run(predictor, paths, as_json=as_json, folder=staging)
         print(f"wrote {out}", file=sys.stderr)
     if not decided:
         raise DataError(f"none of the {len(paths)} images could be read")
 
 
-def _run(predictor: Predictor, paths: tuple[Path, ...], *, as_json: bool, maps: Path | None) -> int:
-    records = []
-    with bar("predicting") as progress:
+def _run(predictor: Predictor, paths: tuple[Path, ...], *, as_json: bool, folder: Path | None) -> int:
+    """How many images were decided. Each is told and written before the next one: nothing of it stays."""
+    decided = 0
+    with bar("predicting") as progress, _records(predictor, folder) as write:
         for done, (path, result) in enumerate(zip(paths, predictor.predict(paths), strict=True), start=1):
             if isinstance(result, ImageError):
                 print(f"skipped: {result}", file=sys.stderr)
-                records.append({"image": str(path), "error": result.reason, "message": str(result)})
+                record = {"image": str(path), "error": result.reason, "message": str(result)}
             else:
-                records.append(result.to_json())
-                if maps is not None and isinstance(result, AnomalyPrediction):
-                    records[-1]["heat_map"] = _write_map(predictor, path, result, maps, done)
-                if maps is not None and isinstance(result, BoxPrediction):
-                    records[-1]["picture"] = _write_boxes(predictor, path, result, maps, done)
-                if maps is not None and isinstance(result, MaskPrediction):
-                    records[-1]["mask"] = _write_mask(path, result, maps, done)
+                decided += 1
+                record = result.to_json() | _pictured(predictor, path, result, folder, done)
                 if not as_json:
                     print(_line(result))
             if as_json:
-                print(json.dumps(records[-1]))
+                print(json.dumps(record))
+            write(record)
             progress(done, len(paths))
-    if maps is not None:
-        threshold = predictor.bundle.threshold
-        moved = predictor.moved_threshold
-        about = {
-            "bundle": str(predictor.bundle.folder),
-            "classes": list(predictor.bundle.classes),
-            "threshold": None if threshold is None else {"certified": threshold.value, "moved_to": moved},
-        }
-        write_json(maps / "predictions.json", about | {"predictions": records})
-    return sum("error" not in record for record in records)
+    return decided
+
+
+def _records(predictor: Predictor, folder: Path | None) -> AbstractContextManager[Callable[[Any], None]]:
+    """What takes the record of every image: predictions.json in a folder, or nothing."""
+    if folder is None:
+        return nullcontext(lambda _: None)
+    threshold, moved = predictor.bundle.threshold, predictor.moved_threshold
+    about = {
+        "bundle": str(predictor.bundle.folder),
+        "classes": list(predictor.bundle.classes),
+        "threshold": None if threshold is None else {"certified": threshold.value, "moved_to": moved},
+    }
+    return json_list(folder / "predictions.json", about, "predictions")
+
+
+def _pictured(predictor: Predictor, path: Path, result: Prediction, folder: Path | None, number: int) -> dict[str, str]:
+    """The name of what was drawn in the folder, by its kind."""
+    if folder is None:
+        return {}
+    match result:
+        case AnomalyPrediction():
+            return {"heat_map": _write_map(predictor, path, result, folder, number)}
+        case BoxPrediction():
+            return {"picture": _write_boxes(predictor, path, result, folder, number)}
+        case MaskPrediction():
+            return {"mask": _write_mask(path, result, folder, number)}
+        case _:
+            return {}
 
 
 def _line(result: Prediction) -> str:

@@ -27,6 +27,8 @@ from benchmarks.isolate import NotRunError
 from benchmarks.plan_deploy import deploy_cells
 from tests.finetune.tiny import COLOURS, Made, copy_of, picture, save
 
+pytestmark = pytest.mark.slow
+
 
 def or_skip(measure: Callable[..., dict[str, Any]], *arguments: Any, **options: Any) -> dict[str, Any]:
     """Plain values, as a cell writes them; skips where the machine has no browser, engine or second core."""

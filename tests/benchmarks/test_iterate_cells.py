@@ -16,6 +16,8 @@ from pangu_cv.finetune.recipe import FinetuneRecipe
 from tests.finetune.tiny import picture, save
 from tests.iterate.plants import ancestor
 
+pytestmark = pytest.mark.slow
+
 NETWORK = "test_efficientnet"
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 from pathlib import Path
 
@@ -8,6 +9,8 @@ from PIL import Image
 from pangu_cv.data import pixel_cache
 from pangu_cv.data.pixel_cache import PixelCache
 from pangu_runtime.decode import DecodeSpec
+
+ROOM_FOR_TWO = 8.5e-6  # GB; an image takes 4,050 bytes or a little less
 
 
 def images(folder: Path, count: int = 5) -> list[Path]:
@@ -46,10 +49,55 @@ def test_second_run_decodes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert np.array_equal(second.read(paths[2]), expected)
 
 
-@pytest.mark.parametrize("cut", ["pixels", "index", "garbage"])
-def test_what_a_killed_run_left_is_completed(cut: str, tmp_path: Path) -> None:
+def test_what_had_no_room_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = images(tmp_path / "in")
-    whole = cache(tmp_path / "cache")
+    roomy, full = cache(tmp_path / "roomy"), cache(tmp_path / "full", max_gb=ROOM_FOR_TWO)
+    for made in (roomy, full):
+        made.fill(paths)
+    monkeypatch.setattr(pixel_cache, "decode", lambda *_, **__: pytest.fail("decoded again"))
+    again = cache(tmp_path / "full", max_gb=ROOM_FOR_TWO)
+    for made in (full, again):
+        assert made.fill(paths) == []
+        assert [made.digest(path) for path in paths] == [roomy.digest(path) for path in paths]
+        assert np.array_equal(made.read(paths[1]), roomy.read(paths[1]))
+
+
+def test_room_that_was_added_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = images(tmp_path / "in")
+    cache(tmp_path / "cache", max_gb=ROOM_FOR_TWO).fill(paths)
+    decoded: list[Path] = []
+    real = pixel_cache.decode
+    monkeypatch.setattr(pixel_cache, "decode", lambda path, **how: (decoded.append(path), real(path, **how))[1])
+    for _ in range(2):
+        made = cache(tmp_path / "cache", max_gb=1.5 * ROOM_FOR_TWO)
+        made.fill(paths)
+        assert decoded == [paths[2]]
+    assert made.read(paths[2]).shape[0] == 30
+    assert decoded == [paths[2]]
+
+
+def test_an_index_names_files_with_size_and_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is on disk outlives a version: a line that was written long ago is still read."""
+    path = images(tmp_path / "in", count=1)[0]
+    made = cache(tmp_path / "cache")
+    made.folder.mkdir(parents=True)
+    stat = path.stat()
+    line = json.dumps([f"{path.resolve()}:{stat.st_size}:{stat.st_mtime_ns}", 0, 2, 3, "abc"])
+    (made.folder / "index.jsonl").write_text(f"{line}\n")
+    (made.folder / "pixels.bin").write_bytes(bytes(range(18)))
+    monkeypatch.setattr(pixel_cache, "decode", lambda *_, **__: pytest.fail("decoded again"))
+    assert made.fill([path]) == []
+    assert made.read(path).tolist() == np.arange(18).reshape(2, 3, 3).tolist()
+    assert made.digest(path) == "abc"
+
+
+@pytest.mark.parametrize("max_gb", [1.0, ROOM_FOR_TWO])
+@pytest.mark.parametrize("cut", ["pixels", "index", "garbage"])
+def test_what_a_killed_run_left_is_completed(
+    cut: str, max_gb: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = images(tmp_path / "in")
+    whole = cache(tmp_path / "cache", max_gb=max_gb)
     whole.fill(paths)
     expected = [whole.read(path).copy() for path in paths]
     if cut == "pixels":
@@ -57,10 +105,12 @@ def test_what_a_killed_run_left_is_completed(cut: str, tmp_path: Path) -> None:
     else:
         text = whole._index_file.read_text()
         whole._index_file.write_text(text[:-10] if cut == "index" else text[: len(text) // 2] + "\nnonsense\n")
-    again = cache(tmp_path / "cache")
+    again = cache(tmp_path / "cache", max_gb=max_gb)
     again.fill(paths)
     for path, image in zip(paths, expected, strict=True):
         assert np.array_equal(again.read(path), image)
+    monkeypatch.setattr(pixel_cache, "decode", lambda *_, **__: pytest.fail("decoded again"))
+    cache(tmp_path / "cache", max_gb=max_gb).fill(paths)
 
 
 def test_changed_file_is_another_image(tmp_path: Path) -> None:

@@ -133,6 +133,19 @@ def test_shell_exports_a_run_on_its_own_test_images(
 
 
 @pytest.mark.usefixtures("quick_graph")
+def test_of_very_many_test_images_some_are_certified(
+    classify: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("pangu_cv.verbs.export._MOST_CERTIFIED", 3)
+    counts = []
+    for given in ([], ["--images", str(classify.images[0].parents[1])]):
+        with pytest.raises(SystemExit):
+            cli.main(["export", str(classify.run), "--out", str(tmp_path / "bundle"), "--json", *given])
+        counts.append(json.loads(capsys.readouterr().out)["images"])
+    assert counts[0] == 3 < counts[1]  # named images are all certified
+
+
+@pytest.mark.usefixtures("quick_graph")
 @pytest.mark.parametrize("kind", ["folder", "file"])
 def test_out_that_is_no_bundle_is_never_replaced(classify: Made, tmp_path: Path, kind: str) -> None:
     target = tmp_path / "my_images"

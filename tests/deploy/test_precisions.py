@@ -67,6 +67,7 @@ def reads_int8(path: Path, node: onnx.NodeProto) -> bool:
     return len(node.input) > 1 and made_by.get(node.input[1]) == "DequantizeLinear"
 
 
+@pytest.mark.slow
 def test_int8_holds_int8_weights_and_fp16_half_ones(precise: Made) -> None:
     full, half, small = (precise.bundle / f"model{p}.onnx" for p in ("", ".fp16", ".int8"))
     assert of_kind(small, np.int8) > 0.8 * of_kind(full, np.float32)
@@ -192,6 +193,7 @@ def test_what_no_fallback_mends_is_refused(observed: Quantiser, anomaly: Made, t
     assert not path.exists()
 
 
+@pytest.mark.slow
 def test_refusal_leaves_no_bundle_and_the_earlier_one_alone(
     precise: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -308,6 +310,7 @@ def test_gains_do_not_hide_decisions_that_changed() -> None:
     assert Loss(0.1, 900, 1000, "f1", is_dense=True).within(0.5)
 
 
+@pytest.mark.slow
 def test_shell_exports_precisions_with_a_report_beside(
     classify: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

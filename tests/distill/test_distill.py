@@ -104,6 +104,7 @@ def test_every_task_gives_a_smaller_model(kind: str, tmp_path: Path) -> None:
     assert not (tmp_path / "small" / "teacher").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.measured
 def test_a_share_of_the_time_is_kept_and_timm_alone_loads_what_comes_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -240,6 +241,7 @@ def test_another_network_can_be_the_student(tmp_path: Path) -> None:
     assert load_model(result.model).model.backbone.config.name == "test_efficientnet"
 
 
+@pytest.mark.slow
 def test_a_kit_for_the_device_and_its_table(tmp_path: Path) -> None:
     run, images = teacher("classify")
     few = "student.lattice={sides: [1.0], heads: [1.0], hidden: [1.0, 0.5], least_depth: 3}"

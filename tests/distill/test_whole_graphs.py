@@ -23,6 +23,7 @@ LEVELS = "234"  # that the tiny teacher reads
 STUDENT = ("student.name=test_efficientnet", "student.weights=random")
 
 
+@pytest.mark.slow
 def test_a_kit_of_another_network_and_its_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (whole_graphs, another):
         monkeypatch.setattr(module, "sides_of", lambda *_: [64, 48, 32])  # the tiny teacher's own is the only one
@@ -59,6 +60,7 @@ def test_a_kit_of_an_anomaly_detector_holds_its_memory(tmp_path: Path) -> None:
     assert any(shape[-1] == 20 * 64 for shape in shapes if len(shape) == 2)  # all patches of 20 normal images
 
 
+@pytest.mark.slow
 def test_times_are_of_all_tiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A budget is of an image, whatever number of tiles it is looked at in."""
     measured = {"format": "pangu-cv-latency", "version": 1, "probes": {"whole": {"ms": 2.5}}}

@@ -6,7 +6,7 @@ from pangu_cv.evaluate import as_inspection, good_class
 from pangu_cv.metrics import AnomalyOutcome, ClassificationOutcome
 from pangu_cv.metrics.detection import DetectionOutcome, Found
 from pangu_cv.metrics.multilabel import MultilabelOutcome
-from pangu_cv.metrics.segmentation import SegmentationOutcome
+from pangu_cv.metrics.segmentation import SegmentationOutcome, pixels_of_classes
 
 
 def boxes(*scores):
@@ -53,11 +53,12 @@ def test_a_detector_scores_its_best_box_and_an_image_without_boxes_is_good():
 
 def test_a_segmenter_scores_its_surest_pixel_and_an_empty_mask_is_good():
     confusion = np.array([[[5, 1], [2, 3]], [[9, 2], [0, 0]]])
-    outcome = SegmentationOutcome(("background", "crack"), ("x", "y"), confusion, np.array([0.8, 0.6]))
+    both = ("background", "crack"), ("x", "y"), confusion.sum(0), pixels_of_classes(confusion)
+    outcome = SegmentationOutcome(*both, np.array([0.8, 0.6]))
     found = as_inspection(outcome)
     assert found.is_defect_N.tolist() == [True, False]
     assert found.scores_N.tolist() == [0.8, 0.6]
-    assert as_inspection(SegmentationOutcome(("background", "crack"), ("x", "y"), confusion)) is None
+    assert as_inspection(SegmentationOutcome(*both)) is None
 
 
 def test_a_tagger_scores_its_likeliest_class_and_an_image_that_shows_none_is_good():

@@ -80,3 +80,15 @@ class Fixed:
     def run(self, images_NHW3: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
         """Outputs by name."""
         return self.outputs
+
+
+def test_of_an_image_no_matrix_of_all_classes_is_kept(tmp_path: Path) -> None:
+    classes = ("background", *(f"defect{at}" for at in range(99)))
+    decided = np.full((4, 4), 7, np.uint8)
+    samples = [half(tmp_path, 3)] * 5
+    decider = Fixed(decided, confidence_HW=np.full((4, 4), 0.9))
+    outcome = evaluate_segment(decider, samples, classes=classes, decode_spec=DEFAULT_SPEC).outcome
+    assert outcome.pixels_N3C.nbytes == 5 * 3 * 100 * 4
+    assert outcome.pixels_N3C[:, 1, 3].tolist() == [8] * 5
+    assert outcome.pixels_N3C[:, 2, 7].tolist() == [16] * 5
+    assert (outcome.confusion_CC[3, 7], outcome.confusion_CC[0, 7], outcome.confusion_CC.sum()) == (40, 40, 80)

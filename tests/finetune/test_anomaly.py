@@ -11,6 +11,7 @@ from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.finetune import FinetuneResult, finetune
 from pangu_cv.finetune.anomaly import split_of
+from pangu_cv.tasks import normal_images
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.saved import load_model
 from tests.finetune.test_classify import self_contained, strict
@@ -322,3 +323,14 @@ def test_shell_measures_models_and_bundles_alike(
     for key in ("image_auroc", "recall", "false_alarm_rate"):
         assert figures[0][key] == figures[1][key]
     assert figures[0]["pixel_auroc"] == pytest.approx(figures[1]["pixel_auroc"], abs=1e-3)
+
+
+def test_saves_of_a_growing_bank_grow_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each save names all images so far: a save every so many images would take the square of their number."""
+    data, saved = mvtec(tmp_path / "data", normals=48), []
+    saves = normal_images.checkpoint.save
+    monkeypatch.setattr(normal_images, "SAVE_EVERY", 1)
+    monkeypatch.setattr(normal_images.checkpoint, "save", lambda *all: saved.append(1) or saves(*all))
+    images = run(tmp_path, data).metrics["bank"]["images"]
+    assert images >= 40
+    assert 10 < len(saved) < 0.75 * images

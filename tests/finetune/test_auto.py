@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import SettingsError
+from pangu_cv.errors import GpuMemoryError, SettingsError
 from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_cv.finetune.auto import Auto, Trial, choose, folds_of
 from pangu_cv.finetune.fitting import chosen_way
@@ -146,3 +146,14 @@ def test_dense_trials_share_the_time_equally(tmp_path: Path) -> None:
     assert choice is not None
     assert found.adapt == Full()
     assert found.train.max_seconds is None  # the way that is taken is trained as the recipe says
+
+
+def test_a_way_that_does_not_fit_the_gpu_is_given_up_and_the_others_go_on() -> None:
+    def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
+        if way.kind == "full":
+            raise GpuMemoryError("full")
+        return [0.5 if way.kind == "frozen" else 0.9] * len(held)
+
+    found = choose(Auto(ways=(Full(), Linear())), SUPPORT, trial, seed=0, seconds=60)
+    assert found.way == Linear()
+    assert [one.given_up for one in found.tried] == [None, "no memory on the GPU", None]

@@ -62,3 +62,12 @@ def test_a_rare_class_comes_back_with_its_group() -> None:
         support, measured = draw_support(list(contents), (), contents, shots=None, seed=seed)
         assert any("rare" in contents[s] for s in support)
         assert not {s.group for s in support if s.group} & {s.group for s in measured}
+
+
+def test_samples_are_looked_up_once_an_image_not_once_a_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    contents = boxes(*[f"{at % 50}" for at in range(300)])
+    looked, plain = [], Sample.__hash__
+    monkeypatch.setattr(Sample, "__hash__", lambda self: looked.append(1) or plain(self))
+    support, _ = draw_support(list(contents), (), contents, shots=2, seed=0)
+    assert len(support) == 100
+    assert len(looked) < 10 * len(contents)  # once a class is fifty times

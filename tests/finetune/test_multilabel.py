@@ -128,3 +128,12 @@ def test_two_taggers_are_compared(multilabel: Made, tmp_path: Path, capsys: pyte
     assert record["better"] is None
     assert record["disagreement"]["both_right"] == 8
     assert "8 images" in capsys.readouterr().out
+
+
+def test_the_pool_is_not_gone_through_for_every_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, shown = pool_of(*[str(at % 20) for at in range(600)])
+    looked, plain = [], Sample.__hash__
+    monkeypatch.setattr(Sample, "__hash__", lambda self: looked.append(1) or plain(self))
+    support, _ = draw_shown(pool, (), shown, shots=2, seed=0)
+    assert len(support) == 40
+    assert len(looked) < 15 * len(pool)  # three times a class is sixty

@@ -70,3 +70,23 @@ def test_recalls_reached_are_those_of_a_search():
     recall = np.array([[k / n for n in (7, 20, 29, 100) for k in range(n + 1)]])
     searched = np.searchsorted(box_matches.RECALLS, recall, side="right")
     assert np.array_equal(box_matches._recalls_reached(recall), searched)
+
+
+def test_only_images_with_a_box_of_a_class_are_gone_through_for_it(monkeypatch):
+    from pycocotools.cocoeval import COCOeval
+
+    looked, plain = [], COCOeval.evaluateImg
+
+    def look(self, image, label, *rest):
+        looked.append((label - 1, image - 1))
+        return plain(self, image, label, *rest)
+
+    monkeypatch.setattr(COCOeval, "evaluateImg", look)
+    made = scattered()
+    assert made.ap
+    pairs = {(label, n) for side in (made.found, made.truth) for n, one in enumerate(side) for label in one.label_K}
+    assert sorted(looked) == sorted(pairs)
+    assert len(pairs) < 2 * IMAGES
+    assert [one.image_M.tolist() for one in made.matches_C] == [
+        sorted(n for label, n in pairs if label == c) for c in range(2)
+    ]

@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from dataclasses import replace
 
 import numpy as np
@@ -125,3 +126,14 @@ def test_malformed_outcomes_are_refused(scores, truth):
 def test_an_empty_set_is_refused():
     with pytest.raises(ValueError, match="needs an image"):
         ClassificationOutcome(("a",), (), np.zeros((0, 1)), np.zeros(0, int))
+
+
+def test_figures_need_no_matrix_of_images_by_classes():
+    o = outcome(n=1000, c=1000)
+    assert o.predicted_N.shape == o.is_correct_N.shape == (1000,)
+    tracemalloc.start()
+    for figure in o.figures.values():
+        assert 0 < figure(np.ones((2, 1000)))[0] < 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2e6  # one float64 of 1000 by 1000 is 8 MB

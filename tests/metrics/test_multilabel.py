@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
-from pangu_cv.metrics.multilabel import MultilabelOutcome
+from pangu_cv.metrics.multilabel import MultilabelOutcome, resamples_of
 from pangu_cv.metrics.ranking import Ranking
 
 CLASSES = ("hole", "spur", "never")
@@ -100,3 +100,18 @@ def test_scores_of_all_classes_are_held_against_what_is_there() -> None:
     assert stats.count_B.tolist() == [low.sum(), (~low).sum()]
     assert stats.accuracy_B.tolist() == pytest.approx([o.truth_NC[low].mean(), o.truth_NC[~low].mean()])
     assert o.summary()["expected_calibration_error"] == o.reliability().expected_error
+
+
+@pytest.mark.parametrize(("images", "resamples"), [(60, 1000), (14_000, 1000), (100_000, 143), (2_000_000, 100)])
+def test_intervals_of_very_many_scores_rest_on_fewer_resamples(images: int, resamples: int) -> None:
+    assert resamples_of(images, 300) == resamples
+
+
+def test_an_interval_ranks_no_more_than_its_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    ranked, rank = [], Ranking.average_precision_R
+    monkeypatch.setattr("pangu_cv.metrics.multilabel._MOST_SUMMED", 60 * 3 * 120)
+    monkeypatch.setattr(
+        Ranking, "average_precision_R", lambda self, counts: ranked.append(counts.size) or rank(self, counts)
+    )
+    assert outcome(60).intervals["mean_ap"] is not None
+    assert sum(ranked) == 60 * 3 * (120 + 1)  # and the figure itself

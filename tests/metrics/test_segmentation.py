@@ -2,15 +2,24 @@ import numpy as np
 import pytest
 
 from pangu_cv.metrics.bootstrap import resampled
-from pangu_cv.metrics.segmentation import SegmentationOutcome, confusion
+from pangu_cv.metrics.segmentation import SegmentationOutcome, confusion, pixels_of_classes
 
 
-def outcome(n=30, seed=0):
+def of(classes, confusion_NCC):
+    paths = tuple(map(str, range(len(confusion_NCC))))
+    return SegmentationOutcome(classes, paths, confusion_NCC.sum(0), pixels_of_classes(confusion_NCC))
+
+
+def confusions(n=30, seed=0):
     random = np.random.default_rng(seed)
     confusion_NCC = random.integers(0, 50, (n, 3, 3)) + 100 * np.eye(3, dtype=int)
     confusion_NCC[::5, 2] = 0
     confusion_NCC[::5, :, 2] = 0
-    return SegmentationOutcome(("none", "a", "b"), tuple(map(str, range(n))), confusion_NCC)
+    return confusion_NCC
+
+
+def outcome(n=30, seed=0):
+    return of(("none", "a", "b"), confusions(n, seed))
 
 
 def test_figures_of_a_draw_are_those_of_the_images_drawn():
@@ -18,7 +27,7 @@ def test_figures_of_a_draw_are_those_of_the_images_drawn():
     [counts_RN] = resampled(30, resamples=6, seed=0)
     for row, counts_N in enumerate(counts_RN):
         index = np.repeat(np.arange(30), counts_N.astype(int))
-        drawn = SegmentationOutcome(o.classes, tuple(map(str, range(30))), o.confusion_NCC[index])
+        drawn = of(o.classes, confusions()[index])
         assert o.figures["f1"](counts_RN)[row] == pytest.approx(drawn.f1)
         assert o.figures["mean_iou"](counts_RN)[row] == pytest.approx(drawn.mean_iou)
 
@@ -34,15 +43,22 @@ def test_defective_is_an_image_whose_mask_holds_anything():
     empty = confusion(truth, np.ones((4, 4), np.uint8), classes=2)
     truth[0, 0] = 1
     some = confusion(truth, np.zeros((4, 4), np.uint8), classes=2)
-    o = SegmentationOutcome(("none", "crack"), ("x", "y"), np.stack([empty, some]))
+    o = of(("none", "crack"), np.stack([empty, some]))
     assert o.is_defect_N.tolist() == [False, True]
 
 
 def test_nothing_there_and_nothing_found_is_perfect():
-    o = SegmentationOutcome(("none", "crack"), ("x", "y"), np.array([[[9, 0], [0, 0]]] * 2))
+    o = of(("none", "crack"), np.array([[[9, 0], [0, 0]]] * 2))
     assert (o.f1, o.f1_interval.low, o.f1_interval.high) == (1, 1, 1)
 
 
 def test_f1_per_image_is_counted_once():
     o = outcome()
     assert o.f1_per_image_N is o.f1_per_image_N
+
+
+def test_what_is_kept_of_an_image_is_its_diagonal_and_its_margins():
+    kept_N3C = pixels_of_classes(confusions())
+    for one, (hits, truth, found) in zip(confusions(), kept_N3C, strict=True):
+        assert hits.tolist() == np.diag(one).tolist()
+        assert (truth.tolist(), found.tolist()) == (one.sum(1).tolist(), one.sum(0).tolist())

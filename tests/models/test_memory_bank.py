@@ -255,3 +255,28 @@ def test_order_changes_the_centres_but_not_the_promise(seed: int) -> None:
         bank = filled(order, capacity=60)
         assert bank.size >= 20  # a bank that thins itself to nothing wastes the memory it was given
         assert farthest(order.values(), bank) <= bank.cover_bound + 1e-4
+
+
+def test_names_are_looked_up_and_not_searched_for() -> None:
+    class Unsearched(list[str]):
+        def __contains__(self, name: object) -> bool:
+            raise AssertionError("the list of names is searched")
+
+        index = __contains__  # type: ignore[assignment]
+
+    images = clouds(0)
+    names = list(images)
+    bank = filled(images)
+    state = bank.state()
+    for one in (bank, MemoryBank.restore(state, images=names, capacity=bank.capacity)):
+        one.images = Unsearched(one.images)
+        with pytest.raises(DataError, match="already"):
+            one.add(names[3], images[names[3]])
+        alone = one.distances(images[names[3]], without=[names[3]])
+        one.remove(names[3])
+        assert one.images[3] == ""
+        torch.testing.assert_close(one.distances(images[names[3]]), alone)
+        with pytest.raises(DataError, match=f"it holds {len(names) - 1} images"):
+            one.remove(names[3])
+        one.add(names[3], images[names[3]])
+        assert list(one.images) == [*names[:3], "", *names[4:], names[3]]

@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from pangu_cv.models import ridge_head
+from pangu_cv.models import ridge_head, ridge_map
 from pangu_cv.models.ridge_head import FALLBACK_TEMPERATURE, RidgeHead, RidgeHeadConfig
-from pangu_cv.models.ridge_map import _dual, _primal, left_out_together, unit
-from pangu_cv.models.ridge_memory import RidgeMemory
+from pangu_cv.models.ridge_map import unit
+from pangu_cv.models.ridge_memory import RidgeMemory, RidgeSolution
 
 GROUPS = [5, 3, 4]
 
@@ -109,13 +109,45 @@ def refit(x: Tensor, y: Tensor, queries: Tensor) -> Tensor:
     return base + (queries - mean) @ weight
 
 
-@pytest.mark.parametrize("views", [1, 3])
-def test_few_and_many_views_are_solved_alike(views: int) -> None:
-    x = problem(1, views=views)[0].double().flatten(0, 1)
-    targets = torch.randn(len(x), 3, dtype=torch.float64)
-    blocks = left_out_together(["a", "a", "b", *"cdefghijk"], views=views)
-    for one, other in zip(_dual(x, targets, 0.3, blocks), _primal(x, targets, 0.3, blocks), strict=True):
-        torch.testing.assert_close(one, other, atol=1e-9, rtol=0)
+def test_many_images_are_solved_in_parts_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """More images than are held in float64 at a time: nothing changes but the memory it takes."""
+    features, labels = problem(1, images=40)
+    kin = ["a", "a", "b", "b", "b", *(str(at) for at in range(35))]
+    normalised, most = RidgeHead.normalised, []
+
+    def watched(self: RidgeHead, rows: Tensor, *others: object) -> Tensor:
+        most.append(math.prod(rows.shape[:-2]))
+        return normalised(self, rows, *others)
+
+    monkeypatch.setattr(RidgeHead, "normalised", watched)
+    found = {}
+    for at_once in (1000, 3):
+        monkeypatch.setattr(ridge_map, "_AT_ONCE", at_once)
+        head, most = RidgeHeadConfig().build(groups=GROUPS, classes=3), []
+        left_out_NVC = head.solve(features, torch.nn.functional.one_hot(labels, 3), kin)
+        found[at_once] = [left_out_NVC, *(buffer.double() for buffer in head.buffers())]
+        assert max(most) <= at_once
+    for whole, parts in zip(found[1000], found[3], strict=True):
+        torch.testing.assert_close(parts, whole, atol=1e-6, rtol=0)
+    torch.testing.assert_close(found[3][0], found[1000][0], atol=1e-9, rtol=0)
+
+
+def test_a_group_of_more_views_than_features_takes_no_matrix_of_its_views(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = problem(4, images=20)
+    kin = ["video"] * 8 + [str(at) for at in range(12)]
+    left_out = RidgeSolution.left_out
+
+    def small(self: RidgeSolution, rows_VD: Tensor, *rest: Tensor) -> Tensor:
+        assert rows_VD.shape[-2] <= sum(GROUPS) < 8 * 3
+        return left_out(self, rows_VD, *rest)
+
+    monkeypatch.setattr(RidgeSolution, "left_out", small)
+    head = RidgeHeadConfig().build(groups=GROUPS, classes=3)
+    found = head.solve(features, torch.nn.functional.one_hot(labels, 3), kin)[:8]
+    rows = head.normalised(features.double(), head.statistics(features))
+    targets = torch.nn.functional.one_hot(labels, 3).double()[:, None].expand(-1, 3, -1)
+    expected = refit(rows[8:].flatten(0, 1), targets[8:].flatten(0, 1), rows[:8].flatten(0, 1))
+    torch.testing.assert_close(found.flatten(0, 1), expected, atol=1e-9, rtol=0)
 
 
 def test_weights_are_those_of_the_primal_problem() -> None:

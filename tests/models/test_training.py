@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pangu_cv.models import training
 from pangu_cv.models.adapt import Group
 from pangu_cv.models.freezing import Freezing
 from pangu_cv.models.kept import Kept
-from pangu_cv.models.training import TrainConfig, _Average, train
+from pangu_cv.models.training import Pool, TrainConfig, _Average, train
 
 CONFIG = TrainConfig(steps=20, batch=4, workers=0, lr=1e-2)
 
@@ -135,3 +136,13 @@ def test_what_was_frozen_is_frozen_after_a_resume() -> None:
     assert again.state() == first.state()
     assert again.state()["steps"] == 12
     assert again.saved == first.saved > 0
+
+
+def test_a_pool_of_many_images_keeps_no_more_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "_MOST_KEPT", 6)
+    made: list[int] = []
+    kept: dict[tuple[Path, int], int] = {}
+    pool = Pool(lambda place, _: made.append(place) or place, [Path(str(n)) for n in range(10)], size=4, kept=kept)
+    assert [pool(place, seed) for seed in (0, 5) for place in range(10)] == 2 * list(range(10))
+    assert made == [*range(10), *range(6, 10)]
+    assert len(kept) == 6

@@ -7,7 +7,7 @@ import torch
 
 from pangu_cv.data.pixel_cache import PixelCache
 from pangu_cv.errors import DataError
-from pangu_cv.pretrain import loop
+from pangu_cv.pretrain import batches, loop
 from pangu_cv.pretrain.batches import Feed, Schedule
 from pangu_cv.pretrain.images import Images, SourceConfig, gather
 from pangu_cv.pretrain.relations import UNKNOWN
@@ -64,6 +64,42 @@ def test_neighbours_are_brought_along() -> None:
     assert sum((number + 30) % 60 in alone for number in alone) < 14
 
 
+def test_a_batch_that_is_full_draws_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    real = batches._any_of
+    monkeypatch.setattr(batches, "_any_of", lambda *given: (drawn.append(1), real(*given))[1])
+    schedule = Schedule(table(60), weights=[1], batch=16, steps=10, seed=0)
+    partner = ((np.arange(60) + 30) % 60)[:, None]
+    for near, share in ((NONE, 0.5), (partner, 0.0)):
+        schedule.images(0, near, neighbour_share=share)
+    assert not drawn
+    unknown = np.full((60, 1), UNKNOWN)
+    assert len(set(schedule.images(0, unknown, neighbour_share=0.5).tolist())) == 16
+    assert len(drawn) == 1
+
+
+def test_a_large_dataset_is_not_permuted_to_fill_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = table(20, 60)
+    schedule = Schedule(images, weights=[1, 1], batch=16, steps=40, seed=0)
+    unknown = np.full((80, 1), UNKNOWN)
+    before = [schedule.images(step, unknown, neighbour_share=0.5).tolist() for step in range(40)]
+    monkeypatch.setattr(batches, "MOST", 40)
+    for step, chosen in enumerate(before):
+        found = schedule.images(step, unknown, neighbour_share=0.5)
+        assert len(set(found.tolist())) == 16
+        assert set(images.source_M[found]) == {schedule.source(step)}
+        assert (found.tolist() == chosen) == (schedule.source(step) == 0)
+
+
+def test_hosts_are_the_images_of_a_batch_that_come_in_turn() -> None:
+    near = ((np.arange(60) + 30) % 60)[:, None]
+    schedule = Schedule(table(60), weights=[1], batch=16, steps=10, seed=0)
+    for step in range(10):
+        hosts = schedule.hosts(step, neighbour_share=0.5)
+        assert len(hosts) == 8
+        assert set(hosts) <= set(schedule.images(step, near, neighbour_share=0.5))
+
+
 @pytest.fixture
 def feed(tmp_path: Path) -> Feed:
     images = gather([SourceConfig(path=small.images(tmp_path / "data"), labels=1.0)], seed=0, text_template=None)
@@ -85,6 +121,16 @@ def test_batches_have_views_and_facts(feed: Feed) -> None:
     labels = torch.from_numpy(feed.images.label_M)[found.facts.image_N]
     assert torch.equal(found.facts.label_N, labels)
     assert set(labels.tolist()) <= {0, 1}
+
+
+def test_steps_are_drawn_as_they_come(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[int] = []
+    real = Schedule.images
+    monkeypatch.setattr(
+        Schedule, "images", lambda own, step, *a, **k: (drawn.append(step), real(own, step, *a, **k))[1]
+    )
+    next(iter(feed.batches(0, 6, near(feed))))
+    assert drawn == [0]
 
 
 def test_batches_from_the_middle_are_those_of_a_whole_run(feed: Feed) -> None:

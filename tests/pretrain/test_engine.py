@@ -12,13 +12,15 @@ import pytest
 import torch
 from torch import nn
 
+from pangu_cv.errors import SettingsError
 from pangu_cv.models import checkpoint
 from pangu_cv.pretrain import pretrain
-from pangu_cv.pretrain.engine import join_batch_norms
+from pangu_cv.pretrain.engine import EngineConfig, join_batch_norms, make_fabric
 from tests.pretrain import small
 
 
-@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["auto", "fsdp"])
 def test_two_processes_end_like_one(strategy: str, tmp_path: Path) -> None:
     made = small.recipe(small.images(tmp_path / "data"), tmp_path / "one")
     one = pretrain(made)
@@ -56,3 +58,23 @@ def test_batch_norm_spans_the_processes_where_it_can(capsys: pytest.CaptureFixtu
     assert norms
     assert all(isinstance(part, nn.SyncBatchNorm) for part in norms)
     assert list(network.state_dict()) == names
+
+
+def test_several_processes_copy_the_network_and_bear_what_has_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy = make_fabric(EngineConfig(devices=2, accelerator="cpu")).strategy
+    assert strategy._ddp_kwargs == {"find_unused_parameters": True}  # as mae has heads that nothing uses
+    for kind in ("ddp", "fsdp"):
+        made = make_fabric(EngineConfig(devices=2, accelerator="cpu", strategy=kind)).strategy
+        assert made._timeout.total_seconds() > 12 * 3600  # the first process reduces millions of images alone
+    monkeypatch.setattr("pangu_cv.pretrain.engine.usable_gpu", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(SettingsError, match=r"engine\.devices: 2 GPUs asked for, and 1 are here"):
+        make_fabric(EngineConfig(devices=2))
+
+
+def test_a_gpu_that_does_not_compute_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pangu_cv.pretrain.engine.usable_gpu", lambda: False)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)  # what Lightning's own "auto" asks
+    assert make_fabric(EngineConfig()).device.type == "cpu"
+    with pytest.raises(SettingsError, match="none is there"):
+        make_fabric(EngineConfig(accelerator="gpu"))

@@ -2,6 +2,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from pangu_cv.pretrain.objectives.joint import cosines
 from pangu_cv.pretrain.relations import UNKNOWN
 from tests.pretrain import small
 
@@ -81,3 +82,11 @@ def test_loss_falls(name: str) -> None:
         optimiser.step()
         losses.append(loss.item())
     assert losses[-1] < 0.85 * losses[0]
+
+
+def test_likeness_is_not_rounded_where_the_rest_is() -> None:
+    rows_ND = torch.nn.functional.normalize(torch.randn(20, 64), dim=1)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (rows_ND @ rows_ND.T).dtype == torch.bfloat16
+        found = cosines(rows_ND, rows_ND)
+    torch.testing.assert_close(found, rows_ND @ rows_ND.T)

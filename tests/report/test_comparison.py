@@ -6,7 +6,7 @@ import pytest
 from pangu_cv.metrics import AnomalyOutcome, ClassificationOutcome
 from pangu_cv.metrics.detection import DetectionOutcome, Found
 from pangu_cv.metrics.paired import paired
-from pangu_cv.metrics.segmentation import SegmentationOutcome
+from pangu_cv.metrics.segmentation import SegmentationOutcome, pixels_of_classes
 from pangu_cv.report import Page
 from pangu_cv.report.comparison import comparison_report, verdict
 from pangu_cv.report.disagreement import Side, disagreement_pictures
@@ -35,8 +35,9 @@ def boxed(missed):
 
 
 def masked(missed):
-    each = [[[200, 0], [56, 0]] if i < missed else [[200, 0], [0, 56]] for i in range(20)]
-    return SegmentationOutcome(("none", "crack"), tuple(f"/d/{i}.png" for i in range(20)), np.array(each))
+    each = np.array([[[200, 0], [56, 0]] if i < missed else [[200, 0], [0, 56]] for i in range(20)])
+    paths = tuple(f"/d/{i}.png" for i in range(20))
+    return SegmentationOutcome(("none", "crack"), paths, each.sum(0), pixels_of_classes(each))
 
 
 def side(name, outcome, loaded):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pangu_cv.metrics.pixel_confidence import PixelConfidence
-from pangu_cv.metrics.segmentation import SegmentationOutcome, confusion
+from pangu_cv.metrics.segmentation import SegmentationOutcome, confusion, pixels_of_classes
 from pangu_cv.report import Page
 from pangu_cv.report.segmentation import segmentation_report
 
@@ -13,7 +13,8 @@ def report(classes: tuple[str, ...], *, pixels: PixelConfidence | None) -> str:
     found[:2] = 1
     if pixels is not None:
         pixels.update(truth, found, np.linspace(0.5, 1, 64).reshape(8, 8))
-    outcome = SegmentationOutcome(classes, ("x",), confusion(truth, found, classes=len(classes))[None], None, pixels)
+    counts_CC = confusion(truth, found, classes=len(classes))
+    outcome = SegmentationOutcome(classes, ("x",), counts_CC, pixels_of_classes(counts_CC)[None], None, pixels)
     page = Page("t")
     segmentation_report(page, outcome, load_masks=lambda _: (np.zeros((8, 8, 3), np.uint8), truth, found))
     return page.html()

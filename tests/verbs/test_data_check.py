@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -57,3 +58,27 @@ def test_boxes_of_the_layout_named_are_converted(tmp_path: Path) -> None:
     assert (tmp_path / "coco" / "annotations" / "instances_all.json").is_file()
     with pytest.raises(DataError, match="layout image_masks"):
         convert(root, tmp_path / "none", layout="image_masks")
+
+
+def test_the_page_shows_the_first_of_very_many_findings_and_says_where_all_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pangu_cv.report.long_table.MOST_ROWS", 3)
+    root = tmp_path / "set"
+    root.mkdir()
+    for at in range(5):
+        (root / f"bad{at}.png").write_text(f"no image {at}")
+        for name in ("one", "two"):
+            Image.new("RGB", (8 + at, 8), (at, 0, 0)).save(root / f"{name}{at}.png")
+    for at in range(30):
+        Image.new("RGB", (4, 4)).save(root / f"a{at:02}.png")
+    with pytest.raises(SystemExit):
+        check(root, report=tmp_path / "check.html", as_json=True)
+    html = (tmp_path / "check.html").read_text()
+    rows = re.findall(r"<tr><td[^>]*>(.*?)</td>", html)
+    assert sum(row.startswith("bad") for row in rows) == sum(row in ("bytes", "pixels") for row in rows) == 3
+    assert html.count("2 more are not shown; &#x27;pangu-cv data check --json&#x27; names all") == 1
+    assert html.count("3 more are not shown") == 1  # five pairs and the thirty
+    assert "a19.png and 10 more" in html
+    told = json.loads(capsys.readouterr().out)
+    assert (len(told["unreadable"]), len(told["duplicates"])) == (5, 6)

@@ -1,14 +1,17 @@
+import gc
 import json
 import struct
+import weakref
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pangu_cv import cli
-from pangu_runtime.predictor import Predictor
+from pangu_runtime.predictor import ClassPrediction, Predictor
 from tests.finetune.tiny import COLOURS, Made, picture
 
 UNREADABLE = {"06_truncated.jpg": "truncated", "07_bomb.png": "too_large", "08_text.png": "not_an_image"}
@@ -103,6 +106,55 @@ def test_out_holds_predictions_and_heat_maps_and_is_never_overwritten(
     assert predict(anomaly.bundle, mixed, "--out", out) == 2
     assert "exists already" in capsys.readouterr().err
     assert {p: p.stat().st_mtime_ns for p in out.iterdir()} == before
+
+
+class Record(dict[str, Any]):
+    """A dictionary whose end can be seen."""
+
+    def __or__(self, more: dict[str, Any]) -> "Record":  # type: ignore[override]
+        self.update(more)
+        return self
+
+
+@pytest.mark.parametrize("with_out", [False, True])
+def test_records_are_let_go_image_by_image(
+    classify: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, with_out: bool
+) -> None:
+    made, alive, plain = [], [], ClassPrediction.to_json
+
+    def to_json(self: ClassPrediction) -> Record:
+        gc.collect()
+        alive.append(sum(record() is not None for record in made))
+        record = Record(plain(self))
+        made.append(weakref.ref(record))
+        return record
+
+    monkeypatch.setattr(ClassPrediction, "to_json", to_json)
+    out = tmp_path / "out"
+    assert predict(classify.bundle, classify.data / "test", *(["--out", out] if with_out else [])) == 0
+    assert len(made) > 3
+    assert max(alive) <= 1
+    if with_out:
+        written = json.loads((out / "predictions.json").read_text())
+        assert list(written) == ["bundle", "classes", "threshold", "predictions"]
+        assert len(written["predictions"]) == len(made)
+
+
+def test_a_run_that_is_broken_off_leaves_nothing(
+    classify: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, plain = [], ClassPrediction.to_json
+
+    def to_json(self: ClassPrediction) -> dict[str, Any]:
+        told.append(1)
+        if len(told) > 2:
+            raise MemoryError
+        return plain(self)
+
+    monkeypatch.setattr(ClassPrediction, "to_json", to_json)
+    with pytest.raises(MemoryError):
+        cli.main(["predict", str(classify.bundle), str(classify.data / "test"), "--out", str(tmp_path / "out")])
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_nothing_is_left_where_no_image_can_be_read(anomaly: Made, mixed: Path, tmp_path: Path) -> None:

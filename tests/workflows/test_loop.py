@@ -109,6 +109,7 @@ def test_what_is_frozen_is_never_learnt_nor_are_copies_of_it(settings: list[str]
     assert not frozen & {content_digest(sample.path) for sample in learnt}
 
 
+@pytest.mark.slow
 def test_a_precision_that_loses_too_much_is_to_be_taken_out(
     settings: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

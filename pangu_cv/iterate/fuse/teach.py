@@ -19,6 +19,7 @@ from pangu_cv.iterate.fuse.ensemble import Floats
 from pangu_cv.models.adapt import Partial
 from pangu_cv.models.augment import AugmentConfig
 from pangu_cv.models.cut import Cut
+from pangu_cv.models.gpu import usable_gpu
 from pangu_cv.models.labelled import Labelled
 from pangu_cv.models.training import History, Pool, TrainConfig, suits_bf16, train
 from pangu_cv.settings import Settings
@@ -68,7 +69,7 @@ def teach(
     learner.head.requires_grad_(True)
     targets_NC = torch.from_numpy(beliefs_NC).float()
     cut = Cut(model.backbone, deep=config.blocks) if Cut.is_possible(model.backbone) else None
-    is_bf16 = suits_bf16(model.backbone, config.train)
+    is_bf16 = suits_bf16(model.backbone, config.train, on_gpu=usable_gpu())
 
     def arithmetic() -> torch.autocast:
         return torch.autocast(next(learner.parameters()).device.type, torch.bfloat16, enabled=is_bf16)

@@ -177,7 +177,7 @@ class Joint(BaseObjective):
         ).masked_fill(pool.own_NM, 0.0)
         losses = []
         for anchors, others in zip(anchors_LNE, pool.embeddings_LME, strict=True):
-            similarity = (anchors @ others.T / config.temperature).masked_fill(pool.own_NM, float("-inf"))
+            similarity = (cosines(anchors, others) / config.temperature).masked_fill(pool.own_NM, float("-inf"))
             losses.append(soft_nce(similarity, targets))
         weights = torch.tensor([config.depths] * (len(losses) - 1) + [1.0], device=losses[0].device)
         return (torch.stack(losses) * weights).sum() / weights.sum()
@@ -192,10 +192,11 @@ class Joint(BaseObjective):
         if len(text_U) == 0:
             return images_NE.sum() * 0
         scale = self.log_scale.clamp(max=4.6).exp()
-        similarity_NU = scale * images_NE @ self.texts.vectors_TE[text_U].T
+        vectors_UE = self.texts.vectors_TE[text_U]
+        similarity_NU = scale * cosines(images_NE, vectors_UE)
         to_texts = soft_nce(similarity_NU, text_targets(local, text_U, self.texts.label_T[text_U]))
         towards = text_targets(everyone, text_U, self.texts.label_T[text_U]).T
-        similarity_UN = scale * self.texts.vectors_TE[text_U] @ all_images.T
+        similarity_UN = scale * cosines(vectors_UE, all_images)
         mass_U = towards.sum(1, keepdim=True)
         log_q = similarity_UN.log_softmax(1)
         to_images = -(towards / mass_U.clamp(min=1) * log_q).sum(1)[mass_U[:, 0] > 0].mean()
@@ -219,6 +220,13 @@ class Joint(BaseObjective):
     def _koleo(self, encoded: Encoded) -> Tensor:
         first, second = self.embeddings(encoded)[-1].chunk(2)
         return (koleo(first) + koleo(second)) / 2
+
+
+def cosines(first_ND: Tensor, second_MD: Tensor) -> Tensor:
+    """Of unit vectors, float32[N,M] whatever the precision around: what stands 1 % apart may differ by several logits
+    after the temperature, and would be rounded away in bf16."""
+    with torch.autocast(first_ND.device.type, enabled=False):
+        return first_ND.float() @ second_MD.float().T
 
 
 def projection(features: int, embedding: int) -> nn.Module:
