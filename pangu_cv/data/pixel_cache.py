@@ -37,6 +37,10 @@ class _Entry:
     def nbytes(self) -> int:
         return self.height * self.width * 3
 
+    def as_line(self, key: str) -> str:
+        """Of the index."""
+        return json.dumps([key, self.offset, self.height, self.width, self.digest])
+
 
 class PixelCache:
     """Reduced images by path; ``folder`` may be shared by runs, one of which fills it at a time."""
@@ -67,7 +71,7 @@ class PixelCache:
                             pixels.write(image.tobytes())
                             pixels.flush()
                         entry = _Entry(size if has_room else None, image.shape[0], image.shape[1], _digest(image))
-                        index.write(json.dumps([key, entry.offset, entry.height, entry.width, entry.digest]) + "\n")
+                        index.write(f"{entry.as_line(key)}\n")
                         self._entries[_short(key)] = entry
                         size += image.nbytes if has_room else 0
                     if progress:

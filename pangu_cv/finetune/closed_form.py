@@ -29,6 +29,7 @@ from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
 from pangu_runtime.decode import DecodeSpec, decode
 
 _BATCH = 16  # bf16 weights are made anew for every call
+_IN_32_BITS = ":32 bits"  # in the store a variant's vector is apart from the one in bf16
 
 
 def shown_features(
@@ -48,16 +49,17 @@ def shown_features(
         return seen
     augment, rows = recipe.augment.build(), []
     is_bf16 = suits_bf16(model.backbone, recipe.train, on_gpu=False)
-    policy = digest(spec.to_json(), recipe.augment.model_dump(exclude={"variants"}), is_bf16)
+    suffix = "" if is_bf16 else _IN_32_BITS
+    policy = digest(spec.to_json(), recipe.augment.model_dump(exclude={"variants"}))
     readable = [s for s in samples if s.path in seen.index]
     with bar("variants of the labelled images") as progress:
         for done, sample in enumerate(readable, start=1):
             shown = digest(policy, sample.boxes, _digest_of_mask(sample))
-            keys = [f"{content_digest(sample.path)}:{shown}:variant {number}" for number in range(count)]
-            if not all(key in store for key in keys):
+            names = [f"{content_digest(sample.path)}:{shown}:variant {number}" for number in range(count)]
+            if not all(name + suffix in store for name in names):
                 with torch.autocast("cpu", torch.bfloat16, enabled=is_bf16):
-                    _embed_variants(model, labelled_image(sample, spec), augment, keys, store)
-            rows.append(np.stack([store[key] for key in keys]))
+                    _embed_variants(model, labelled_image(sample, spec), augment, names, store, suffix=suffix)
+            rows.append(np.stack([store[name + suffix] for name in names]))
             progress(done, len(readable))
     store.flush()
     both = np.concatenate([seen.features_NVD, np.stack(rows)], 1)
@@ -66,14 +68,21 @@ def shown_features(
 
 @torch.inference_mode()
 def _embed_variants(
-    model: ClassifyModel, shown: Labelled, augment: Augment, keys: Sequence[str], store: FeatureStore
+    model: ClassifyModel,
+    shown: Labelled,
+    augment: Augment,
+    names: Sequence[str],
+    store: FeatureStore,
+    *,
+    suffix: str,
 ) -> None:
-    for first in range(0, len(keys), _BATCH):
-        batch = keys[first : first + _BATCH]
-        variants = [augment(shown, seed=zlib.crc32(key.encode())).image for key in batch]
+    """A variant follows from its name alone, so that it is the same in every precision."""
+    for first in range(0, len(names), _BATCH):
+        batch = names[first : first + _BATCH]
+        variants = [augment(shown, seed=zlib.crc32(name.encode())).image for name in batch]
         prepared = [model.prepare(torch.from_numpy(image)[None]) for image in variants]
-        for key, vector in zip(batch, model.embed(torch.cat(prepared), "identity").float().numpy(), strict=True):
-            store.put(key, vector.copy())
+        for name, vector in zip(batch, model.embed(torch.cat(prepared), "identity").float().numpy(), strict=True):
+            store.put(name + suffix, vector.copy())
 
 
 def labelled_image(sample: Sample, spec: DecodeSpec) -> Labelled:

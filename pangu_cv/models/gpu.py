@@ -8,19 +8,27 @@ from contextlib import contextmanager
 
 import torch
 
-from pangu_cv.errors import GpuMemoryError
+from pangu_cv.errors import GpuMemoryError, SettingsError
 
 
 @functools.cache
 def usable_gpu() -> bool:
     """Asked once, by computing: beside a driver that is too old, or in a container without its libraries, torch counts
-    GPUs that it cannot use. Such a one is named on stderr, and the CPU is taken."""
+    GPUs that it cannot use. Such a one is named on stderr, and the CPU is taken.
+
+    Raises SettingsError in one of several processes, since the others may have one that computes.
+    """
     if not torch.cuda.is_available():
         return False
+    rank = os.environ.get("LOCAL_RANK")
     try:
-        number = int(os.environ.get("LOCAL_RANK", 0))  # each of several processes asks its own
-        torch.ones(1, device=f"cuda:{number}").add_(1).item()
+        torch.ones(1, device=f"cuda:{rank or 0}").add_(1).item()
     except (RuntimeError, AssertionError) as error:
+        if rank is not None:
+            raise SettingsError(
+                f"engine.accelerator: GPU {rank} does not compute ({_first_line(error)}); name those that do in "
+                "CUDA_VISIBLE_DEVICES, or take 'cpu'"
+            ) from None
         print(f"the GPU is not used, it does not compute: {_first_line(error)}", file=sys.stderr)
         return False
     return True

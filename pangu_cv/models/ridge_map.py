@@ -120,14 +120,18 @@ class RidgeMap(nn.Module):
         left_out_NVC = torch.zeros(images, views, targets_NC.shape[1], dtype=torch.float64)
         for images_UG in left_out_together(kin or [str(number) for number in range(images)]):
             size = images_UG.shape[1]
-            for part_UG in torch.split(images_UG, max(1, _AT_ONCE // size)):
+            is_large = features < size * views < images * views
+            for part_UG in torch.split(images_UG, 1 if is_large else max(1, _AT_ONCE // size)):
                 rows, targets = seen(part_UG)
-                if size * views > features and size < images:
-                    found = _without(memory, rows[0], targets[0], self.config.penalty)[None]
-                else:
-                    found = solution.left_out(rows, targets)
+                found = self._solved_without(memory, rows, targets) if is_large else solution.left_out(rows, targets)
                 left_out_NVC[part_UG] = found.view(*part_UG.shape, views, -1)
         return left_out_NVC
+
+    def _solved_without(self, memory: RidgeMemory, rows_1PD: Tensor, targets_1PC: Tensor) -> Tensor:
+        """What rows get from the ridge on all others, float64[1,P,C]: in memory of D² numbers and not of P²."""
+        part = RidgeMemory.empty(features=rows_1PD.shape[2], outputs=targets_1PC.shape[2])
+        rest = memory.without(part.add(rows_1PD[0], targets_1PC[0])).solve(self.config.penalty)
+        return rows_1PD @ rest.weight_DC + rest.bias_C
 
 
 class LearnableMap(nn.Module):
@@ -160,10 +164,3 @@ def left_out_together(kin: Sequence[str]) -> list[Tensor]:
     for images in images_of.values():
         of_size.setdefault(len(images), []).append(images)
     return [torch.tensor(groups) for groups in of_size.values()]
-
-
-def _without(memory: RidgeMemory, rows_PD: Tensor, targets_PC: Tensor, penalty: float) -> Tensor:
-    """What rows get from the ridge on all others, float64[P,C]: solved anew, in memory of D² numbers and not of P²."""
-    part = RidgeMemory.empty(features=rows_PD.shape[1], outputs=targets_PC.shape[1]).add(rows_PD, targets_PC)
-    rest = memory.without(part).solve(penalty)
-    return rows_PD @ rest.weight_DC + rest.bias_C

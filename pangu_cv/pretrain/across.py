@@ -1,5 +1,8 @@
 """One batch over several processes: gathering with gradients, and counts over all of them."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -17,6 +20,19 @@ def world_size() -> int:
 def rank() -> int:
     """Number of this process."""
     return dist.get_rank() if world_size() > 1 else 0
+
+
+@contextmanager
+def while_others_wait() -> Iterator[None]:
+    """For what one process does alone for hours: the others wait at the end, for a day at most.
+
+    Any other wait is given up after half an hour, since one that fails must not hold up the rest for long.
+    """
+    patient = dist.new_group(backend="gloo", timeout=timedelta(hours=24)) if world_size() > 1 else None
+    yield
+    if patient is not None:
+        dist.barrier(patient)  # type: ignore[arg-type]  # every process is a member
+        dist.destroy_process_group(patient)
 
 
 class _Gather(torch.autograd.Function):

@@ -12,19 +12,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pangu_cv.data.pixel_cache import PixelCache
 from pangu_cv.errors import DataError
-from pangu_cv.models.gpu import usable_gpu
 from pangu_cv.pretrain.images import Images
-from pangu_cv.pretrain.neighbours import MOST
+from pangu_cv.pretrain.neighbours import MOST, IntArray
 from pangu_cv.pretrain.relations import UNKNOWN, Facts
 from pangu_cv.pretrain.views import ViewsConfig
-
-IntArray = NDArray[np.int64]
 
 
 class Batch(NamedTuple):
@@ -161,6 +157,7 @@ class Feed:
     workers: int
     rank: int = 0
     world: int = 1
+    for_gpu: bool = False
 
     def hosts(self, first: int, end: int) -> IntArray:
         """Numbers of the images whose neighbours are asked for in steps ``first`` to ``end``, int64[H], ascending."""
@@ -175,7 +172,7 @@ class Feed:
             _Views(self.images, self.cache, self.views),
             batch_sampler=wanted,  # type: ignore[arg-type]  # whatever gives lists of keys will do
             num_workers=self.workers,
-            pin_memory=usable_gpu(),
+            pin_memory=self.for_gpu,
         )
         for items in loader:
             yield self._batch(items, near_MK)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from pangu_cv.models.backbone import Backbone
-from pangu_cv.models.gpu import usable_gpu
 from pangu_cv.pretrain.patches import to_patches, visible_pixels
 
 
@@ -40,7 +39,8 @@ class Encoder(nn.Module):
         self.has_class_token = int(getattr(self.network, "num_prefix_tokens", 0)) > 0
         self.drops_patches = type(self.network) is VisionTransformer
         self.keep_activations(not checkpointing)
-        self._plain_attention_on_cpu()
+        if not torch.cuda.is_available():
+            self.attend_for_cpu()
 
     def keep_activations(self, keep: bool) -> None:
         """For the way back; otherwise they are computed anew there, block by block."""
@@ -48,12 +48,11 @@ class Encoder(nn.Module):
         if not self.drops_patches:
             self.network.set_grad_checkpointing(not keep)
 
-    def _plain_attention_on_cpu(self) -> None:
+    def attend_for_cpu(self) -> None:
         """torch 2.15's fused attention takes half of a ViT's training step on a CPU, nearly all of it going back."""
-        if not usable_gpu():
-            for block in getattr(self.network, "blocks", ()):
-                if hasattr(getattr(block, "attn", None), "fused_attn"):
-                    block.attn.fused_attn = False
+        for block in getattr(self.network, "blocks", ()):
+            if hasattr(getattr(block, "attn", None), "fused_attn"):
+                block.attn.fused_attn = False
 
     @property
     def patch_px(self) -> int:

@@ -1,6 +1,5 @@
 """Devices, strategies and precision, by Lightning Fabric."""
 
-from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 import torch
@@ -17,7 +16,6 @@ from pangu_cv.pretrain.telling import say
 from pangu_cv.settings import Settings
 
 Positive = Annotated[int, Field(ge=1)]
-_PATIENCE = timedelta(hours=24)  # while the first process reduces millions of images the others wait
 
 
 class EngineConfig(Settings):
@@ -84,13 +82,12 @@ def _strategy(engine: EngineConfig) -> Any:
             data_parallel_size=engine.processes,
             tensor_parallel_size=1,
             save_distributed_checkpoint=False,
-            timeout=_PATIENCE,
         )
     if engine.processes > 1 or engine.strategy == "ddp":
         from lightning.fabric.strategies import DDPStrategy
 
         # What has no part in some objectives (the class token, the heads without a contrast) is no mistake.
-        return DDPStrategy(find_unused_parameters=True, timeout=_PATIENCE)
+        return DDPStrategy(find_unused_parameters=True)
     return "auto"
 
 

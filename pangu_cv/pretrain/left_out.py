@@ -11,6 +11,7 @@ from lightning.fabric import Fabric
 from pangu_cv.data.pixel_cache import PixelCache
 from pangu_cv.errors import ImageError
 from pangu_cv.features import read_ahead
+from pangu_cv.pretrain.across import while_others_wait
 from pangu_cv.pretrain.images import Images
 from pangu_cv.pretrain.probes import held_out
 from pangu_cv.pretrain.recipe import PretrainRecipe
@@ -41,10 +42,11 @@ class LeftOut:
 def learnt_from(recipe: PretrainRecipe, fabric: Fabric, images: Images, cache: PixelCache) -> tuple[Images, LeftOut]:
     """The images that remain, reduced into the cache, and those that do not; says what is left out or not used."""
     unreadable: dict[Path, str] = {}
-    if fabric.is_global_zero:
-        with bar("reducing images") as progress:
-            failed = cache.fill(images.paths, workers=os.cpu_count() or 1, progress=progress)
-        unreadable = {Path(error.path): error.reason for error in failed}
+    with while_others_wait():
+        if fabric.is_global_zero:
+            with bar("reducing images") as progress:
+                failed = cache.fill(images.paths, workers=os.cpu_count() or 1, progress=progress)
+            unreadable = {Path(error.path): error.reason for error in failed}
     unreadable = fabric.broadcast(unreadable)
     if not fabric.is_global_zero:
         cache.fill([], workers=1)

@@ -60,7 +60,7 @@ class _Setting:
         files = [(str(path), path.stat().st_size) for path in images.paths]
         told = [images.label_M.tolist(), images.text_M.tolist(), images.labels, images.texts]
         measured = [(probe.images, probe.judging.tolist()) for probe in self.probes]
-        return digest("pretrain-3", known, files, told, measured)
+        return digest("pretrain-4", known, files, told, measured)
 
 
 def pretrain(recipe: PretrainRecipe) -> PretrainResult:
@@ -107,6 +107,9 @@ def _set_up(recipe: PretrainRecipe) -> _Setting:
         named = zip(recipe.targets, titles([target.path for target in recipe.targets]), strict=True)
         probes = tuple(Probe(one, backbone, title=title, autocast=fabric.autocast) for one, title in named)
     objective = _objective(recipe, backbone, images)
+    on_gpu = fabric.device.type == "cuda"
+    if not on_gpu:
+        objective.encoder.attend_for_cpu()
     network = fabric.setup_module(objective)
     optimiser = fabric.setup_optimizers(build_optimiser(objective, recipe.optim))
     schedule = Schedule(
@@ -117,7 +120,8 @@ def _set_up(recipe: PretrainRecipe) -> _Setting:
         seed=recipe.seed,
     )
     share = recipe.objective.neighbours.batch_share if recipe.objective.kind == "joint" else 0.0
-    feed = Feed(images, cache, recipe.views, schedule, share, recipe.engine.workers, rank(), world_size())
+    workers = recipe.engine.workers
+    feed = Feed(images, cache, recipe.views, schedule, share, workers, rank(), world_size(), for_gpu=on_gpu)
     parts = Parts(fabric, objective, network, optimiser, feed, run.folder)
     licences = tuple(dict.fromkeys(source.licence for source in recipe.data))
     return _Setting(recipe, fabric, run, images, left_out, backbone, probes, parts, licences)

@@ -15,7 +15,18 @@ from filelock import FileLock
 
 from pangu_cv import recipes
 from pangu_cv.deploy import export
-from pangu_cv.distill import DistillRecipe, DistillResult, choose, costs, distill, settle, stage, stopwatch
+from pangu_cv.distill import (
+    DistillRecipe,
+    DistillResult,
+    choose,
+    costs,
+    distill,
+    memory,
+    settle,
+    stage,
+    stopwatch,
+    teaching,
+)
 from pangu_cv.distill.budget import Cost
 from pangu_cv.distill.recipe import ImagesConfig
 from pangu_cv.distill.stopwatch import Stopwatch, millions
@@ -135,6 +146,20 @@ def test_a_share_of_the_time_is_kept_and_timm_alone_loads_what_comes_out(
     assert figures["steps"] == 6
     made = export(result.model, tmp_path / "bundle", list_images(images)[:4])
     assert made.certificate.holds
+
+
+def test_only_the_teaching_is_computed_on_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, list[bool]] = {"memory": [], "teaching": []}
+    for name, module in (("memory", memory), ("teaching", teaching)):
+        monkeypatch.setattr(
+            module, "suits_bf16", lambda *_, on_gpu, name=name: bool(asked[name].append(on_gpu)) and on_gpu
+        )
+    monkeypatch.setattr(teaching, "usable_gpu", lambda: True)
+    run, images = teacher("classify")
+    taught(run, images, tmp_path / "small", "budget.params_m=0.3")
+    assert set(asked["memory"]) == {False}
+    assert set(asked["teaching"]) == {False, True}
+    assert asked["teaching"][0] is False  # the pupil's head is fitted before it is taught
 
 
 def test_teaching_brings_the_student_nearer(tmp_path: Path) -> None:

@@ -7,9 +7,10 @@ import torch
 from pangu_cv.deploy import export
 from pangu_cv.errors import SettingsError
 from pangu_cv.features import FeatureStore
-from pangu_cv.finetune import finetune
+from pangu_cv.finetune import closed_form, finetune
 from pangu_cv.finetune.closed_form import shown_features
 from pangu_cv.models.adapt import Partial, Prompt
+from pangu_cv.models.augment import Augment
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.cut import Cut
 from pangu_cv.tasks.classify import ClassifyConfig
@@ -117,6 +118,27 @@ def test_the_closed_form_is_fitted_to_views_and_variants(tmp_path: Path, monkeyp
     assert np.array_equal(shown_features(model, samples, plain, store).features_NVD, found[:, :4])
     monkeypatch.setattr(model, "embed", None)  # what the store holds is not worked out again
     assert np.array_equal(shown_features(model, samples[1:], made, store).features_NVD, found[1:])
+
+
+def test_variants_are_the_same_in_every_precision(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is drawn follows from the seed alone; what the network says of it is kept apart for each precision."""
+    data, seeds, asked = class_folders(tmp_path / "data"), [], []
+    drawn, suits = Augment.__call__, closed_form.suits_bf16
+    monkeypatch.setattr(Augment, "__call__", lambda self, *of, seed: seeds.append(seed) or drawn(self, *of, seed=seed))
+    monkeypatch.setattr(
+        closed_form, "suits_bf16", lambda *of, on_gpu: asked.append(on_gpu) or suits(*of, on_gpu=on_gpu)
+    )
+    store = FeatureStore(None, "")
+    for precision in ("32-true", "bf16-mixed"):
+        made = recipe("classify", data, tmp_path / "run", *VIT, "augment.variants=2", f"train.precision={precision}")
+        assert isinstance(made.task, ClassifyConfig)
+        torch.manual_seed(0)
+        samples = [s for s in made.data.read() if s.split == "train"]
+        shown_features(made.task.build(("blue", "red")), samples, made, store)
+    half = len(seeds) // 2
+    assert half == 2 * len(samples)
+    assert seeds[:half] == seeds[half:]
+    assert asked == [False, False]  # the CPU computes, whatever else there is
 
 
 def test_trials_share_what_the_frozen_blocks_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from pangu_cv.errors import GpuMemoryError
+from pangu_cv.errors import GpuMemoryError, SettingsError
 from pangu_cv.models.arithmetic import best_precision
 from pangu_cv.models.gpu import usable_gpu, words_for_full_memory
 from pangu_cv.models.training import TrainConfig, suits_bf16
@@ -38,6 +38,9 @@ def test_a_gpu_is_taken_if_it_computes(monkeypatch: pytest.MonkeyPatch, capsys: 
         raise RuntimeError("Found no NVIDIA driver on your system.\nPlease check ...")
 
     monkeypatch.setattr(torch, "ones", without_driver)
+    with pytest.raises(SettingsError, match=r"GPU 3 does not compute \(Found no NVIDIA driver"):
+        usable_gpu()  # the other processes may have one
+    monkeypatch.delenv("LOCAL_RANK")
     assert not usable_gpu()
     assert not usable_gpu()
     assert (

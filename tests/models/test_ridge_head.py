@@ -132,9 +132,12 @@ def test_many_images_are_solved_in_parts_as_at_once(monkeypatch: pytest.MonkeyPa
     torch.testing.assert_close(found[3][0], found[1000][0], atol=1e-9, rtol=0)
 
 
-def test_a_group_of_more_views_than_features_takes_no_matrix_of_its_views(monkeypatch: pytest.MonkeyPatch) -> None:
-    features, labels = problem(4, images=20)
-    kin = ["video"] * 8 + [str(at) for at in range(12)]
+@pytest.mark.parametrize("classes", [2, 3])
+def test_groups_of_more_views_than_features_take_no_matrix_of_their_views(
+    classes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features, labels = problem(4, images=28, classes=classes)
+    kin = ["video"] * 8 + [str(at) for at in range(12)] + ["other"] * 8
     left_out = RidgeSolution.left_out
 
     def small(self: RidgeSolution, rows_VD: Tensor, *rest: Tensor) -> Tensor:
@@ -142,12 +145,14 @@ def test_a_group_of_more_views_than_features_takes_no_matrix_of_its_views(monkey
         return left_out(self, rows_VD, *rest)
 
     monkeypatch.setattr(RidgeSolution, "left_out", small)
-    head = RidgeHeadConfig().build(groups=GROUPS, classes=3)
-    found = head.solve(features, torch.nn.functional.one_hot(labels, 3), kin)[:8]
+    head = RidgeHeadConfig().build(groups=GROUPS, classes=classes)
+    found = head.solve(features, torch.nn.functional.one_hot(labels, classes), kin)
     rows = head.normalised(features.double(), head.statistics(features))
-    targets = torch.nn.functional.one_hot(labels, 3).double()[:, None].expand(-1, 3, -1)
-    expected = refit(rows[8:].flatten(0, 1), targets[8:].flatten(0, 1), rows[:8].flatten(0, 1))
-    torch.testing.assert_close(found.flatten(0, 1), expected, atol=1e-9, rtol=0)
+    targets = torch.nn.functional.one_hot(labels, classes).double()[:, None].expand(-1, 3, -1)
+    for name in ("video", "other"):
+        out = torch.tensor([one == name for one in kin])
+        expected = refit(rows[~out].flatten(0, 1), targets[~out].flatten(0, 1), rows[out].flatten(0, 1))
+        torch.testing.assert_close(found[out].flatten(0, 1), expected, atol=1e-9, rtol=0)
 
 
 def test_weights_are_those_of_the_primal_problem() -> None:

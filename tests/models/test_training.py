@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pangu_cv.errors import GpuMemoryError
 from pangu_cv.models import training
 from pangu_cv.models.adapt import Group
 from pangu_cv.models.freezing import Freezing
@@ -146,3 +147,26 @@ def test_a_pool_of_many_images_keeps_no_more_than_it_may(monkeypatch: pytest.Mon
     assert [pool(place, seed) for seed in (0, 5) for place in range(10)] == 2 * list(range(10))
     assert made == [*range(10), *range(6, 10)]
     assert len(kept) == 6
+
+
+def test_a_full_gpu_is_told_with_what_to_do() -> None:
+    def losses_of(batch: list[Tensor]) -> dict[str, Tensor]:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with pytest.raises(GpuMemoryError, match=r"take a smaller train\.batch"):
+        train(network(), [], make, losses_of, count=10, config=CONFIG, seed=3)
+
+
+def test_the_cpu_is_taken_where_a_gpu_does_not_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    class SeenError(Exception):
+        pass
+
+    def spy(**options: Any) -> Any:
+        raise SeenError(options["accelerator"])
+
+    monkeypatch.setattr(training, "Trainer", spy)
+    for is_usable, taken in ((False, "cpu"), (True, "cuda")):
+        monkeypatch.setattr(training, "usable_gpu", lambda is_usable=is_usable: is_usable)
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+        with pytest.raises(SeenError, match=taken):
+            run(network(), resume=None)

@@ -63,9 +63,6 @@ def test_batch_norm_spans_the_processes_where_it_can(capsys: pytest.CaptureFixtu
 def test_several_processes_copy_the_network_and_bear_what_has_no_part(monkeypatch: pytest.MonkeyPatch) -> None:
     strategy = make_fabric(EngineConfig(devices=2, accelerator="cpu")).strategy
     assert strategy._ddp_kwargs == {"find_unused_parameters": True}  # as mae has heads that nothing uses
-    for kind in ("ddp", "fsdp"):
-        made = make_fabric(EngineConfig(devices=2, accelerator="cpu", strategy=kind)).strategy
-        assert made._timeout.total_seconds() > 12 * 3600  # the first process reduces millions of images alone
     monkeypatch.setattr("pangu_cv.pretrain.engine.usable_gpu", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
     with pytest.raises(SettingsError, match=r"engine\.devices: 2 GPUs asked for, and 1 are here"):

@@ -2,8 +2,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pangu_cv.pretrain.objectives.joint import cosines
 from pangu_cv.pretrain.relations import UNKNOWN
+from pangu_cv.pretrain.soft_nce import soft_nce
 from tests.pretrain import small
 
 LABELS = [0, 0, 1, 1, UNKNOWN, UNKNOWN]
@@ -84,9 +84,16 @@ def test_loss_falls(name: str) -> None:
     assert losses[-1] < 0.85 * losses[0]
 
 
-def test_likeness_is_not_rounded_where_the_rest_is() -> None:
-    rows_ND = torch.nn.functional.normalize(torch.randn(20, 64), dim=1)
+def test_likeness_is_not_rounded_where_the_rest_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def spy(similarity: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        seen.append(similarity.dtype)
+        return soft_nce(similarity, targets)
+
+    monkeypatch.setattr("pangu_cv.pretrain.objectives.joint.soft_nce", spy)
+    made = small.joint(small.texts(), texts=1.0)
     with torch.autocast("cpu", torch.bfloat16):
-        assert (rows_ND @ rows_ND.T).dtype == torch.bfloat16
-        found = cosines(rows_ND, rows_ND)
-    torch.testing.assert_close(found, rows_ND @ rows_ND.T)
+        losses = made(small.batch(small.facts(6, labels=LABELS, captions=CAPTIONS)))
+    assert {"contrast", "text"} <= set(losses)
+    assert set(seen) == {torch.float32}
