@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pangu_cv.errors import DataError
-from pangu_cv.staging import staged_folder
+from pangu_cv.staging import staged_folder, write_text
 
 
 def write(target: Path, text: str) -> None:
@@ -73,3 +73,17 @@ def test_what_cannot_be_replaced_stays_as_it_was(
         write(tmp_path / "out", "new")
     assert names(tmp_path) == ["out"]
     assert (tmp_path / "out" / "a.txt").read_text() == "old"
+
+
+def test_half_a_text_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(tmp_path / "a.txt", "old")
+
+    def half(self: Path, text: str, **_: object) -> None:
+        self.write_bytes(text[:1].encode())
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", half)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(tmp_path / "a.txt", "new")
+    assert names(tmp_path) == ["a.txt"]
+    assert (tmp_path / "a.txt").read_text() == "old"

@@ -96,10 +96,14 @@ class AnswerFile:
     def _write(self, record: dict[str, Any]) -> None:
         line = (json.dumps(record, allow_nan=False) + "\n").encode()
         with self.path.open("ab", buffering=0) as stream:
-            written = stream.write(line)
-            os.fsync(stream.fileno())
-        if written != len(line):
-            raise DataError(f"{self.path}: only part of a line could be written; is the disk full?")
+            end = stream.seek(0, os.SEEK_END)
+            try:
+                if stream.write(line) != len(line):
+                    raise DataError(f"{self.path}: only part of a line could be written; is the disk full?")
+                os.fsync(stream.fileno())
+            except BaseException:
+                stream.truncate(end)  # it is sent again, and its id must not be taken for one that is safe
+                raise
         self._read_on()
 
     def _read_on(self) -> None:
@@ -218,7 +222,7 @@ def _sum(said: dict[tuple[str, str], Said]) -> _Summed:
     takes = {by: klass for (by, klass), word in said.items() if word in ("yes", "label")}
     against: dict[str, set[str]] = {}
     for (by, klass), word in said.items():
-        if word == "no" and takes.get(by) != klass:
+        if word == "no":
             against.setdefault(klass, set()).add(by)
     for klass in set(takes.values()):
         against.setdefault(klass, set()).update(by for by, taken in takes.items() if taken != klass)

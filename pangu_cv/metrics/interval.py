@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 FloatArray = NDArray[np.floating]
 Values = Sequence[float] | FloatArray
+_LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,46 +35,46 @@ class Interval:
         return {"mean": self.mean, "low": self.low, "high": self.high, "n": self.n}
 
 
-def mean_interval(values: Values, level: float = 0.95) -> Interval:
-    """Mean and Student-t interval of independent repetitions (seeds, draws); no ends for one value."""
-    numbers = _numbers(values, level)
+def mean_interval(values: Values) -> Interval:
+    """Mean and 95 % Student-t interval of independent repetitions (seeds, draws); no ends for one value."""
+    numbers = _numbers(values)
     n, mean = numbers.size, float(numbers.mean())
     if n == 1:
         return Interval(mean, None, None, 1)
     from scipy.special import stdtrit  # type: ignore[import-untyped]  # a fixed dependency of scikit-learn
 
-    half = float(stdtrit(n - 1, 0.5 + level / 2)) * float(numbers.std(ddof=1)) / n**0.5
+    half = float(stdtrit(n - 1, 0.5 + _LEVEL / 2)) * float(numbers.std(ddof=1)) / n**0.5
     return Interval(mean, mean - half, mean + half, n)
 
 
-def paired_gain(a: Values, b: Values, level: float = 0.95) -> Interval:
-    """Student-t interval of the mean of ``a - b``, pair by pair (same seed, same draw): a gain when ``low > 0``."""
-    return mean_interval(_differences(a, b), level)
+def paired_gain(a: Values, b: Values) -> Interval:
+    """``mean_interval`` of ``a - b``, pair by pair (same seed, same draw): a gain when ``low > 0``."""
+    return mean_interval(_differences(a, b))
 
 
-def paired_bootstrap(a: Values, b: Values, *, level: float = 0.95, resamples: int = 10_000, seed: int = 0) -> Interval:
-    """Percentile-bootstrap interval of the mean of ``a - b`` (Efron 1979), for many pairs that are far from normal.
+def paired_bootstrap(a: Values, b: Values, *, resamples: int = 10_000, seed: int = 0) -> Interval:
+    """95 % percentile-bootstrap interval of the mean of ``a - b`` (Efron 1979), for many pairs far from normal.
 
     The pairs are what is resampled (images, draws). Below about ten pairs it is too narrow: use ``paired_gain`` there.
     """
-    differences = _numbers(_differences(a, b), level)
+    differences = _numbers(_differences(a, b))
     n, mean = differences.size, float(differences.mean())
     if n == 1:
         return Interval(mean, None, None, 1)
     rng = np.random.default_rng(seed)
     # One resample at a time: resamples × n at once would be gigabytes for a test set of images.
     means = [float(differences[rng.integers(n, size=n)].mean()) for _ in range(resamples)]
-    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
+    low, high = np.quantile(means, [0.5 - _LEVEL / 2, 0.5 + _LEVEL / 2])
     return Interval(mean, float(low), float(high), n)
 
 
-def proportion_interval(hits: int, total: int, level: float = 0.95) -> Interval | None:
-    """Wilson score interval (1927) of a share, inside [0, 1] and sane at 0 and at ``total`` hits; None of nothing."""
+def proportion_interval(hits: int, total: int) -> Interval | None:
+    """95 % Wilson score interval (1927) of a share, inside [0, 1], sane at 0 and ``total`` hits; None of nothing."""
     if not 0 <= hits <= total:
         raise ValueError(f"{hits} hits of {total}: hits must lie between 0 and the total")
     if total == 0:
         return None
-    z, share = NormalDist().inv_cdf(0.5 + _level(level) / 2), hits / total
+    z, share = NormalDist().inv_cdf(0.5 + _LEVEL / 2), hits / total
     shrink = 1 + z * z / total
     centre = (share + z * z / (2 * total)) / shrink
     half = z * (share * (1 - share) / total + z * z / (4 * total * total)) ** 0.5 / shrink
@@ -82,14 +83,7 @@ def proportion_interval(hits: int, total: int, level: float = 0.95) -> Interval 
     return Interval(share, low, high, total)
 
 
-def _level(level: float) -> float:
-    if not 0 < level < 1:
-        raise ValueError(f"level {level}: a confidence level lies between 0 and 1")
-    return level
-
-
-def _numbers(values: Values, level: float) -> NDArray[np.float64]:
-    _level(level)
+def _numbers(values: Values) -> NDArray[np.float64]:
     numbers = np.asarray(values, dtype=np.float64)
     if numbers.ndim != 1 or numbers.size == 0:
         raise ValueError(f"an interval needs a flat list with a value, not one of shape {numbers.shape}")

@@ -107,3 +107,12 @@ def test_holdout_never_takes_the_last_of_a_class() -> None:
     assert parts.held_out == ()
     with pytest.raises(DataError, match="between 0 and 1"):
         holdout(samples(a=6), fraction=1.0, seed=0)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_holdout_never_takes_the_last_of_another_class_along(seed: int) -> None:
+    """Nearly all of one class stand in groups with all of another."""
+    mixed = [Sample(ROOT / f"m{at}.png", label, group="m") for at, label in enumerate("aaabb")]
+    parts = holdout([*mixed, *samples(a=7)], fraction=0.5, seed=seed)
+    assert {s.label for s in parts.held_out} == {"a"}
+    assert "b" in {s.label for s in parts.kept}

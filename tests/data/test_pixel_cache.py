@@ -121,6 +121,25 @@ def test_changed_file_is_another_image(tmp_path: Path) -> None:
     assert made.read(paths[0])[0, 0].tolist() == [1, 2, 3]
 
 
+def test_another_file_of_the_same_size_is_another_image(tmp_path: Path) -> None:
+    path, made = tmp_path / "a.bmp", cache(tmp_path / "cache")
+    for value in (10, 200):
+        Image.new("RGB", (8, 8), (value, 0, 0)).save(path)
+        os.utime(path, (value, value))
+        made.fill([path])
+        assert made.read(path)[0, 0].tolist() == [value, 0, 0]
+
+
+def test_caches_of_other_settings_share_a_folder(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(np.full((40, 40), 4095, np.uint16)).save(path)
+    for short_px, bounds, value in ((30, (0, 65535), 16), (30, (0, 4095), 255), (20, (0, 4095), 255)):
+        made = PixelCache(tmp_path / "cache", short_px=short_px, spec=DecodeSpec(range_16bit=bounds), max_gb=1.0)
+        made.fill([path])
+        assert made.read(path).shape == (short_px, short_px, 3)
+        assert (made.read(path) == value).all()
+
+
 def test_unreadable_files_are_named_and_the_limit_holds(tmp_path: Path) -> None:
     paths = images(tmp_path / "in")
     paths[1].write_bytes(b"nothing")

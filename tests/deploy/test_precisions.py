@@ -19,6 +19,7 @@ from pangu_cv.deploy.fallback import int8_within
 from pangu_cv.deploy.half import halved
 from pangu_cv.deploy.left_out import AsLeftOut, judges, shifts_of
 from pangu_cv.deploy.onnx_graph import Graph, attribute, scope
+from pangu_cv.deploy.precisions import _shared_out
 from pangu_cv.deploy.quantise import Quantiser, quantiser
 from pangu_cv.deploy.ranges import Ranges, watched
 from pangu_cv.deploy.rounding import added, correct
@@ -181,6 +182,7 @@ def test_layer_with_a_pathological_range_falls_back(observed: Quantiser, anomaly
     assert found.kept <= 2
     assert found.loss.points == 0.0
     assert found.tried[0].points == 5.0
+    assert found.method_errors[found.method] == min(found.method_errors.values()) < max(found.method_errors.values())
     quantised = [one for one in onnx.load(path).graph.node if reads_int8(path, one)]
     assert victim.name not in {one.name for one in quantised}
     assert len(quantised) == len(observed.layers) - found.kept
@@ -302,6 +304,14 @@ def test_shift_of_every_anomaly_score_is_seen_without_a_label(anomaly: Made) -> 
     assert found.moved == pytest.approx(0.03, abs=1e-4)
     assert not found.within(0.5)
     assert control.loss(GraphDecider(graph, Kind("anomaly"))).within(0.0)
+
+
+def test_int8_is_not_judged_on_the_images_it_was_calibrated_on() -> None:
+    samples = [Sample(Path(f"{number}.png")) for number in range(40)]
+    seen, judged = _shared_out(samples)
+    assert (len(seen), len(judged)) == (10, 30)
+    assert {one.path for one in (*seen, *judged)} == {one.path for one in samples}
+    assert _shared_out(samples[:15]) == (samples[:15], samples[:15])  # too few to be apart
 
 
 def test_gains_do_not_hide_decisions_that_changed() -> None:

@@ -52,3 +52,14 @@ def test_a_detector_of_half_the_side_is_asked_for_the_same_places() -> None:
 
 def test_anomalies_have_no_word_of_their_own() -> None:
     assert float(apart("anomaly", (), ())) == 0
+
+
+def test_a_pixel_of_a_small_defect_weighs_more_than_one_of_the_background() -> None:
+    teacher = torch.zeros(1, 2, 10, 10)
+    teacher[:, 0], teacher[:, 1] = 5.0, -5.0
+    teacher[..., 3, 4] *= -1  # one pixel in a hundred is not background
+    on_defect, on_background = teacher.clone(), teacher.clone()
+    on_defect[..., 3, 4] *= -1
+    on_background[..., 7, 7] *= -1
+    missed, imagined = (float(apart("segment", (said,), (teacher,))) for said in (on_defect, on_background))
+    assert missed > 50 * imagined

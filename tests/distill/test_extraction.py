@@ -1,4 +1,6 @@
+import copy
 from dataclasses import replace
+from typing import cast
 
 import pytest
 import timm
@@ -8,7 +10,7 @@ from pangu_cv.distill.extraction import Streams, directions, extract, streams, s
 from pangu_cv.distill.importance import Importance, importance
 from pangu_cv.distill.shape import LatticeConfig, Shape, lattice, params_in, require_plain, whole
 from pangu_cv.errors import SettingsError
-from pangu_cv.models.backbone import Backbone, BackboneConfig
+from pangu_cv.models.backbone import Backbone, BackboneConfig, BackboneFeatures
 
 LEVELS = (2, 3, 4)
 
@@ -114,6 +116,28 @@ def test_what_does_nothing_goes_first(images: torch.Tensor) -> None:
     assert found.heads(1, 1).tolist() == [0]
     assert found.hidden(1, 100).tolist() == list(range(100))
     assert sum(len(block.attn.proj._forward_pre_hooks) for block in idle.network.blocks) == 0
+
+
+class OfPixels:
+    """A network whose vector comes from no block, so that telling images apart says nothing of any."""
+
+    def __init__(self, backbone: Backbone) -> None:
+        self.backbone, self.network = backbone, backbone.network
+
+    def __call__(self, images_B3SS: torch.Tensor) -> BackboneFeatures:
+        return replace(self.backbone(images_B3SS), vector_BD=images_B3SS.flatten(1))
+
+
+def test_what_the_task_alone_needs_is_kept(teacher: Backbone, images: torch.Tensor) -> None:
+    needy = copy.deepcopy(teacher)
+    with torch.no_grad():
+        needy.network.blocks[5].attn.proj.weight[:, :32] = 0  # its first head
+    pairs = [(images[:6], images[:6].flip(-1))]
+    backbone = cast(Backbone, OfPixels(needy))
+    found = importance(backbone, pairs, lambda a, b, one, other: a.grids_BDhw[-1].square().mean(), depth=6)
+    assert found.heads(5, 1).tolist() == [1]
+    assert found.heads_BH[5, 1] > 0
+    assert not importance(backbone, pairs, lambda *_: torch.zeros(()), depth=6).heads_BH.any()
 
 
 @pytest.mark.parametrize("cut", [{}, {"heads": 1, "hidden": 48}, {"depth": 3, "image_px": 96}], ids=str)

@@ -61,6 +61,18 @@ def test_what_cannot_grow_is_taken_as_large_as_it_gets_and_what_cannot_shrink_is
     assert settler(Machine(0.0))(replace(TEACHER, hidden=192, depth=12)) is None
 
 
+def test_of_what_stays_below_the_band_the_largest_is_taken() -> None:
+    seconds = iter([0.1, 0.2, 0.15, 0.12])  # of 0.25: a machine that no correction gets at
+    measured: list[Shape] = []
+    costs = Costs(BY_PARTS, lambda shape: 1.0)
+    search = Settler(lambda shape: measured.append(shape) or next(seconds), costs, Budget(0.25, None, None), SHAPES)
+    found = search(Shape(128, 8, 3, 576, 64))
+    assert len(measured) > 2
+    assert found is not None
+    assert not found.uses_budget
+    assert (found.shape, found.cost.ms) == (measured[1], 0.2)
+
+
 def test_parameters_hold_while_the_time_is_mended() -> None:
     found = settler(Machine(-0.5), params_m=4.0)(Shape(128, 8, 3, 480, 64))
     assert found is not None

@@ -1,12 +1,15 @@
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace as Namespace
+from typing import Any
 
+import numpy as np
 import pytest
 
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import GpuMemoryError, SettingsError
-from pangu_cv.finetune import FinetuneRecipe, finetune
+from pangu_cv.finetune import FinetuneRecipe, detect, finetune, segment
 from pangu_cv.finetune.auto import Auto, Trial, choose, folds_of
 from pangu_cv.finetune.fitting import chosen_way
 from pangu_cv.models.adapt import Adapt, Full, Linear, Partial
@@ -128,8 +131,33 @@ def test_dense_tasks_try_ways_that_move_the_backbone(tmp_path: Path, kind: str) 
     result = finetune(recipe(kind, data, tmp_path / "run", *QUICK, "train.steps=2", auto))
     [draw] = result.metrics["draws"]
     assert [(one["way"]["kind"], one["folds"]) for one in draw["tried"]] == [("frozen", 2), ("partial", 2)]
-    assert all(0 <= one["score"] <= 1 for one in draw["tried"])
     assert "What was tried" in result.report.read_text()
+
+
+def test_an_image_left_out_is_worth_its_ap50_or_f1_and_without_boxes_the_silence_on_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imagined = [Namespace(score_K=np.array(scores)) for scores in ([0.1, 0.3], [])]
+    outcomes = [Namespace(ap50=0.4), *(Namespace(ap50=None, found=[found]) for found in imagined)]
+    left = iter(outcomes)
+    fitted: list[tuple[Adapt, Sequence[Sample]]] = []
+
+    def fit(
+        task: Any, tried: FinetuneRecipe, classes: Any, learnt: Sequence[Sample], *, seed: int
+    ) -> tuple[None, None]:
+        fitted.append((tried.adapt, learnt))
+        return None, None
+
+    for module, name in ((detect, "fit_boxes"), (segment, "fit_masks")):
+        monkeypatch.setattr(module, name, fit)
+    monkeypatch.setattr(detect, "evaluate_detect", lambda decider, images, **_: Namespace(outcome=next(left)))
+    by_f1 = Namespace(outcome=Namespace(f1_per_image_N=np.array([0.9, 0.2])))
+    monkeypatch.setattr(segment, "evaluate_segment", lambda decider, images, **_: by_f1)
+    for module, worth in ((detect, [0.4, 0.7, 1.0]), (segment, [0.9, 0.2])):
+        asked = recipe(module.__name__.split(".")[-1], tmp_path, tmp_path / "run")
+        trial = module._trial(asked.task, asked, ("a",))
+        assert trial(Full(), SUPPORT[3:], SUPPORT[: len(worth)], 0) == pytest.approx(worth)
+    assert fitted == [(Full(), SUPPORT[3:])] * 2
 
 
 def test_dense_trials_share_the_time_equally(tmp_path: Path) -> None:
@@ -156,4 +184,4 @@ def test_a_way_that_does_not_fit_the_gpu_is_given_up_and_the_others_go_on() -> N
 
     found = choose(Auto(ways=(Full(), Linear())), SUPPORT, trial, seed=0, seconds=60)
     assert found.way == Linear()
-    assert [one.given_up for one in found.tried] == [None, "no memory on the GPU", None]
+    assert [one.given_up for one in found.tried] == ["", "no memory on the GPU", ""]

@@ -8,7 +8,7 @@ import pytest
 
 from pangu_cv.data.sample import Box, Sample
 from pangu_cv.features import FeatureStore
-from pangu_cv.finetune import finetune
+from pangu_cv.finetune import FinetuneRecipe, finetune
 from pangu_cv.finetune.closed_form import labelled_image, shown_features
 from pangu_cv.models.augment import AugmentConfig
 from pangu_cv.tasks.classify import ClassifyConfig
@@ -60,6 +60,22 @@ def test_variants_are_made_where_a_mask_is_gone(tmp_path: Path) -> None:
     samples = [replace(s, mask=tmp_path / "gone.png") for s in asked.data.read() if s.split == "train"]
     seen = shown_features(asked.task.build(("blue", "red")), samples, asked, FeatureStore(None, ""))
     assert len(seen.features_NVD) == len(samples)
+
+
+def test_variants_are_made_anew_where_something_else_is_to_be_shown(scratched: Sample, tmp_path: Path) -> None:
+    asked = recipe("classify", tmp_path, tmp_path / "run", "task.backbone.name=test_vit", "augment.variants=1")
+    darker = asked.model_copy(update={"augment": asked.augment.model_copy(update={"light": 0.9})})
+    plain, store = replace(scratched, mask=None), FeatureStore(None, "")
+    assert isinstance(asked.task, ClassifyConfig)
+    model = asked.task.build(("scratch",))
+
+    def variant(sample: Sample, shown: FinetuneRecipe = asked) -> bytes:
+        return shown_features(model, [sample], shown, store).features_NVD[0, -1].tobytes()
+
+    boxed = replace(plain, boxes=(Box("scratch", (4, 4, 12, 8)),))
+    found = [variant(plain), variant(scratched), variant(boxed), variant(plain, darker)]
+    assert len(set(found)) == 4
+    assert variant(plain) == found[0]
 
 
 def test_variants_of_a_frozen_classifier_are_drawn(tmp_path: Path) -> None:

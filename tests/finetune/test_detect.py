@@ -1,16 +1,26 @@
 import json
+import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from pangu_cv.data.readers import read_dataset
+from pangu_cv.data.sample import Box, Sample
 from pangu_cv.deploy import export
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider, evaluate_detect
+from pangu_cv.finetune import detect as detecting
 from pangu_cv.finetune import finetune
+from pangu_cv.models.augment import AugmentConfig
+from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.models.box_class_losses import BoxClassLoss
+from pangu_cv.models.labelled import Labelled
+from pangu_cv.models.preprocess import PreprocessConfig
+from pangu_cv.tasks.detect import DetectConfig
 from pangu_cv.tasks.saved import load_model
 from pangu_cv.verbs.finetune import figures
 from pangu_runtime import golden
@@ -18,7 +28,7 @@ from pangu_runtime.compare import compare
 from pangu_runtime.decode import DEFAULT_SPEC, decode
 from pangu_runtime.images import list_images
 from pangu_runtime.predictor import BoxPrediction, Predictor
-from tests.finetune.tiny import QUICK, Made, boxed, masked, recipe, save
+from tests.finetune.tiny import COLOURS, QUICK, Made, boxed, masked, picture, recipe, save
 
 
 def test_squares_are_found_and_the_bundle_says_the_same(detect: Made) -> None:
@@ -105,6 +115,40 @@ def save_folder(root: Path) -> Path:
     for label in "ab":
         save(root / label / "1.png", np.zeros((20, 20, 3), np.uint8))
     return root
+
+
+def test_the_loss_knows_how_many_boxes_each_class_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class SeenError(Exception):
+        pass
+
+    def seen(*_: Any, classes: BoxClassLoss) -> Any:
+        raise SeenError(classes.offset_C.tolist())
+
+    monkeypatch.setattr("pangu_cv.tasks.detect.box_losses", seen)
+    asked = recipe("detect", tmp_path, tmp_path / "run", *QUICK, "loss.kind=logit_adjusted")
+    assert isinstance(asked.task, DetectConfig)
+    spot, scratch = Box("spot", (0, 0, 30, 30)), Box("scratch", (5, 5, 40, 40))
+    paths = [save(tmp_path / f"{number}.png", picture(COLOURS["blue"], number)) for number in range(2)]
+    support = [Sample(paths[0], boxes=(spot, spot, scratch)), Sample(paths[1], boxes=(spot,))]
+    with pytest.raises(SeenError) as found:
+        detecting.fit_boxes(asked.task, asked, ("scratch", "spot"), support, seed=0)
+    assert found.value.args[0] == pytest.approx([math.log(1 / 2), math.log(3 / 2)])  # against the mean of 1 and 3
+
+
+def test_prototypes_that_an_image_sees_in_training_do_not_know_it() -> None:
+    random = np.random.default_rng(0)
+    box, label = np.array([[8, 8, 40, 40]], np.float32), np.zeros(1, np.int64)
+    images = [Labelled(random.integers(0, 255, (64, 64, 3), np.uint8), None, box, label) for _ in range(3)]
+    backbone = BackboneConfig(name="test_efficientnet", weights="random", levels=(1, 2, 3, 4))
+    model = DetectConfig(backbone=backbone, preprocess=PreprocessConfig(image_px=64)).build(["spot"])
+
+    def others(*shown: Labelled) -> list[torch.Tensor]:
+        parts = detecting.start(model, shown, AugmentConfig().build(), count=len(shown), seed=0)
+        return [part.weight_CD for part in parts]
+
+    (of_first, of_second), (moved, same) = others(images[0], images[1]), others(images[0], images[2])
+    assert torch.equal(of_second, same)  # made of the first image alone
+    assert not torch.allclose(of_first, moved)
 
 
 @pytest.mark.parametrize(("kind", "side", "told"), [("detect", 72, "of 32.*take 64"), ("segment", 70, "of 8.*take 72")])

@@ -4,7 +4,7 @@ import pytest
 
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
 from pangu_cv.errors import DataError
-from pangu_cv.finetune.draws import draw_support, parts_of
+from pangu_cv.finetune.draws import donor, draw_support, parts_of
 
 
 def boxes(*contents: str, group: dict[int, str] | None = None) -> dict[Sample, frozenset[str]]:
@@ -71,3 +71,12 @@ def test_samples_are_looked_up_once_an_image_not_once_a_class(monkeypatch: pytes
     support, _ = draw_support(list(contents), (), contents, shots=2, seed=0)
     assert len(support) == 100
     assert len(looked) < 10 * len(contents)  # once a class is fifty times
+
+
+def test_a_donor_is_every_other_image_and_never_the_image_itself() -> None:
+    support = list(boxes("a", "a", "a", "a"))
+    for place, own in enumerate(support):
+        found = {donor(support, lambda sample: sample, place=place, chance=0.5, seed=seed) for seed in range(50)}
+        assert found == {*support} - {own}
+    assert donor(support, lambda sample: sample, place=0, chance=0.0, seed=0) is None
+    assert donor(support[:1], lambda sample: sample, place=0, chance=0.5, seed=0) is None

@@ -15,7 +15,8 @@ from pangu_cv.finetune.unlabelled_pool import with_pools
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.label_propagation import Spread
 from pangu_cv.models.ridge_head import RidgeHead
-from pangu_cv.models.ridge_propagated import fit_with_others
+from pangu_cv.models.ridge_propagated import Others, fit_with_others
+from pangu_cv.tasks.classify import ClassifyConfig
 from pangu_cv.tasks.saved import load_model
 from tests.finetune.tiny import class_folders, copy_of, picture, recipe, save
 
@@ -128,6 +129,26 @@ def test_no_image_of_a_group_that_is_checked_on_teaches(tmp_path: Path) -> None:
     dataset = asked.data.read()
     [draw] = with_pools(draws_of(dataset, shots=3, seeds=[0]), asked, dataset)
     assert [path.name for path in draw.pool] == ["more7.png"]
+
+
+def test_images_of_one_group_are_left_out_together_when_the_others_are_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = recipe("classify", tmp_path, tmp_path / "run")
+    assert isinstance(asked.task, ClassifyConfig)
+    model = asked.task.build(("blue", "red"))
+    rows = torch.randn(12, 1, sum(model.head.groups), generator=torch.Generator().manual_seed(0))
+    labels, kin = torch.arange(12) % 2, [f"part {number // 4}" for number in range(12)]
+    learnt: list[set[str]] = []
+
+    def fitted(head: RidgeHead, features_NVD: torch.Tensor, *given: Any) -> Spread:
+        learnt.append({kin[at] for at in range(12) if (features_NVD[:, 0] == rows[at, 0]).all(1).any()})
+        return fit_with_others(head, features_NVD, *given)
+
+    monkeypatch.setattr(unlabelled, "fit_with_others", fitted)
+    held, _ = unlabelled._left_out(model, rows, labels, kin, Others(rows[:, 0], 2, 1.0), seed=0)
+    assert held.all()
+    assert sorted(map(len, learnt)) == [2, 2, 2]  # of three parts, each left out once
 
 
 def test_a_threshold_needs_folds(tmp_path: Path) -> None:

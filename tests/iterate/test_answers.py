@@ -1,6 +1,7 @@
 """What people said: nothing lost, nothing counted twice, contradictions put aside."""
 
 import multiprocessing
+import os
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,21 @@ def test_an_answer_sent_twice_is_one(tmp_path: Path) -> None:
     assert not AnswerFile(file.path).append(once)
     assert file.path.read_bytes() == before
     assert AnswerFile(file.path).read() == [once]
+
+
+def test_an_answer_that_may_not_survive_is_none_until_it_is_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    file = AnswerFile(tmp_path / "answers.jsonl")
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="No space left"):
+            file.append(answer("yes", id="q1"))
+    assert file.read() == []
+    assert file.append(answer("yes", id="q1"))
 
 
 def test_what_was_taken_back_no_longer_voids_what_was_said_before() -> None:

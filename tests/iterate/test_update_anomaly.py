@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -157,6 +158,13 @@ def test_normals_are_added_once_and_taken_out(anomaly: Made, tmp_path: Path) -> 
     assert len(left.digests) == 23
     with pytest.raises(DataError, match=r"holds no image 'nothing\.png'"):
         run(anomaly, tmp_path, model=gone.folder, gate=None, forget=("nothing.png",), output=tmp_path / "last")
+
+
+def test_a_gate_that_holds_a_normal_image_learnt_before_is_refused(anomaly: Made, tmp_path: Path) -> None:
+    gate = frozen(tmp_path / "gate") / "test" / "good" / "learnt.png"
+    shutil.copyfile(anomaly.data / "train" / "good" / "0.png", gate)
+    with pytest.raises(DataError, match=r"1 images .* among the normal images learnt before .*learnt\.png"):
+        run(anomaly, tmp_path, forget=("good/1.png",))
 
 
 def test_defects_learnt_as_normal_are_refused(anomaly: Made, tmp_path: Path) -> None:

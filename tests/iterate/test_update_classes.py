@@ -14,7 +14,8 @@ from pangu_cv.data.config import DataConfig
 from pangu_cv.errors import DataError, RegressionError, SettingsError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.iterate import update as stage
-from pangu_cv.iterate.hard_cases import WEIGHTS
+from pangu_cv.iterate import update_classes
+from pangu_cv.iterate.hard_cases import WeightTrial, choose_weight
 from pangu_cv.iterate.ledger import Ledger
 from pangu_cv.tasks.saved import load_model
 from tests.finetune.test_classify import self_contained, strict
@@ -95,17 +96,19 @@ def test_what_makes_it_worse_is_refused_and_leaves_no_model(start: Path, tmp_pat
     assert allowed.model.is_dir()
 
 
-def test_hard_cases_are_weighed(start: Path, tmp_path: Path, with_page: None) -> None:
+def test_hard_cases_are_weighed(start: Path, tmp_path: Path, with_page: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Dim reds that the model takes for something else."""
+    tried: list[WeightTrial] = []
+    monkeypatch.setattr(update_classes, "choose_weight", lambda *given: tried.extend(choose_weight(*given)) or tried)
     hard = folder(tmp_path / "hard", 0, 6, red=(70, 50, 110))
     result = run(start, tmp_path, data=None, hard={"path": hard}, max_drop=0.99)
     metrics = strict(result.folder / "metrics.json")
     assert metrics["hard_learnt"] == {"red": 6}
-    assert metrics["hard_weight"] in WEIGHTS
+    assert [one.weight for one in tried if one.is_chosen] == [metrics["hard_weight"]]
     assert "How much a hard case weighs" in result.report.read_text()
     memory = load_model(result.model).memory
     assert memory is not None
-    assert sum(one.is_hard for one in memory.known.values()) == 6
+    assert [one.weight for one in memory.known.values() if one.is_hard] == [metrics["hard_weight"]] * 6
     image = picture((70, 50, 110), 12345)[None]
     scores = [
         float(TorchDecider(load_model(m).model).run(image)["scores"][0, 1])
@@ -114,6 +117,9 @@ def test_hard_cases_are_weighed(start: Path, tmp_path: Path, with_page: None) ->
     assert scores[1] > scores[0]
     fixed = run(start, tmp_path / "w", data=None, hard={"path": hard}, hard_weight=3, max_drop=0.99)
     assert fixed.metrics["hard_weight"] == 3
+    fixed_memory = load_model(fixed.model).memory
+    assert fixed_memory is not None
+    assert {one.weight for one in fixed_memory.known.values() if one.is_hard} == {3}
     strange = folder(tmp_path / "strange", 0, violet=(120, 0, 200))
     with pytest.raises(DataError, match="does not know violet"):
         run(start, tmp_path / "s", data=None, hard={"path": strange})

@@ -45,6 +45,12 @@ def test_looser_boxes_count_less() -> None:
     assert made.ap == pytest.approx((0.5 + 1) / 2)  # IoU 0.7: five of ten limits
 
 
+def test_boxes_of_an_overlap_of_72_percent_are_hits_up_to_70():
+    made = outcome((found((10, 10, 30, 24.4, 0, 0.9), (50, 50, 90, 78.8, 1, 0.9)), TRUE))
+    assert made.summary()["ap75"] == 0
+    assert made.ap_C(0.7) == pytest.approx([1, 1])
+
+
 def test_threshold_decides_what_counts_as_found() -> None:
     doubtful = found((10, 10, 30, 30, 0, 0.4), (50, 50, 90, 90, 1, 0.9))
     made = outcome((doubtful, TRUE))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pangu_cv.metrics.gate import gate
-from pangu_cv.metrics.inspection import Costs, Inspection
+from pangu_cv.metrics.inspection import Costs, Inspection, at_least_cost, at_recall
 
 
 def inspection(n=60, **more):
@@ -14,13 +14,17 @@ def inspection(n=60, **more):
 
 
 def test_every_choice_says_where_it_was_made():
-    found = gate(inspection(own_threshold=0.9), recall=0.9, costs=Costs(100, 1)).summary()
+    o, costs = inspection(own_threshold=0.9), Costs(100, 1)
+    found = gate(o, recall=0.9, costs=costs).summary()
     json.dumps(found, allow_nan=False)
     assert (found["good_images"], found["defective_images"], found["undefined"]) == (40, 20, None)
-    for choice in (found["at_recall"], found["at_least_cost"]):
+    for choice, rule in ((found["at_recall"], at_recall(0.9)), (found["at_least_cost"], at_least_cost(costs))):
         assert "the images it is measured on" in choice["same_images"]["note"]
         assert "the other half chose" in choice["cross_fitted"]["note"]
-        assert choice["cross_fitted"]["cost_per_1000"] >= 0
+        assert choice["cross_fitted"]["cost_per_1000"] == o.cross_fitted(rule).cost_per_1000(costs)
+    least = min(o.at(threshold).cost_per_1000(costs) for threshold in o.curve.threshold_S)
+    assert found["at_least_cost"]["same_images"]["cost_per_1000"] == pytest.approx(least)
+    assert found["at_recall"]["same_images"]["cost_per_1000"] > 1.1 * least
     assert found["at_recall"]["asked_recall"] == 0.9
     assert found["at_recall"]["same_images"]["recall"] >= 0.9
     assert found["at_least_cost"]["cost_per_1000_is_at_prevalence"] == pytest.approx(1 / 3)

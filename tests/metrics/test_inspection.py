@@ -55,6 +55,12 @@ def test_no_threshold_costs_less(prices):
     assert least == pytest.approx(min(o.at(t).cost_per_1000(costs) for t in o.curve.threshold_S))
 
 
+def test_of_thresholds_that_cost_the_same_the_one_with_fewer_escapes_is_taken():
+    o = inspection([0.1, 0.3], [0.2, 0.5, 0.8])
+    found = o.at(at_least_cost(Costs(0, 1))(o))
+    assert (found.overkill.mean, found.escapes.mean) == pytest.approx((0, 1 / 3))
+
+
 def test_dear_escapes_lower_the_threshold():
     o = noisy()
     dear, cheap = (at_least_cost(Costs(escape, 1))(o) for escape in (100, 0.1))

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from sklearn.metrics import average_precision_score, f1_score
+from sklearn.metrics import average_precision_score, f1_score, precision_score, recall_score
 
 from pangu_cv.metrics.multilabel import MultilabelOutcome, resamples_of
 from pangu_cv.metrics.ranking import Ranking
@@ -41,6 +41,11 @@ def test_f1_and_exact_match() -> None:
     present, truth = o.is_present_NC[:, :2], o.truth_NC[:, :2]
     assert o.macro_f1 == pytest.approx(f1_score(truth, present, average="macro"))
     assert o.micro_f1 == pytest.approx(f1_score(o.truth_NC, o.is_present_NC, average="micro", zero_division=0))
+    assert {name: o.intervals[name].mean for name in o.figures} == pytest.approx(
+        {name: getattr(o, name) for name in ("mean_ap", "micro_f1", "exact_match")}
+    )
+    for name, figure in (("precision", precision_score), ("recall", recall_score), ("f1", f1_score)):
+        assert [one[name] for one in o.per_class()[:2]] == pytest.approx(figure(truth, present, average=None))
     assert o.exact_match == pytest.approx(np.mean((o.is_present_NC == o.truth_NC).all(1)))
     assert o.chance_ap == pytest.approx(truth.mean())
     both, there, found = o.hits_N3.sum(0)
@@ -61,8 +66,10 @@ def test_interval_is_around_the_mean_and_narrows_with_images() -> None:
 
 
 def test_summary_is_plain_and_undefined_figures_are_none() -> None:
-    summary = json.loads(json.dumps(outcome().summary(), allow_nan=False))
-    assert summary["per_class"][2] | {"precision": None} == {
+    o = outcome()
+    o.is_present_NC[:, 2] = False
+    summary = json.loads(json.dumps(o.summary(), allow_nan=False))
+    assert summary["per_class"][2] == {
         "class": "never",
         "images": 0,
         "ap": None,

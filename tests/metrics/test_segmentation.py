@@ -52,9 +52,29 @@ def test_nothing_there_and_nothing_found_is_perfect():
     assert (o.f1, o.f1_interval.low, o.f1_interval.high) == (1, 1, 1)
 
 
-def test_f1_per_image_is_counted_once():
-    o = outcome()
-    assert o.f1_per_image_N is o.f1_per_image_N
+def test_every_figure_of_two_images():
+    """The second has all that is wrong; the background counts in the mean IoU alone."""
+    o = of(
+        ("none", "a", "b"),
+        np.array([[[30, 0, 0], [0, 10, 0], [0, 0, 0]], [[20, 4, 6], [10, 10, 0], [0, 5, 5]]]),
+    )
+    f1_a, f1_b, of_second = 2 * 20 / (30 + 29), 2 * 5 / (10 + 11), (2 * 10 / (20 + 19) + 2 * 5 / (10 + 11)) / 2
+    found = o.summary()
+    assert o.f1_per_image_N is o.f1_per_image_N  # it is counted once
+    assert o.f1_per_image_N == pytest.approx([1, of_second])
+    assert (found["images"], found["classes"]) == (2, ["none", "a", "b"])
+    assert found["pixel_confusion"] == [[50, 4, 6], [10, 20, 0], [0, 5, 5]]
+    assert found["f1"] == found["f1_interval"]["mean"] == pytest.approx((f1_a + f1_b) / 2)
+    assert found["f1_per_image"]["mean"] == pytest.approx((1 + of_second) / 2)
+    assert found["mean_iou"] == pytest.approx((50 / 70 + 20 / 39 + 5 / 16) / 3)
+    assert {name: one["mean"] for name, one in found["intervals"].items()} == pytest.approx(
+        {"f1": found["f1"], "mean_iou": found["mean_iou"]}
+    )
+    assert found["iou_per_class"] == pytest.approx([50 / 70, 20 / 39, 5 / 16])
+    assert found["f1_per_class"] == pytest.approx([100 / 120, f1_a, f1_b])
+    assert found["precision_per_class"] == pytest.approx([50 / 60, 20 / 29, 5 / 11])
+    assert found["recall_per_class"] == pytest.approx([50 / 60, 20 / 30, 5 / 10])
+    assert found["average_precision_per_class"] == [None] * 3
 
 
 def test_what_is_kept_of_an_image_is_its_diagonal_and_its_margins():

@@ -61,3 +61,14 @@ def test_images_without_labels_are_taken_as_they_come() -> None:
     made = AugmentConfig().build()(empty, seed=4)
     assert made.boxes_K4.shape == (0, 4)
     assert made.mask is None
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_tiles_are_cut_at_their_own_scale_with_something_in_them(seed: int) -> None:
+    whole = STILL.model_copy(update={"scale": (1.0, 1.0)})
+    tile = whole.build(tile_px=32)(labelled(400), seed=seed)
+    assert tile.image.shape == (32, 32, 3)
+    assert tile.mask is not None
+    assert tile.mask.shape == (32, 32)
+    assert tile.mask.any()  # one in a hundred would be by chance
+    assert whole.build(tile_px=64)(labelled(60), seed=seed).image.shape == (60, 60, 3)

@@ -25,8 +25,10 @@ def test_equal_counts_change_nothing_where_frequency_decides() -> None:
 
 
 def test_logit_adjustment_asks_more_of_the_rare_class_in_training() -> None:
-    offset = BoxClassLoss.build(LogitAdjusted(), COUNTS).offset_C
+    made = BoxClassLoss.build(LogitAdjusted(), COUNTS)
+    offset = made.offset_C
     assert float(offset[0] - offset[1]) == pytest.approx(math.log(100), rel=1e-5)
+    assert made.adjusted(LOGITS, TARGET).tolist() == [offset.tolist(), offset.tolist(), [0, 0]]
 
 
 def test_balanced_weights_count_places_of_the_rare_class_more() -> None:

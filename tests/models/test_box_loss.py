@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from pangu_cv.models.box_class_losses import plain
+from pangu_cv.models.box_class_losses import BoxClassLoss, plain
 from pangu_cv.models.box_loss import assign, losses
 
 SIDE, STRIDE = 8, 8
@@ -59,3 +59,34 @@ def test_right_answers_cost_less_than_wrong_ones() -> None:
     assert float(score) < 0.05 * float(other_score)
     assert float(fit) == pytest.approx(0, abs=1e-5)
     assert float(other_fit) > 0.5 * float(weight)
+
+
+def test_of_places_that_fit_alike_the_surest_of_the_class_is_best() -> None:
+    truth, label = torch.tensor([[8.0, 8.0, 40.0, 40.0]]), torch.tensor([1])  # its middle is amid four places
+    logits = torch.zeros(SIDE**2, 2)
+    logits[2 * SIDE + 3, 1] = 3.0
+    logits[3 * SIDE + 2, 0] = 9.0
+    found = assign(logits, boxes_around(16.0), places(), truth, label)
+    assert int(found.target_P.argmax()) == 2 * SIDE + 3
+    others = [2 * SIDE + 2, 3 * SIDE + 2, 3 * SIDE + 3]
+    assert (found.target_P[others] < 0.8 * found.target_P.max()).all()
+    assert len(set(found.target_P[others].tolist())) == 1  # the score of another class says nothing
+
+
+def test_classes_count_as_their_loss_says_and_boxes_alike() -> None:
+    truth, label = torch.tensor([[8.0, 8.0, 40.0, 40.0]]), torch.tensor([1])
+    logits = torch.randn(SIDE**2, 2, generator=torch.Generator().manual_seed(0))
+    found = assign(logits, boxes_around(16.0), places(), truth, label)
+
+    def score(
+        logits_PC: Tensor, *, weight: tuple[float, float] = (1, 1), offset: tuple[float, float] = (0, 0)
+    ) -> float:
+        classes = BoxClassLoss(torch.tensor(offset), lambda _, target_PC: torch.tensor(weight).expand_as(target_PC))
+        score, *of_boxes = losses(logits_PC, boxes_around(12.0), found, truth, label, classes=classes)
+        assert of_boxes == list(losses(logits, boxes_around(12.0), found, truth, label, classes=plain(2))[1:])
+        return float(score)
+
+    of_class = [score(logits, weight=(1, 0)), score(logits, weight=(0, 1))]
+    assert score(logits, weight=(2, 5)) == pytest.approx(2 * of_class[0] + 5 * of_class[1])
+    moved = logits + torch.tensor([1.0, -3.0]) * (found.box_P >= 0)[:, None]  # where something is, and nowhere else
+    assert score(logits, offset=(1, -3)) == pytest.approx(score(moved)) != score(logits)

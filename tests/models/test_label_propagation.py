@@ -48,6 +48,28 @@ def test_a_class_with_more_labels_does_not_spread_further() -> None:
     assert 10 <= int((found.probability_UC.argmax(1) == 0).sum()) <= 19
 
 
+def test_many_labels_of_one_of_two_like_clusters_do_not_take_the_other() -> None:
+    """The clusters touch, so that labels spread from one to the other."""
+    random = torch.Generator().manual_seed(0)
+    truth = torch.arange(2).repeat_interleave(200)
+    rows = 0.25 * torch.randn(400, 8, generator=random)
+    rows[:, 0] += 1
+    rows[:, 1] += truth - 0.5
+    told = torch.cat([torch.arange(40), torch.tensor([200, 201])])
+    rest = torch.tensor([at for at in range(400) if at not in told])
+    found = spread_labels(rows[told], truth[told], rows[rest], classes=2).probability_UC.argmax(1)
+    assert float((found == truth[rest]).float().mean()) > 0.9
+
+
+def test_a_label_reaches_an_image_that_has_nearer_neighbours() -> None:
+    """Two images at 0 and 2 degrees are nearest to each other, that with the label at 10 degrees to the second."""
+    angles = torch.deg2rad(torch.tensor([10.0, 180, 2, 0]))
+    rows = torch.stack([angles.cos(), angles.sin()], 1)
+    found = spread_labels(rows[:2], torch.tensor([0, 1]), rows[2:], classes=2, neighbours=1)
+    assert found.certainty_U.tolist() == pytest.approx([1, 1])
+    assert found.probability_UC.argmax(1).tolist() == [0, 0]
+
+
 @pytest.fixture
 def head() -> RidgeHead:
     return RidgeHeadConfig().build(groups=[8], classes=2)

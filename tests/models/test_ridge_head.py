@@ -210,6 +210,31 @@ def test_temperature_is_the_best_of_the_smoothed_likelihood() -> None:
     assert loss(found) <= min(loss(found * 1.1), loss(found / 1.1))
 
 
+def test_the_temperature_of_soft_targets_is_the_best_for_them_and_not_for_their_classes() -> None:
+    features, labels = problem(2, images=30)
+    targets = 0.6 * torch.nn.functional.one_hot(labels, 3) + 0.4 / 3
+    head = RidgeHeadConfig().build(groups=GROUPS, classes=3)
+    left_out = head.fit_soft(features, targets).mean(1) * head.temperature.double()
+    smoothed = targets.double() * (1 - 1 / 32) + 1 / 32 / 3
+
+    def loss(temperature: float) -> float:
+        return float(-(smoothed * (left_out / temperature).log_softmax(1)).sum(1).mean())
+
+    found = float(head.temperature)
+    assert loss(found) <= min(loss(found * 1.1), loss(found / 1.1))
+    assert found > 1.2 * ridge_head._best_temperature(left_out, labels)
+
+
+def test_a_weight_of_two_standardises_as_the_row_twice() -> None:
+    features = problem(0, images=6)[0].flatten(0, 1) ** 3  # of many deviations
+    weight = 1 + torch.arange(len(features)) % 2
+    head = RidgeHeadConfig().build(groups=GROUPS, classes=3)
+    weighed, repeated = head.statistics(features, weight), head.statistics(features.repeat_interleave(weight, 0))
+    torch.testing.assert_close(weighed.mean_D, repeated.mean_D, atol=1e-9, rtol=0)
+    torch.testing.assert_close(weighed.scale_D, repeated.scale_D, atol=1e-9, rtol=0)
+    assert not torch.allclose(weighed.scale_D, head.statistics(features).scale_D, rtol=0.01)
+
+
 def test_separable_classes_are_told_apart_with_doubt_left() -> None:
     features, labels = problem(6, images=30)
     head = fitted(features, labels)

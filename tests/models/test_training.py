@@ -1,5 +1,6 @@
 """A training that is killed goes on where it was kept, and ends as one that was not."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -7,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from pangu_cv.errors import GpuMemoryError
 from pangu_cv.models import training
 from pangu_cv.models.adapt import Group
 from pangu_cv.models.freezing import Freezing
 from pangu_cv.models.kept import Kept
-from pangu_cv.models.training import Pool, TrainConfig, _Average, train
+from pangu_cv.models.training import Pool, TrainConfig, _Average, _Clock, _parameters, train
 
 CONFIG = TrainConfig(steps=20, batch=4, workers=0, lr=1e-2)
 
@@ -52,6 +54,19 @@ def _every_step_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def kept_at(path: Path, key: str = "a") -> Kept:
     return Kept(path / "training.ckpt", key)
+
+
+def test_half_of_what_is_to_be_kept_replaces_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept_at(tmp_path).write({"step": 1})
+
+    def half(_: object, path: Path) -> None:
+        path.write_bytes(b"PK")
+        raise KilledError
+
+    monkeypatch.setattr(torch, "save", half)
+    with pytest.raises(KilledError):
+        kept_at(tmp_path).write({"step": 2})
+    assert kept_at(tmp_path).read()["step"] == 1
 
 
 def test_what_was_killed_ends_like_what_was_not(tmp_path: Path) -> None:
@@ -109,6 +124,74 @@ def test_a_mean_that_was_kept_goes_where_the_weights_are() -> None:
     average.mean = {"weight": torch.zeros(2, 2), "bias": torch.zeros(2)}
     average.on_train_batch_end()
     assert {mean.device.type for mean in average.mean.values()} == {"meta"}
+
+
+def test_the_weights_that_stay_are_the_mean(monkeypatch: pytest.MonkeyPatch) -> None:
+    averages: list[_Average] = []
+
+    class Seen(_Average):
+        def __init__(self, *given: Any) -> None:
+            super().__init__(*given)
+            averages.append(self)
+
+    monkeypatch.setattr(training, "_Average", Seen)
+    run(model := network(), resume=None)
+    [average] = averages
+    assert average.steps == CONFIG.steps
+    for name, weight in model.state_dict().items():
+        assert torch.equal(weight, average.mean[name])
+
+
+def test_a_mean_is_young_first_and_takes_the_place_of_the_last_weight() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    average = _Average(model, 0.9)
+    for step in range(2):
+        nn.init.constant_(model.weight, float(step))
+        average.on_train_batch_end()
+    average.on_train_end()
+    assert float(model.weight.detach()) == pytest.approx(1 - 2 / 12)  # 0, then 1 with a memory of 2 / (2 + 10)
+
+
+def test_the_rate_rises_to_its_peak_and_cools_down_to_nothing() -> None:
+    config = TrainConfig(steps=100, warmup=0.2)
+    rate = _Clock(config).rate
+    assert [rate(step) for step in (0, 10, 20, 60, 100)] == pytest.approx([0.05, 0.5, 1.0, 0.5, 0.0])
+    late = _Clock(config.model_copy(update={"max_seconds": 100.0}), spent=80.0).rate(1)
+    assert late == pytest.approx(0.5 + 0.5 * math.cos(math.pi * 0.75), abs=1e-3)  # by the time
+
+
+def test_steps_take_the_rate_of_the_clock_and_clipped_gradients() -> None:
+    model = network()
+    seen: list[tuple[float, float]] = []
+
+    def steep(batch: list[Tensor]) -> dict[str, Tensor]:
+        return {"fit": 1e4 * model(torch.stack(batch)).square().mean()}
+
+    def look(optimiser: torch.optim.Optimizer, *_: Any) -> None:
+        gradients = [p.grad.flatten() for group in optimiser.param_groups for p in group["params"]]
+        rates = {group["lr"] for group in optimiser.param_groups}
+        seen.append((*rates, float(torch.cat(gradients).norm())))
+
+    hook = register_optimizer_step_post_hook(look)
+    try:
+        train(model, [], make, steep, count=10, config=CONFIG, seed=3)
+    finally:
+        hook.remove()
+    rates, norms = zip(*seen, strict=True)
+    assert rates == pytest.approx([CONFIG.lr * _Clock(CONFIG).rate(step) for step in range(CONFIG.steps)])
+    assert norms == pytest.approx([CONFIG.clip] * CONFIG.steps, rel=1e-4)
+
+
+def test_each_part_has_its_own_peak_and_biases_do_not_decay() -> None:
+    model = network()
+    shallow, head = model[0], model[2]
+    config = TrainConfig(lr=0.1, backbone_lr=0.01, weight_decay=0.3)
+    found = _parameters(model, [Group(tuple(shallow.parameters()), 0.5)], config)
+    expected = [(head.weight, 0.1, 0.3), (head.bias, 0.1, 0), (shallow.weight, 0.005, 0.3), (shallow.bias, 0.005, 0)]
+    assert [(len(one["params"]), one["lr"], one["peak"], one["weight_decay"]) for one in found] == [
+        (1, peak, peak, decay) for _, peak, decay in expected
+    ]
+    assert all(one["params"][0] is parameter for one, (parameter, _, _) in zip(found, expected, strict=True))
 
 
 def test_the_mean_of_a_frozen_weight_goes_on_to_where_it_froze() -> None:

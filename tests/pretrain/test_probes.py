@@ -1,11 +1,12 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from pangu_cv.errors import DataError
-from pangu_cv.pretrain.probes import Probe, TargetConfig, measure_all
+from pangu_cv.pretrain.probes import Probe, TargetConfig, _Part, measure_all
 from tests.pretrain import small
 
 
@@ -64,7 +65,7 @@ def test_the_round_and_the_verdict_have_images_of_their_own(
     names = [f"{label}/{number}.png,{label}{number // 3}" for label in classes for number in range(30)]
     groups.write_text("\n".join(["file,group", *names]) + "\n")
     backbone = small.backbone()
-    probe = Probe(target(folder, kind=kind, images=60, groups=groups), backbone)
+    probe = Probe(target(folder, kind=kind, images=60, groups=groups, held_out=0.5), backbone)
     halves = [[probe.held.samples[row] for row in rows] for rows in (probe.choosing, probe.judging)]
     first, second = ({sample.path for sample in half} for half in halves)
     assert first | second == {sample.path for sample in probe.held.samples}
@@ -72,8 +73,23 @@ def test_the_round_and_the_verdict_have_images_of_their_own(
     assert all(len({sample.label for sample in half}) == 2 for half in halves)
     score = probe.measure(backbone)
     assert score.is_apart
-    assert len(score.judged.by_image) == len(second) >= 9
+    assert len(first) != len(second) == len(score.judged.by_image) >= 9
     assert len(score.judged.by_draw) == len(score.values) == 3
+    assert score.judged.mean > 0.6
+    probe.held = with_other_labels(probe.held, probe.judging)
+    told = probe.measure(backbone)
+    assert told.values == score.values  # the round is chosen without the images of the verdict
+    assert told.judged.mean == pytest.approx(1 - score.judged.mean)
+
+
+def with_other_labels(held: _Part, rows: torch.Tensor) -> _Part:
+    """Each of these images under the other of two labels."""
+    label_M, samples = held.label_M.clone(), list(held.samples)
+    one, other = sorted({str(sample.label) for sample in samples})
+    for row in rows.tolist():
+        label_M[row] = 1 - label_M[row]
+        samples[row] = replace(samples[row], label=other if samples[row].label == one else one)
+    return replace(held, label_M=label_M, samples=tuple(samples))
 
 
 def test_few_images_choose_the_round_and_judge_it(tmp_path: Path) -> None:

@@ -64,3 +64,14 @@ def test_one_defect_is_too_few_to_cross_fit():
     document = written(gate(few, recall=0.9, costs=Costs(1, 1)))
     assert document.count("too few images to cross-fit") == 2
     assert "was chosen on the images it is measured on" in document
+
+
+def test_overkill_and_escapes_stand_in_their_columns():
+    found = gate(inspection(), recall=0.9)
+    own, document = found.measured.at_own, written(found)
+    headers = re.findall(r"<th\b[^>]*>(.*?)</th>", document)
+    row = next(row for row in re.findall(r"<tr>(.*?)</tr>", document, re.DOTALL) if "by the model" in row)
+    cells = dict(zip(headers, re.findall(r"<td[^>]*>(.*?)</td>", row), strict=True))
+    assert own.overkill.mean != own.escapes.mean
+    assert cells["overkill, 95 %"].startswith(f"{100 * own.overkill.mean:.1f} % (")
+    assert cells["escapes, 95 %"].startswith(f"{100 * own.escapes.mean:.1f} % (")

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 
 from pangu_cv.metrics.multilabel import MultilabelOutcome
@@ -52,3 +54,15 @@ def test_without_a_class_that_some_images_show_there_is_no_curve() -> None:
     document, _ = report([[1, 0, 0]] * 2, [[1, 0, 0]] * 2)
     assert "At every threshold" not in document
     assert document.count("<svg") == 1
+
+
+def test_every_figure_of_a_class_stands_in_its_column() -> None:
+    scores, truth = np.array([[0.9, 0.8, 0.7, 0.2, 0.1]]).T, np.array([[0, 1, 1, 1, 0]], bool).T
+    outcome = MultilabelOutcome(("hole",), tuple("abcde"), scores, scores >= 0.75, truth, 0.75)
+    page = Page("t")
+    multilabel_report(page, outcome, load_image=lambda _: np.zeros((8, 8, 3), np.uint8))
+    table = page.html()[page.html().index("<table") :]
+    headers = ["class", "images", "share", "AP", "precision", "recall", "F1"]
+    cells = ["hole", "3", "60.0 %", "63.9 %", "50.0 %", "33.3 %", "40.0 %"]
+    assert re.findall(r"<th\b[^>]*>(.*?)</th>", table) == headers
+    assert re.findall(r"<td[^>]*>(.*?)</td>", table) == cells

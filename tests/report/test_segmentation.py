@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -33,3 +35,12 @@ def test_curve_and_calibration_of_pixels_are_drawn(classes: tuple[str, ...], tol
 
 def test_where_nobody_asked_how_sure_it_was_nothing_is_drawn() -> None:
     assert "How sure" not in report(("none", "crack"), pixels=None)
+
+
+def test_every_figure_of_a_class_stands_in_its_column() -> None:
+    document = report(("none", "a", "b"), pixels=None)
+    headers = re.findall(r"<th\b[^>]*>(.*?)</th>", document)
+    rows = [re.findall(r"<td[^>]*>(.*?)</td>", row) for row in re.findall(r"<tr>(.*?)</tr>", document, re.DOTALL)]
+    assert headers == ["class", "IoU", "F1", "precision", "recall", "average precision"]
+    assert ["none", "72.7%", "84.2%", "100.0%", "72.7%", "–"] in rows  # 16 of 22 pixels found, none imagined
+    assert ["a", "65.6%", "79.2%", "65.6%", "100.0%", "–"] in rows  # all 21 pixels found, 11 imagined

@@ -31,6 +31,23 @@ def test_a_pixel_or_two_of_rounding_do_not_count_and_more_do() -> None:
     assert found.flips == 0
 
 
+def test_pixels_of_another_class_count_as_those_of_none() -> None:
+    """Where both classes are there before and after, and the background stays."""
+    mask = plain()
+    mask[25:35, 10:30] = 2
+    other = mask.copy()
+    other[10:20, 10:20] = 2
+    found = compare(masks(mask), masks(other))
+    assert (found.flips, found.mask) == (0, pytest.approx(100 / 400))
+    assert compare(from_record(recordable(masks(mask))), compact(masks(other))).mask > 1e-3
+
+
+def test_confidence_is_compared_as_maps_are() -> None:
+    sure, unsure = masks(plain()), masks(plain(), 0.6)
+    assert compare(sure, unsure).map == pytest.approx(0.3)
+    assert compare(from_record(recordable(sure)), compact(unsure)).map == pytest.approx(0.3)
+
+
 def test_a_class_that_is_gone_is_a_flip() -> None:
     assert compare(masks(plain()), masks(np.zeros_like(plain()))).flips == 1
 
@@ -93,6 +110,12 @@ def test_a_box_at_the_threshold_may_fall_on_either_side() -> None:
     above, below = (0, 0, 10, 10, 0, 0.50004), (0, 0, 10, 10, 0, 0.49996)
     assert compare(boxes(above), boxes(below)).flips == 0
     assert compare(boxes(below), boxes(above)).flips == 0
+
+
+def test_a_box_not_far_above_the_threshold_may_not_be_missing() -> None:
+    near = (0, 0, 10, 10, 0, 0.501)
+    assert compare(boxes(near), boxes()).flips == 1
+    assert compare(boxes(), boxes(near)).flips == 1
 
 
 def test_boxes_below_the_threshold_decide_nothing() -> None:

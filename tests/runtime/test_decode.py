@@ -188,6 +188,14 @@ def test_16bit_colour_keeps_both_bytes(bounds: tuple[int, int]) -> None:
     assert (clear == 127).all()
 
 
+def test_range_of_16bit_values_is_not_that_of_their_transparency() -> None:
+    spec = DecodeSpec(range_16bit=(0, 4095))
+    half = np.array([[[4095, 0, 0, 32768]]], np.uint16)
+    assert decode(png16(half, 6), spec=spec).tolist() == [[[191, 63, 63]]]  # over grey, 127
+    clear = save(Image.fromarray(np.array([[0, 3000, 4095]], np.uint16)), transparency=3000)
+    assert decode(clear, spec=spec)[0, :, 0].tolist() == [0, 127, 255]
+
+
 @pytest.mark.parametrize("compression", [1, 8])
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_16bit_colour_tiff(order: str, compression: int) -> None:

@@ -51,6 +51,13 @@ def test_a_precision_that_is_not_there_is_refused_in_words(classify: Made) -> No
         Predictor(classify.bundle, precision="int8")
 
 
+def test_a_certificate_lets_three_flips_by_for_every_one_that_may_be_lost() -> None:
+    assert certificate.flips_allowed("classify", images=1000, points=0.5) == 15
+    assert certificate.flips_allowed("anomaly", images=8, points=0.3) == 1
+    assert certificate.flips_allowed("anomaly", images=1000, points=0) == 0
+    assert certificate.flips_allowed("segment", images=1000, points=0) == 1000
+
+
 @pytest.mark.parametrize("precision", OTHERS)
 def test_each_precision_is_held_to_its_own_record(precise: Made, precision: Precision) -> None:
     predictor = Predictor(precise.bundle, precision=precision)

@@ -1,4 +1,5 @@
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 from pangu_runtime.bundle import open_bundle
 from pangu_runtime.errors import BundleError, ImageError, RuntimeLimitError
-from pangu_runtime.predictor import AnomalyPrediction, ClassPrediction, Predictor, TagPrediction
+from pangu_runtime.predictor import AnomalyPrediction, BoxPrediction, ClassPrediction, Predictor, TagPrediction, unpack
 from tests.finetune.tiny import COLOURS, Made, copy_of, picture, save
 
 
@@ -73,6 +74,26 @@ def test_threshold_moves_without_a_new_export(anomaly: Made, caplog: pytest.LogC
     assert moved.threshold == pytest.approx(0.01)
     assert moved.score == pytest.approx(certified.score)
     assert [r.levelname for r in caplog.records] == ["WARNING"]
+
+
+def test_threshold_of_a_call_goes_before_the_moved_one(classify: Made) -> None:
+    predictor, image = Predictor(classify.bundle, threshold=0.75), picture(COLOURS["red"], 9)[None]
+    applied = [predictor.run(image, threshold=one)["threshold_applied"].tolist() for one in (0.25, None)]
+    assert applied == [[0.25], [0.75]]
+
+
+@pytest.mark.parametrize(("count", "expected"), [(1, 0.25), (0, 0.75), (3, -math.inf)])
+def test_the_best_rejected_box_is_none_of_those_found(count: int, expected: float) -> None:
+    out = {
+        "boxes_xyxy": np.zeros((1, 3, 4), np.float32),
+        "scores": np.array([[0.75, 0.25, 0.125]], np.float32),
+        "labels": np.zeros((1, 3), np.int64),
+        "count": np.array([count]),
+        "threshold_applied": np.array([0.5], np.float32),
+    }
+    (found,) = unpack(["a.png"], out, task="detect", classes=("pit",))
+    assert isinstance(found, BoxPrediction)
+    assert (len(found.labels), found.best_rejected) == (count, expected)
 
 
 def test_graph_of_the_other_task_is_refused(classify: Made, anomaly: Made, tmp_path: Path) -> None:

@@ -199,6 +199,23 @@ def test_a_wrong_label_is_corrected_in_every_copy(blank: ClassifyModel, is_folde
     torch.testing.assert_close(memory.ridge.cross_EC, right.ridge.cross_EC, atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("is_folded", [False, True])
+def test_a_light_hard_case_is_corrected_by_its_own_weight_after_a_restart(
+    blank: ClassifyModel, is_folded: bool
+) -> None:
+    first = lessons(blank, "ab")
+    memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
+    memory = memory.folded() if is_folded else memory
+    [right] = lessons(blank, "a", each=1, seed=3)
+    right = replace(right, weight=0.05, is_hard=True)
+    named = memory.learn(blank, [replace(right, classes=("b",))])
+    mended = ClassMemory.restore(*named.state(), groups=blank.groups).relabel(replace(right, weight=1.0))
+    expected = memory.learn(blank, [right])
+    assert mended.known == expected.known
+    torch.testing.assert_close(mended.ridge.cross_EC, expected.ridge.cross_EC, atol=1e-10, rtol=0)
+    torch.testing.assert_close(mended.ridge.gram(), expected.ridge.gram(), atol=1e-10, rtol=0)
+
+
 def test_renaming_changes_no_number(blank: ClassifyModel) -> None:
     first = lessons(blank, "ab")
     memory = ClassMemory.of(fitted(blank, "ab", first), first, per_class=20)
@@ -342,6 +359,20 @@ def test_taggers_learn_on_too() -> None:
         torch.stack([o.features_VD[:1] for o in lessons(model, "d", seed=7)]), model.threshold
     )[0]
     assert bool((scores.argmax(1) == 2).all())
+
+
+def test_hard_cases_set_no_sigmoids_of_a_tagger() -> None:
+    torch.manual_seed(0)
+    model = MultilabelConfig(**TINY).build(["a", "b"])
+    seen = lessons(model, "ab")
+    model.fit(torch.stack([o.features_VD for o in seen]), torch.tensor([[n in o.classes for n in "ab"] for o in seen]))
+    memory = ClassMemory.of(model, seen, per_class=20)
+    memory.teach(model)
+    slope, offset = model.head.slope_C.clone(), model.head.offset_C.clone()
+    wrong = [replace(o, classes=("b",), weight=1e-9, is_hard=True) for o in lessons(model, "a", seed=3)]
+    memory.learn(model, wrong).teach(model)
+    torch.testing.assert_close(model.head.slope_C, slope, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(model.head.offset_C, offset, atol=1e-4, rtol=1e-4)
 
 
 def test_another_backbone_is_refused(blank: ClassifyModel) -> None:

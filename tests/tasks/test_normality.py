@@ -6,6 +6,7 @@ from pangu_cv.errors import DataError
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.tasks.anomaly import AnomalyConfig, AnomalyModel
+from pangu_cv.tasks.known_defects import KnownDefects
 from pangu_cv.tasks.normality import Normality
 
 PATCHES = 16
@@ -245,3 +246,14 @@ def test_same_normal_image_a_thousand_times_gives_finite_scores(model: AnomalyMo
     threshold = normality.calibrate(model)
     assert 0 <= threshold.value < float("inf")
     assert normality.unit > 0
+
+
+def test_a_normal_that_looks_like_a_known_defect_raises_the_certified_threshold(model: AnomalyModel) -> None:
+    """Else images of its like would be flagged more often than the rate that is certified."""
+    normality = learned(model, images(model, count=19))
+    plain, unit, scores = normality.calibrate(model), normality.unit, normality.left_out_scores()
+    hardest = max(scores, key=scores.__getitem__)
+    normality.defects = KnownDefects.of({"missed": normality.witnesses[hardest]})
+    raised = normality.calibrate(model)
+    assert raised.value == pytest.approx(2 * plain.value, rel=1e-4)
+    assert normality.unit == unit

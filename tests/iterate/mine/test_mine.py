@@ -7,16 +7,19 @@ import json
 import re
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from pangu_cv import recipes
 from pangu_cv.cli import main
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import content_digest
-from pangu_cv.iterate.mine import MineRecipe, mine
+from pangu_cv.iterate.answers import Answer, AnswerFile
+from pangu_cv.iterate.mine import MineRecipe, mine, stage
 from pangu_cv.iterate.mine.diverse import diverse
 from pangu_cv.iterate.mine.find import find_reasons
 from pangu_cv.iterate.mine.learn import spread
@@ -68,6 +71,14 @@ def test_answers_change_the_order() -> None:
     rare = set(np.flatnonzero(labels == 1)) - {304}
     assert max(after.index(place) for place in rare) < 8
     assert len(set(after)) == len(after) == 304
+
+
+def test_before_anything_is_found_a_sentence_comes_first_in_its_order() -> None:
+    told, odd = np.array([0.1, 0.7, 0.9, 0.3], np.float32), np.array([0.9, 0.1, 0.2, 0.3], np.float32)
+    reasons = find_reasons(Wanted(clusters([4])[0]), odd, yes=[], no=[], explore=0.1, told_N=told)
+    assert [list(reason.order) for reason in reasons] == [[2, 1, 3, 0], [0, 3, 2, 1]]
+    first = next(mixed(reasons))
+    assert (first.place, first.reason) == (2, "fits the sentence")
 
 
 def test_reasons_get_their_shares_and_no_image_twice() -> None:
@@ -212,6 +223,34 @@ def test_images_of_a_12_bit_camera_are_seen_and_shown_as_they_are(tmp_path: Path
     assert shown[0] < 12
     assert 110 < shown[2] < 150
     assert shown[1] != shown[3]
+
+
+def test_what_somebody_was_unsure_of_is_not_chosen_again(images: Path, tmp_path: Path) -> None:
+    file = AnswerFile(tmp_path / "answers.jsonl")
+    file.append(Answer("plate05.png", content_digest(images / "plate05.png"), "spot", "unsure", "anna", 1.0))
+    found = mine(recipe("find", images, tmp_path / "run", "count=24", f"labels={file.path}"))
+    chosen = {found.pool.images[pick.place].name for pick in found.picks}
+    assert chosen == {f"plate{number:02}.png" for number in range(24)} - {"plate05.png"}
+
+
+def test_the_sentence_is_held_against_every_image(
+    images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a stand-in for images and texts in which the words and plate 17 mean the same."""
+    words, other = torch.eye(2)
+    searcher = SimpleNamespace(fingerprint="x", texts=lambda sentences: words[None])
+
+    def seen(paths: list[Path], *_: object, **__: object) -> SimpleNamespace:
+        rows = [words if path.stem == "plate17" else other for path in paths]
+        index = {path: at for at, path in enumerate(paths)}
+        return SimpleNamespace(index=index, features_NVD=torch.stack(rows)[:, None].numpy())
+
+    monkeypatch.setattr(stage, "extract", seen)
+    monkeypatch.setattr(stage, "ImageText", SimpleNamespace(load=lambda folder: searcher))
+    asked = ["count=3", "goal.sentence=a spot", f"goal.text_model={tmp_path}", "goal.explore=0"]
+    found = mine(recipe("find", images, tmp_path / "run", *asked))
+    assert found.pool.images[found.picks[0].place].stem == "plate17"
+    assert found.picks[0].reason == "fits the sentence"
 
 
 def test_a_model_s_doubts_count(classify: object, tmp_path: Path) -> None:

@@ -95,6 +95,16 @@ def test_references_survive_power_loss(sight: Sight, tmp_path: Path, monkeypatch
     assert file.stat().st_ino in synced
 
 
+def test_rows_count_once_their_vectors_survive_power_loss(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with VectorStore(tmp_path, width=3) as store, pytest.raises(OSError, match="No space left"):
+        store.append([StoredImage("a", 1, 2, "x", 0.5)], np.ones((1, 3)))
+    assert (tmp_path / "rows.jsonl").read_bytes() == b""
+
+
 def test_one_writes_at_a_time(tmp_path: Path) -> None:
     with VectorStore(tmp_path, width=3), pytest.raises(DataError, match="another process embeds"):
         VectorStore(tmp_path, width=3)

@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +34,17 @@ def test_a_copy_is_on_disk_before_the_source_goes(image: Path, tmp_path: Path, m
     order, fsync, unlink = [], os.fsync, Path.unlink
 
     def syncing(descriptor: int) -> None:
-        order.append("sync")
+        order.append("folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
         fsync(descriptor)
 
     def unlinking(path: Path, **options: Any) -> None:
-        order.append(path.name)
+        order.extend([path.name] if path == image else [])
         unlink(path, **options)
 
     monkeypatch.setattr(os, "fsync", syncing)
     monkeypatch.setattr(Path, "unlink", unlinking)
     move(image, tmp_path / "cam.png")
-    assert order[0] == "sync"
-    assert order[-1] == "cam.png"
+    assert order == ["file", "folder", "cam.png"]
     assert not image.exists()
     assert (tmp_path / "cam.png").read_bytes() == bytes(3000)
     assert (tmp_path / "cam.png").stat().st_mtime == 1_000_000

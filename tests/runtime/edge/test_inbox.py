@@ -95,6 +95,16 @@ def test_a_folder_that_fills_as_fast_as_it_is_decided_hides_no_other(
     assert decided[-1] == "line1/first.png"
 
 
+def test_a_file_of_the_same_size_and_time_in_its_place_is_another(tmp_path: Path) -> None:
+    files(tmp_path, 1)
+    (found,) = Inbox(tmp_path, settle_s=0).arrived()
+    assert found.is_still(found.path.stat())
+    (tmp_path / "new").mkdir()
+    files(tmp_path / "new", 1)
+    (tmp_path / "new" / "0.png").replace(found.path)
+    assert not found.is_still(found.path.stat())
+
+
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_memory_does_not_grow_with_the_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_kept: bool) -> None:
     def entry(number: int) -> Any:

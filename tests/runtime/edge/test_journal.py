@@ -24,6 +24,25 @@ def filled(folder: Path, *keys: str, **options: Any) -> Journal:
     return journal
 
 
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The inodes of what was synced, in order."""
+    real, inodes = os.fsync, []
+    monkeypatch.setattr(os, "fsync", lambda stream: (inodes.append(os.fstat(stream).st_ino), real(stream))[1])
+    return inodes
+
+
+def test_lines_and_the_names_of_their_files_survive_power_loss(tmp_path: Path, synced: list[int]) -> None:
+    filled(tmp_path, "a", "b", max_file_bytes=40).close()
+    first, second = (path.stat().st_ino for path in sorted(tmp_path.glob("results-*.jsonl")))
+    folder = tmp_path.stat().st_ino
+    assert synced == [folder, first, folder, second]
+    with (tmp_path / "results-00002.jsonl").open("ab") as stream:
+        stream.write(b'{"key": "to')
+    filled(tmp_path).close()
+    assert synced[4:] == [second]  # a torn line that came back would run into the next one
+
+
 def test_what_was_added_is_there_the_next_time(tmp_path: Path) -> None:
     filled(tmp_path, "a", "b").close()
     again = filled(tmp_path, "c")

@@ -138,6 +138,18 @@ def test_a_spool_keeps_to_its_size(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["31"]
 
 
+def test_a_spool_replaces_no_file_by_one_that_may_not_survive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    spool = Spool(tmp_path, max_bytes=1000)
+    spool.put("a.png", b"before")
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        spool.put("a.png", b"after")
+    assert (tmp_path / "a.png").read_bytes() == b"before"
+
+
 def test_a_full_disk_loses_nothing(classify: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inbox_of(tmp_path, 3)
     watcher = watch(classify, tmp_path)
