@@ -40,7 +40,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def points(interval: Interval, *, sign: bool = False) -> str:
     """A share or a difference of shares in points, with its 95 % interval."""
-    form = "+.1f" if sign else ".1f"
+    form = "+z.1f" if sign else "z.1f"  # z: a loss that rounds to nothing is written as 0.0
     if interval.low is None or interval.high is None:
         return f"{100 * interval.mean:{form}}"
     return f"{100 * interval.mean:{form}} [{100 * interval.low:{form}}, {100 * interval.high:{form}}]"

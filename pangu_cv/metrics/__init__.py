@@ -6,7 +6,6 @@ from pangu_cv.metrics.classification import ClassificationOutcome
 from pangu_cv.metrics.interval import (
     Interval,
     mean_interval,
-    paired_bootstrap,
     paired_gain,
     proportion_interval,
 )
@@ -20,7 +19,6 @@ __all__ = [
     "PixelScores",
     "Reliability",
     "mean_interval",
-    "paired_bootstrap",
     "paired_gain",
     "proportion_interval",
 ]

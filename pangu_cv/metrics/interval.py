@@ -1,8 +1,8 @@
 """Means and shares with the uncertainty that their sample size leaves.
 
 A table without intervals invites reading noise as progress: five seeds give a Student interval (``mean_interval``), two
-methods on the same draws are compared by their differences (``paired_gain``, ``paired_bootstrap``), and a count of
-false alarms gets a Wilson interval (``proportion_interval``).
+methods on the same draws are compared by their differences (``paired_gain``), and a count of false alarms gets a Wilson
+interval (``proportion_interval``).
 """
 
 from collections.abc import Sequence
@@ -50,22 +50,6 @@ def mean_interval(values: Values) -> Interval:
 def paired_gain(a: Values, b: Values) -> Interval:
     """``mean_interval`` of ``a - b``, pair by pair (same seed, same draw): a gain when ``low > 0``."""
     return mean_interval(_differences(a, b))
-
-
-def paired_bootstrap(a: Values, b: Values, *, resamples: int = 10_000, seed: int = 0) -> Interval:
-    """95 % percentile-bootstrap interval of the mean of ``a - b`` (Efron 1979), for many pairs far from normal.
-
-    The pairs are what is resampled (images, draws). Below about ten pairs it is too narrow: use ``paired_gain`` there.
-    """
-    differences = _numbers(_differences(a, b))
-    n, mean = differences.size, float(differences.mean())
-    if n == 1:
-        return Interval(mean, None, None, 1)
-    rng = np.random.default_rng(seed)
-    # One resample at a time: resamples × n at once would be gigabytes for a test set of images.
-    means = [float(differences[rng.integers(n, size=n)].mean()) for _ in range(resamples)]
-    low, high = np.quantile(means, [0.5 - _LEVEL / 2, 0.5 + _LEVEL / 2])
-    return Interval(mean, float(low), float(high), n)
 
 
 def proportion_interval(hits: int, total: int) -> Interval | None:

@@ -5,11 +5,13 @@ from typing import Any
 import pytest
 
 from benchmarks import render
+from benchmarks.markdown import points
 from benchmarks.plan import first_cells
 from benchmarks.plan_deploy import deploy_cells
 from benchmarks.plan_few_shot import few_shot_cells
 from benchmarks.plan_iterate import iterate_cells
 from benchmarks.plan_pretrain import pretrain_cells
+from pangu_cv.metrics import Interval
 from tests.benchmarks import fake_results as fake
 
 
@@ -311,3 +313,8 @@ def test_who_does_not_restore_has_not_kept_both(folder: Path) -> None:
 
 def test_what_is_no_cell_is_said_to_be_unchecked(folder: Path) -> None:
     assert "Not checked against the code: demo (2026-01-01, abc)." in _page(folder)
+
+
+def test_a_loss_that_rounds_to_nothing_is_nothing() -> None:
+    assert points(Interval(-1e-9, -4e-4, 0.001, 5), sign=True) == "+0.0 [+0.0, +0.1]"
+    assert points(Interval(-0.01, None, None, 1)) == "-1.0"
