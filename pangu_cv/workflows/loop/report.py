@@ -39,7 +39,8 @@ def loop_report(
 ) -> None:
     """Write ``report.html`` of what has been done so far."""
     recipe = loop.recipe
-    page = Page(f"The loop on {dataset_title(recipe.images)}", f"{len(recipe.classes)} classes, {recipe.rounds} rounds")
+    subtitle = f"{len(recipe.classes)} classes, {counted(recipe.rounds, 'round')}"
+    page = Page(f"The loop on {dataset_title(recipe.images)}", subtitle)
     page.verdict(*_verdict(rounds, end, is_open))
     if recipe.oracle is not None:
         prices = recipe.ask.prices
