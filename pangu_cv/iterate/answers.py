@@ -18,6 +18,7 @@ from typing import Any, Literal, get_args
 from filelock import FileLock
 
 from pangu_cv.errors import DataError
+from pangu_cv.iterate.appended import append_line
 
 Said = Literal["yes", "no", "unsure", "label", "withdrawn"]
 Kind = Literal["question", "check", "second look"]
@@ -94,16 +95,7 @@ class AnswerFile:
             return found
 
     def _write(self, record: dict[str, Any]) -> None:
-        line = (json.dumps(record, allow_nan=False) + "\n").encode()
-        with self.path.open("ab", buffering=0) as stream:
-            end = stream.seek(0, os.SEEK_END)
-            try:
-                if stream.write(line) != len(line):
-                    raise DataError(f"{self.path}: only part of a line could be written; is the disk full?")
-                os.fsync(stream.fileno())
-            except BaseException:
-                stream.truncate(end)  # it is sent again, and its id must not be taken for one that is safe
-                raise
+        append_line(self.path, json.dumps(record, allow_nan=False))
         self._read_on()
 
     def _read_on(self) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.iterate.appended import append_line
 
 START = "0" * 64  # what the first line names as the one before
 _HEAD = re.compile(r"[0-9a-fA-F]{8,64}")
@@ -148,16 +149,7 @@ class Ledger:
             "previous": last.sha256 if last else START,
         }
         record = body | {"sha256": _digest(body)}
-        line = (json.dumps(record, ensure_ascii=False) + "\n").encode()
-        with self.path.open("ab", buffering=0) as stream:
-            end = stream.seek(0, os.SEEK_END)
-            try:
-                if stream.write(line) != len(line):
-                    raise DataError(f"{self.path}: only part of a line could be written; is the disk full?")
-                os.fsync(stream.fileno())
-            except BaseException:
-                stream.truncate(end)  # whoever is told that it failed undoes what the line tells of
-                raise
+        append_line(self.path, json.dumps(record, ensure_ascii=False))
         return Entry(**record)
 
 

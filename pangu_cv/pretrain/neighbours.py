@@ -69,13 +69,3 @@ def _mutual(found_MK: Tensor) -> Tensor:
     number_M1 = torch.arange(len(found_MK))[:, None]
     sees_back_KM = [(found_MK[near_M.clamp(min=0)] == number_M1).any(1) for near_M in found_MK.T]
     return found_MK.masked_fill(~torch.stack(sees_back_KM, 1), UNKNOWN)
-
-
-def purity(near_MK: Tensor, labels: Sequence[str | None]) -> float | None:
-    """Share of neighbours with the image's own label, over pairs of labelled images; None where there are none."""
-    names = {name: number for number, name in enumerate(sorted({name for name in labels if name is not None}))}
-    label_M = torch.tensor([UNKNOWN if name is None else names[name] for name in labels])
-    theirs_MK = label_M[near_MK.clamp(min=0)]
-    both_MK = (near_MK != UNKNOWN) & (theirs_MK != UNKNOWN) & (label_M != UNKNOWN)[:, None]
-    same_MK = both_MK & (theirs_MK == label_M[:, None])
-    return float(same_MK.sum() / both_MK.sum()) if both_MK.any() else None

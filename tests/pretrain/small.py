@@ -1,13 +1,16 @@
 """What tests of the stage share: tiny networks, batches and datasets."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 
 from pangu_cv.models.backbone import Backbone, BackboneConfig
+from pangu_cv.pretrain import loop
 from pangu_cv.pretrain.batches import Batch
 from pangu_cv.pretrain.objectives.joint import Joint, JointConfig
 from pangu_cv.pretrain.recipe import PretrainRecipe
@@ -95,3 +98,17 @@ def recipe(data: Path, output: Path, **changes: object) -> PretrainRecipe:
         "output": str(output),
     }
     return PretrainRecipe.parse(tree | changes, origin="test")
+
+
+def dies_at(monkeypatch: pytest.MonkeyPatch, step: int) -> list[int]:
+    """A run is interrupted at its so-manieth step; the list grows with each one begun."""
+    steps, real = [], loop._step
+
+    def dies(*arguments: Any) -> Any:
+        steps.append(1)
+        if len(steps) == step:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "_step", dies)
+    return steps

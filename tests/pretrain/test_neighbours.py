@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from pangu_cv.pretrain import neighbours
-from pangu_cv.pretrain.neighbours import nearest_images, of_all, purity, sample
+from pangu_cv.pretrain.neighbours import nearest_images, of_all, sample
 from pangu_cv.pretrain.relations import UNKNOWN
 
 
@@ -76,9 +76,3 @@ def test_lists_of_a_sample_name_images_of_all() -> None:
     near = torch.tensor([[2, 1], [0, UNKNOWN], [UNKNOWN, UNKNOWN]])
     unknown = [UNKNOWN, UNKNOWN]
     assert of_all(near, torch.tensor([1, 3, 4]), 5).tolist() == [unknown, [4, 3], unknown, [1, UNKNOWN], unknown]
-
-
-def test_purity_counts_labelled_pairs() -> None:
-    near = torch.tensor([[1, 2], [0, UNKNOWN], [0, 1]])
-    assert purity(near, ["a", "a", "b"]) == pytest.approx(2 / 5)
-    assert purity(near, [None, None, "b"]) is None

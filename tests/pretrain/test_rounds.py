@@ -72,15 +72,8 @@ def test_a_killed_run_ends_like_an_unbroken_one(
 ) -> None:
     data = small.images(tmp_path / "data")
     pretrain(small.recipe(data, tmp_path / "unbroken", **CHANGES, **objective(mutual=False)))
-    samples, steps, real = embedded[:3], [], loop._step
-
-    def dies(*arguments: Any) -> Any:
-        steps.append(1)
-        if len(steps) == 4:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "_step", dies)
+    samples = embedded[:3]
+    small.dies_at(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt):
         pretrain(small.recipe(data, tmp_path / "killed", **CHANGES, **objective(mutual=False)))
     embedded.clear()

@@ -69,15 +69,8 @@ def test_killed_run_ends_like_an_unbroken_one(tmp_path: Path, monkeypatch: pytes
     changes: dict[str, Any] = {"targets": [], "optim": {"steps": 6, "batch": 8, "lr": 1e-3}, "round_steps": 2}
     changes["objective"] = {"kind": "joint", "embedding": 16, "keys": {"momentum": 0.9, "queue": 32}}
     pretrain(small.recipe(data, tmp_path / "unbroken", **changes))
-    steps, real = [], loop._step
-
-    def dies(*arguments: Any) -> Any:
-        steps.append(1)
-        if len(steps) == 4:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    monkeypatch.setattr(loop, "_step", dies)
+    real = loop._step
+    steps = small.dies_at(monkeypatch, 4)
     with pytest.raises(KeyboardInterrupt):
         pretrain(small.recipe(data, tmp_path / "killed", **changes))
     monkeypatch.setattr(loop, "_step", lambda *arguments: (steps.append(1), real(*arguments))[1])
