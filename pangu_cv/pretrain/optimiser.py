@@ -42,13 +42,24 @@ def build_optimiser(objective: nn.Module, settings: OptimConfig) -> torch.optim.
     groups: list[dict[str, Any]] = param_groups_layer_decay(
         encoder.network, weight_decay=settings.weight_decay, layer_decay=settings.layer_decay
     )
-    inner = {id(parameter) for parameter in encoder.parameters()}
-    others = [p for p in objective.parameters() if p.requires_grad and id(p) not in inner]
-    groups.append({"params": [p for p in others if p.ndim > 1], "weight_decay": settings.weight_decay})
-    groups.append({"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0})
+    decoder = getattr(objective, "decoder", None)
+    quick = [] if decoder is None else list(decoder.refine.parameters())
+    known = {id(parameter) for parameter in (*encoder.parameters(), *quick)}
+    others = [p for p in objective.parameters() if p.requires_grad and id(p) not in known]
+    groups += _by_kind(others, settings)
+    if decoder is not None:
+        groups += [group | {"lr_scale": decoder.refine_lr / settings.lr} for group in _by_kind(quick, settings)]
     on_gpu = next(encoder.parameters()).is_cuda
     used = [group for group in groups if group["params"]]
     return torch.optim.AdamW(used, lr=settings.lr, betas=(0.9, 0.98), fused=on_gpu or None)
+
+
+def _by_kind(parameters: list[nn.Parameter], settings: OptimConfig) -> list[dict[str, Any]]:
+    """Matrices and kernels decay, all else does not."""
+    return [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
 
 
 def set_rate(optimiser: torch.optim.Optimizer, settings: OptimConfig, step: int) -> float:

@@ -34,6 +34,9 @@ class RepairConfig(Settings):
     """Width of the decoder."""
     depth: Annotated[int, Field(ge=1, le=12)] = 2
     """Its blocks."""
+    lr: Annotated[float, Field(gt=0)] = 1e-2
+    """Highest learning rate of the convolutions on pixels, which begin by changing nothing: at the blocks' rate they
+    would take thousands of steps."""
 
     def build(self, *, features: int, patch_px: int, side_px: int) -> "RepairDecoder":
         """A decoder for tokens of ``features`` numbers and views of ``side_px``."""
@@ -63,7 +66,7 @@ class RepairDecoder(nn.Module):
 
     def __init__(self, config: RepairConfig, *, features: int, patch_px: int, side_px: int) -> None:
         super().__init__()
-        self.patch_px, self.grid = patch_px, side_px // patch_px
+        self.patch_px, self.grid, self.refine_lr = patch_px, side_px // patch_px, config.lr
         width = config.width
         self.embed = nn.Linear(features, width)
         self.hidden_token = nn.Parameter(torch.zeros(1, 1, width))

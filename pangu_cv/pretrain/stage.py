@@ -60,7 +60,7 @@ class _Setting:
         files = [(str(path), path.stat().st_size) for path in images.paths]
         told = [images.label_M.tolist(), images.text_M.tolist(), images.labels, images.texts]
         measured = [(probe.images, probe.judging.tolist()) for probe in self.probes]
-        return digest("pretrain-4", known, files, told, measured)
+        return digest("pretrain-5", known, files, told, measured)
 
 
 def pretrain(recipe: PretrainRecipe) -> PretrainResult:

@@ -34,7 +34,7 @@ class DamageConfig(Settings):
     p: Share = 0.5
     """Chance that a view is damaged."""
     noise_sigma: Annotated[tuple[Share, Share], Rising] = (0.02, 0.2)
-    """Gaussian noise, deviation as a share of white."""
+    """Gaussian noise, deviation as a share of white; of a grey view the same in all channels, as a grey camera's is."""
     blur_sigma: Annotated[tuple[Above0, Above0], Rising] = (0.5, 2.0)
     """Gaussian blur, in pixels of the view."""
     jpeg_quality: Annotated[tuple[Quality, Quality], Rising] = (10, 60)
@@ -132,7 +132,7 @@ def damage(view_SS3: Pixels, config: DamageConfig, random: np.random.Generator) 
     match config.kinds[random.integers(len(config.kinds))]:
         case "noise":
             sigma = 255 * random.uniform(*config.noise_sigma)
-            noise = random.standard_normal(view_SS3.shape, np.float32)
+            noise = random.standard_normal((side, side, 1 if _is_grey(view_SS3) else 3), np.float32)
             return (view_SS3 + sigma * noise).clip(0, 255).astype(np.uint8)
         case "blur":
             return np.asarray(cv2.GaussianBlur(view_SS3, (0, 0), random.uniform(*config.blur_sigma)), np.uint8)
@@ -144,3 +144,7 @@ def damage(view_SS3: Pixels, config: DamageConfig, random: np.random.Generator) 
             small = max(4, round(side * random.uniform(*config.downscale)))
             reduced = cv2.resize(view_SS3, (small, small), interpolation=cv2.INTER_AREA)
             return np.asarray(cv2.resize(reduced, (side, side), interpolation=cv2.INTER_LINEAR), np.uint8)
+
+
+def _is_grey(view_SS3: Pixels) -> bool:
+    return bool((view_SS3 == view_SS3[..., :1]).all())

@@ -26,6 +26,15 @@ def test_every_damage_harms_and_keeps_the_picture(kind: str) -> None:
     assert 0.5 < error < 110
 
 
+@pytest.mark.parametrize(("is_grey", "alike"), [(True, 1.0), (False, 0.0)])
+def test_noise_is_that_of_the_camera(*, is_grey: bool, alike: float) -> None:
+    """A decoder that averages channels to remove noise would do nothing on a grey camera's image."""
+    view = np.full((96, 96, 3), (128, 128, 128) if is_grey else (120, 128, 136), np.uint8)
+    noise = damage(view, DamageConfig(p=1, kinds=("noise",)), np.random.default_rng(1)) - view.astype(float)
+    assert np.corrcoef(noise[..., 0].ravel(), noise[..., 2].ravel())[0, 1] == pytest.approx(alike, abs=0.05)
+    assert noise.std() > 3
+
+
 def test_damage_can_be_switched_off() -> None:
     views = ViewsConfig(image_px=48, damage=DamageConfig(p=0)).build()
     seen = views(IMAGE, seed=1)
