@@ -6,7 +6,7 @@ neighbours of the others, so that the neighbour term meets its positives.
 Shapes: B images of a batch (global), S view side.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from pangu_cv.data.pixel_cache import PixelCache
-from pangu_cv.errors import DataError
+from pangu_cv.errors import DataError, ImageError
 from pangu_cv.pretrain.images import Images
 from pangu_cv.pretrain.neighbours import MOST, IntArray
 from pangu_cv.pretrain.relations import UNKNOWN, Facts
@@ -130,6 +130,14 @@ def _any_of(members: IntArray, count: int, random: np.random.Generator) -> IntAr
     return random.permutation(members)[:count]
 
 
+def _in_own_words(loader: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """What a worker process could not read, without the lines of code that torch puts before it."""
+    try:
+        yield from loader
+    except DataError as error:
+        raise DataError(str(error).strip().rpartition("\n")[2].rpartition("DataError: ")[2]) from None
+
+
 class _Views(Dataset[dict[str, Any]]):
     """One image as its views; an item is asked for by (image number, seed)."""
 
@@ -139,7 +147,11 @@ class _Views(Dataset[dict[str, Any]]):
 
     def __getitem__(self, key: tuple[int, int]) -> dict[str, Any]:
         number, seed = key
-        seen = self.views(self.cache.read(self.images.paths[number]), seed=seed)
+        try:
+            image = self.cache.read(self.images.paths[number])
+        except ImageError as error:  # a worker hands on errors of one argument only
+            raise DataError(f"{error}; it could be read when the run began: put it back, and the run goes on") from None
+        seen = self.views(image, seed=seed)
         names = ("inputs", "clean", "local") if self.views.config.damage.p else ("inputs", "local")
         pixels = {name: torch.from_numpy(getattr(seen, name)) for name in names}
         return pixels | {"number": number, "seed": seed % 2**62}
@@ -174,7 +186,7 @@ class Feed:
             num_workers=self.workers,
             pin_memory=self.for_gpu,
         )
-        for items in loader:
+        for items in _in_own_words(loader):
             yield self._batch(items, near_MK)
 
     def _keys(self, step: int, near_MK: IntArray) -> list[tuple[int, int]]:

@@ -14,6 +14,20 @@ def check_settings(recipe: PretrainRecipe) -> None:
             f"optim.batch: {recipe.optim.batch} cannot be shared by {world} process(es) in "
             f"{recipe.optim.accumulate} part(s); choose a multiple of {world * recipe.optim.accumulate}"
         )
+    spec = recipe.data[0].decode_spec
+    for source in (*recipe.data, *recipe.targets):
+        if source.decode_spec != spec:
+            raise SettingsError(
+                f"range_16bit and max_pixels must be the same for all data and targets of a run; '{source.path}' has "
+                f"{list(source.range_16bit)} and {source.max_pixels}, '{recipe.data[0].path}' "
+                f"{list(spec.range_16bit)} and {spec.max_pixels}"
+            )
+    for source in recipe.data:
+        if source.groups is not None or source.split != "own":
+            raise SettingsError(
+                f"data: groups and split of '{source.path}' would do nothing, since data is not measured on: name the "
+                "parts to learn from in splits, and groups and split under targets"
+            )
     if recipe.objective.kind == "joint" and recipe.objective.keys.queue and recipe.objective.keys.momentum is None:
         raise SettingsError("objective.keys.queue: needs objective.keys.momentum, the copy that fills it")
     if recipe.text.tower is not None and recipe.objective.kind != "joint":

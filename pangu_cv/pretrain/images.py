@@ -72,7 +72,10 @@ class Images:
         """Self; raises DataError where there is too little to learn from."""
         if len(self.paths) < 2:
             found = "no image" if not self.paths else "one image"
-            raise DataError(f"data: {found} to learn from that can be read; pretraining needs at least 2, better 1000")
+            raise DataError(
+                f"data: {found} to learn from that can be read and is not kept to measure on; pretraining needs at "
+                "least 2, better 1000"
+            )
         return self
 
 

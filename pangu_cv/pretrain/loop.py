@@ -5,9 +5,11 @@ that was killed ends with the same weights as one that was not (on a GPU, as far
 """
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -55,23 +57,23 @@ class Parts:
 def train(
     recipe: PretrainRecipe, parts: Parts, *, key: str, probe: Callable[[], list[Score]], keep: Callable[[State], None]
 ) -> State:
-    """Run to the end or until the probes get no better; ``keep`` is called when the current weights are the best."""
+    """Run to the end or until the probes get no better; ``keep`` is called after every round."""
     state = _resumed(parts, key)
     if not state.rounds:
         state.rounds.append(probe())
         state.minutes.append(0.0)
         keep(state)
     _tell(recipe, parts, state)
-    while state.step < recipe.optim.steps and state.is_stale < recipe.patience:
+    while state.step < recipe.optim.steps and (recipe.learns_beside_probes or state.is_stale < recipe.patience):
         end = min(recipe.optim.steps, state.step + recipe.round_steps)
         start = time.perf_counter()
         _round(recipe, parts, state, end)
         state.minutes.append(state.minutes[-1] + (time.perf_counter() - start) / 60)
         scores = probe()
         state.rounds.append(scores)
-        if not scores or _mean(scores) > _mean(state.rounds[state.best]):
+        if not scores or _worth(scores, state) > _worth(state.rounds[state.best], state):
             state.best = len(state.rounds) - 1
-            keep(state)
+        keep(state)
         save(parts, key, state)
         _tell(recipe, parts, state)
     return state
@@ -82,8 +84,10 @@ def _tell(recipe: PretrainRecipe, parts: Parts, state: State) -> None:
         tell(parts.folder, state, steps=recipe.optim.steps, round_steps=recipe.round_steps)
 
 
-def _mean(scores: list[Score]) -> float:
-    return float(np.mean([score.mean for score in scores])) if scores else 0.0
+def _worth(scores: list[Score], state: State) -> float:
+    """Mean gain over the start, where a target that loses keeps the original and so loses nothing."""
+    gains = [max(0.0, score.mean - start.mean) for score, start in zip(scores, state.rounds[0], strict=True)]
+    return float(np.mean(gains)) if gains else 0.0
 
 
 def _round(recipe: PretrainRecipe, parts: Parts, state: State, end: int) -> None:
@@ -195,10 +199,21 @@ def save(parts: Parts, key: str, state: State) -> None:
     target = parts.folder / "state.ckpt"
     temporary = parts.folder / ".state.ckpt.tmp"
     content = {"objective": parts.network, "optimiser": parts.optimiser, "state": state.as_text(), "key": key}
-    parts.fabric.save(temporary, content)
+    with _temporary_files_in(parts.folder):
+        parts.fabric.save(temporary, content)
     if parts.fabric.is_global_zero:
         temporary.replace(target)
     parts.fabric.barrier()
+
+
+@contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Lightning writes to a temporary file first: on the disk that was chosen, not on a small /tmp."""
+    before, tempfile.tempdir = tempfile.tempdir, str(folder)
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
 
 
 def _resumed(parts: Parts, key: str) -> State:
@@ -234,16 +249,20 @@ def _stored(path: Path) -> dict[str, Any]:
 
 
 def _diverged(recipe: PretrainRecipe, parts: Parts, batch: Batch, what: str) -> None:
-    """Keep the batch that did it and stop."""
-    place, model = parts.folder / "bad_batch.npz", parts.folder / "model"
-    if parts.fabric.is_global_zero:
-        np.savez_compressed(place, inputs=batch.inputs.cpu().numpy(), images=batch.facts.image_N.cpu().numpy())
-        names = [str(parts.feed.images.paths[int(number)]) for number in batch.facts.image_N]
-        (parts.folder / "bad_batch.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
-    parts.fabric.barrier()  # a process that ends takes the others with it, the one that writes too
+    """Keep the batch that did it, each process its part, and stop."""
+    part = f"-{parts.feed.rank}" if parts.feed.rank else ""
+    place, model = parts.folder / f"bad_batch{part}.npz", parts.folder / "model"
+    arrays = {name: getattr(batch, name) for name in ("inputs", "clean", "local", "seed_B")} | batch.facts._asdict()
+    np.savez_compressed(place, **{name: array.cpu().numpy() for name, array in arrays.items()})
+    names = [str(parts.feed.images.paths[int(number)]) for number in batch.facts.image_N]
+    place.with_suffix(".txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+    parts.fabric.barrier()  # a process that ends takes the others with it, while they still write
     precise = "" if recipe.engine.precision == "32-true" else " or engine.precision=32-true"
+    calmer = f"optim.lr={recipe.optim.lr / 3:.2g}"
+    if recipe.restores and recipe.objective.kind == "joint":
+        calmer += f" objective.repair.lr={recipe.objective.repair.lr / 3:.2g}"
     raise DivergedError(
-        f"pretrain: {what}. The batch is in {place} (files in bad_batch.txt); the best weights so far are kept in "
-        f"{model}. The same recipe stops there again: run with optim.lr={recipe.optim.lr / 3:.2g}{precise} and a new "
+        f"pretrain: {what}. The batch is in {place} (files in {place.stem}.txt); the best weights so far are kept in "
+        f"{model}. The same recipe stops there again: run with {calmer}{precise} and a new "
         f"folder as output; with backbone.weights={model} it starts from those weights"
     )

@@ -21,7 +21,7 @@ from pangu_cv.report.picture import ImageArray, Picture, Row
 _SEED = 5
 
 
-def spread(parts: Parts, *, count: int) -> list[int]:
+def spread(parts: Parts, *, count: int = 6) -> list[int]:
     """Image numbers from all datasets alike, the same ones every time."""
     source_M = parts.feed.images.source_M
     sources = np.unique(source_M)
@@ -81,14 +81,16 @@ def neighbour_rows(parts: Parts, numbers: Sequence[int], *, k: int = 5) -> list[
 
 
 @torch.no_grad()
-def repair_rows(parts: Parts, numbers: Sequence[int]) -> list[Row]:
+def repair_rows(parts: Parts) -> list[Row]:
     """Damaged and partly hidden images, and what the decoder makes of them; empty without a decoder."""
     objective = parts.objective
     if not isinstance(objective, Joint) or objective.decoder is None:
         return []
-    harm = parts.feed.views.damage.model_copy(update={"p": 1.0})
+    objective.eval()
+    harm = parts.feed.views.damage
+    harm = harm.model_copy(update={"p": 1.0 if harm.p else 0.0})
     rows = []
-    for position, number in enumerate(numbers):
+    for position, number in enumerate(spread(parts)):
         clean = _view(parts, number)
         damaged = damage(clean, harm, np.random.default_rng(position))
         keep = draw_visible(torch.tensor([number]), patches=objective.patches, hidden=objective.config.hidden, view=0)

@@ -46,7 +46,7 @@ class Plan:
         """For people."""
         states = self.weights_gb + self.gradients_gb + self.optimiser_gb
         least = (
-            f"{self.least_devices} device(s) of {DEVICE_GB} GB are enough for this batch"
+            f"{self.least_devices} device(s) of {DEVICE_GB} GB are enough for this batch with engine.strategy=fsdp"
             if self.least_devices
             else f"no number of devices of {DEVICE_GB} GB is enough: use checkpointing or a smaller batch per device"
         )
@@ -56,7 +56,7 @@ class Plan:
                 f"heads         {self.other_parameters / 1e6:.1f} million",
                 f"weights       {self.weights_gb:9.2f} GB",
                 f"gradients     {self.gradients_gb:9.2f} GB",
-                f"AdamW         {self.optimiser_gb:9.2f} GB   (all three: {states:.2f} GB, shared out by FSDP2)",
+                f"AdamW         {self.optimiser_gb:9.2f} GB   (all three: {states:.2f} GB; strategy=fsdp shares them)",
                 f"activations   {self.activations_gb:9.2f} GB   of one device's part of the batch",
                 f"one block     {self.whole_block_gb:9.2f} GB   gathered whole while it computes",
                 f"per device    {self.on_device_gb:9.2f} GB   on {self.devices} device(s)",

@@ -12,6 +12,7 @@ Shapes: M images, V views, S pixels a side, D features; R draws.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -59,7 +60,7 @@ class TargetConfig(DataConfig):
     draws: Annotated[int, Field(ge=2)] = 10
     """Draws, the same ones for every checkpoint."""
     images: Annotated[int, Field(ge=8)] = 300
-    """Images used at most, of all classes alike."""
+    """Images used at most, of all classes alike; more where there are so many classes that shots ask for them."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.4
     """Share of them that is measured on, and taken out of what is learnt from: half to choose the round, half for the
     verdict."""
@@ -80,8 +81,11 @@ class _Part:
 
 
 def held_out(config: TargetConfig) -> frozenset[Path]:
-    """Images of a target that are measured on, and must not be learnt from."""
-    return frozenset(sample.path.resolve() for sample in _parted(config).held_out)
+    """Images of a target that are measured on, and all of their groups: they must not be learnt from."""
+    measured = _parted(config).held_out
+    groups = {sample.group for sample in measured} - {None}
+    mates = [sample for sample in config.read() if sample.group in groups] if groups else []
+    return frozenset(sample.path.resolve() for sample in (*measured, *mates))
 
 
 def _parted(config: TargetConfig) -> Holdout:
@@ -224,9 +228,12 @@ def _chosen(config: TargetConfig) -> list[Sample]:
     classes = sorted({str(s.label) for s in samples})
     if len(classes) < 2:
         raise DataError(
-            f"targets: {config.path} has {len(classes)} class(es) in splits {list(config.splits)}; a probe needs 2"
+            f"targets: {config.path} has {len(classes)} class(es) in splits {list(config.splits)}; a probe needs 2. "
+            "Where the others are in the test part alone (as defects in the layout of MVTec AD), split: anew draws "
+            "the probe's images from all parts; measure the finished model on others then"
         )
-    share = max(1, config.images // len(classes))
+    least = ceil((config.shots + 1) / (1 - config.held_out)) if config.kind == "classify" else 1
+    share = max(least, config.images // len(classes))
     chosen: list[Sample] = []
     for name in classes:
         members = [s for s in samples if s.label == name]

@@ -55,14 +55,26 @@ class PretrainRecipe(Settings):
     """The machine."""
     round_steps: Positive = 100
     """Steps between probes; neighbours are found anew, and the state is saved."""
-    patience: Positive = 3
-    """Rounds without a better mean of the probes after which the run stops."""
+    patience: Positive = 2
+    """Rounds without a better state by the probes after which the run stops; one that learns to restore or to find by
+    words, of which they say nothing, goes on to its end."""
     cache_gb: Annotated[float, Field(ge=0)] = 20.0
     """Disk space for reduced images (PANGU_CV_CACHE); what does not fit is decoded every time."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Decides everything that is random."""
     output: PathSetting | None = None
     """The run folder; default: a new one under runs/. A folder with an unfinished run of the same recipe goes on."""
+
+    @property
+    def restores(self) -> bool:
+        """Whether a decoder learns to undo damage."""
+        objective, damage = self.objective, self.views.damage
+        return objective.kind == "joint" and objective.repair.weight > 0 and damage.p > 0 and bool(damage.kinds)
+
+    @property
+    def learns_beside_probes(self) -> bool:
+        """Whether something is learnt that no probe measures: what is best for them need not be for it."""
+        return self.restores or self.text.tower is not None
 
     def trained_by(self) -> dict[str, Any]:
         """All settings but those that change no weight."""

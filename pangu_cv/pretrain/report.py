@@ -5,11 +5,12 @@ import numpy as np
 from pangu_cv.metrics.interval import Interval, Values
 from pangu_cv.pretrain.left_out import LeftOut
 from pangu_cv.pretrain.loop import Parts
-from pangu_cv.pretrain.pictures import attention_rows, neighbour_rows, repair_rows, spread
+from pangu_cv.pretrain.pictures import attention_rows, neighbour_rows, spread
 from pangu_cv.pretrain.recipe import PretrainRecipe
 from pangu_cv.pretrain.state import State
 from pangu_cv.pretrain.verdict import Verdict
 from pangu_cv.report.page import Page, Plot, Tile
+from pangu_cv.report.picture import Row
 from pangu_cv.report.plots import intervals, lines
 from pangu_cv.report.training import SMOOTHED_STEPS, smoothed
 from pangu_cv.runs import Run
@@ -23,9 +24,10 @@ def write_report(
     found: Verdict,
     *,
     left_out: LeftOut,
-    with_pictures: bool,
+    repaired: list[Row],
+    is_whole: bool,
 ) -> None:
-    """Write ``report.html``; the network holds the weights that were kept."""
+    """Write ``report.html``; the network holds the weights that were kept, and can draw where it is whole."""
     images = parts.feed.images
     parts.objective.eval()
     page = Page("Pretraining", f"{recipe.backbone.name} on {len(images.paths):,} images, {state.step:,} steps")
@@ -41,18 +43,21 @@ def write_report(
             Tile("best round", str(state.best), "0 is the start"),
         ]
     )
-    _targets(page, state, found)
+    _targets(page, recipe, state, found)
     _curves(page, recipe, state)
     if left_out.rows:
         page.section("What was left out", "Images that are there and were not learnt from.")
         page.table(["why", "images", "which"], left_out.rows)
-    if with_pictures:
-        _pictures(page, parts)
+    if is_whole:
+        _pictures(page, parts, state)
+    if repaired:
+        page.section("What it can repair", _repair_words(recipe, state))
+        page.pairs(repaired)
     page.details("The recipe", recipe.to_yaml())
     page.write(run.report)
 
 
-def _targets(page: Page, state: State, found: Verdict) -> None:
+def _targets(page: Page, recipe: PretrainRecipe, state: State, found: Verdict) -> None:
     if not found.targets:
         return
     page.section(
@@ -60,14 +65,15 @@ def _targets(page: Page, state: State, found: Verdict) -> None:
         "Probes on the training part of each target, the best round against the starting weights on the same draws: "
         "balanced accuracy with few labels, or image AUROC, on images that were kept from pretraining for this. Half "
         "of these chose the round, which the curves show; the others give the verdict, and its interval counts draws "
-        "and images. Test images were not touched.",
+        f"and images. {_untouched(recipe)}{_no_better(state)}",
     )
     rows = []
-    for target in found.targets:
+    for number, target in enumerate(found.targets):
+        near = " → ".join(_share(state.rounds[at][number].knn) for at in (0, state.best))
         band = f"[{100 * (target.gain.low or 0):+.1f}, {100 * (target.gain.high or 0):+.1f}]"
         gain = f"{100 * target.gain.mean:+.1f}"
-        rows.append((target.target, f"{target.before:.1%}", f"{target.after:.1%}", gain, band, target.advice))
-    page.table(["target", "before", "after", "gain, points", "95 %", "verdict"], rows)
+        rows.append((target.target, f"{target.before:.1%}", f"{target.after:.1%}", gain, band, target.advice, near))
+    page.table(["target", "before", "after", "gain, points", "95 %", "verdict", "nearest neighbours' vote"], rows)
     names = [target.target for target in found.targets]
     gained = [[100 * (s.mean - first.mean) for s, first in zip(r, state.rounds[0], strict=True)] for r in state.rounds]
     curves: dict[str, tuple[Values, Values]] = {
@@ -82,6 +88,28 @@ def _targets(page: Page, state: State, found: Verdict) -> None:
             Plot(gains, "Gain over the starting weights"),
         ]
     )
+
+
+def _untouched(recipe: PretrainRecipe) -> str:
+    anew = [str(target.path) for target in recipe.targets if target.split == "anew"]
+    return (
+        f"Parts were drawn anew, test images among them, of {', '.join(anew)}." if anew else "No test image was seen."
+    )
+
+
+def _no_better(state: State) -> str:
+    """Where the start is kept its own figures stand in the table, and say nothing of what training did."""
+    if state.best or len(state.rounds) < 2:
+        return ""
+    start = np.mean([score.mean for score in state.rounds[0]])
+    best = max(np.mean([score.mean for score in scores]) for scores in state.rounds[1:])
+    return (
+        f" No round gained anywhere (the best had {100 * (best - start):+.1f} points on the mean): the start is kept."
+    )
+
+
+def _share(knn: float | None) -> str:
+    return "–" if knn is None else f"{knn:.1%}"
 
 
 def _in_points(gain: Interval) -> Interval:
@@ -102,16 +130,23 @@ def _curves(page: Page, recipe: PretrainRecipe, state: State) -> None:
     page.plots(plots)
 
 
-def _pictures(page: Page, parts: Parts) -> None:
-    numbers = spread(parts, count=6)
-    page.section("What it finds alike", "Left an image, then its nearest in the same dataset by the new features.")
+def _repair_words(recipe: PretrainRecipe, state: State) -> str:
+    if not recipe.restores:
+        return "The decoder paints in hidden patches; it was shown no damage, and undoes none."
+    hidden = ", and paints in hidden patches" if recipe.objective.kind == "joint" and recipe.objective.hidden else ""
+    beside = (
+        " The probes measure the encoder alone, so 'pangu-cv restore' takes this state from the folder 'last'."
+        if recipe.targets
+        else ""
+    )
+    return f"The decoder undoes damage{hidden}: the state after step {state.step:,}.{beside}"
+
+
+def _pictures(page: Page, parts: Parts, state: State) -> None:
+    numbers = spread(parts)
+    whose = "new" if state.best or not state.rounds[0] else "original"
+    page.section("What it finds alike", f"Left an image, then its nearest in the same dataset by the {whose} features.")
     page.pairs(neighbour_rows(parts, numbers))
-    repaired = repair_rows(parts, numbers)
-    if repaired:
-        page.section(
-            "What it can repair", "The decoder undoes damage, and paints in patches where the recipe hides some."
-        )
-        page.pairs(repaired)
     attended = attention_rows(parts, numbers)
     if attended:
         page.section("Where it looks", "Weight of the class token on each patch in the last block; dark is little.")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from pangu_cv.errors import CheckpointError
 from pangu_cv.models import checkpoint
 from pangu_cv.models.backbone import Backbone, BackboneConfig
-from pangu_cv.models.checkpoint_folder import folder_of
+from pangu_cv.models.checkpoint_folder import last_of
 from pangu_cv.pretrain.encoder import Encoder
 from pangu_cv.pretrain.repair import RepairConfig, RepairDecoder
 from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec
@@ -45,7 +45,7 @@ class Restorer(nn.Module):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """From a run of 'pangu-cv pretrain' with a repair term; raises CheckpointError for another one."""
-        folder = folder_of(folder)
+        folder = last_of(folder)
         stored = checkpoint.load(folder)
         if "decoder" not in stored.components:
             raise CheckpointError(
@@ -54,6 +54,12 @@ class Restorer(nn.Module):
             )
         try:
             manifest = stored.manifest
+            harm = manifest["views"]["damage"]
+            if not (harm["p"] and harm["kinds"]):
+                raise CheckpointError(
+                    f"{folder}: its decoder was shown no damage (views.damage.p=0), so it would give images back as "
+                    "they are; the recipe joint_repair shows some"
+                )
             backbone = BackboneConfig(
                 name=str(manifest["backbone"]),
                 weights=str(folder),

@@ -35,8 +35,8 @@ class Judged:
 class Score:
     """One target, one state of the backbone: shares of 1.
 
-    ``values``, one per draw, and ``knn``, votes of those seen, choose the round; the verdict is given on ``judged``,
-    the same figure on images of its own where ``is_apart``.
+    ``values``, one per draw, choose the round; ``knn``, votes of those seen, is told beside. The verdict is given on
+    ``judged``, the same figure as ``values`` on images of its own where ``is_apart``.
     """
 
     target: str

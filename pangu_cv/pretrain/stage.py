@@ -27,6 +27,7 @@ from pangu_cv.pretrain.loop import Parts, train
 from pangu_cv.pretrain.objectives import Objective
 from pangu_cv.pretrain.objectives.joint import Joint
 from pangu_cv.pretrain.optimiser import build_optimiser
+from pangu_cv.pretrain.pictures import repair_rows
 from pangu_cv.pretrain.probes import Probe, measure_all
 from pangu_cv.pretrain.recipe import PretrainRecipe, PretrainResult
 from pangu_cv.pretrain.report import write_report
@@ -81,9 +82,12 @@ def pretrain(recipe: PretrainRecipe) -> PretrainResult:
         _keep_verdict(run.model, found)
         run.write_metrics(metrics)
         is_whole = not recipe.engine.shares_weights
+        repaired = repair_rows(setting.parts) if is_whole else []  # as the last state does it: it learnt longest
         if is_whole:
             _load_best(setting)
-        write_report(run, recipe, setting.parts, state, found, left_out=setting.left_out, with_pictures=is_whole)
+        write_report(
+            run, recipe, setting.parts, state, found, left_out=setting.left_out, repaired=repaired, is_whole=is_whole
+        )
     setting.fabric.barrier()
     return PretrainResult(run.folder, run.model, run.report, metrics, is_first=setting.fabric.is_global_zero)
 
@@ -151,10 +155,9 @@ def _require_own(folder: Path, recipe: PretrainRecipe) -> None:
 def _pixel_cache(recipe: PretrainRecipe) -> PixelCache:
     """Reduced so far that the smallest crop is not enlarged."""
     short_px = round(recipe.views.image_px / recipe.views.scale[0] ** 0.5)
-    spec = recipe.data[0].decode_spec
-    if any(source.decode_spec != spec for source in recipe.data):
-        raise SettingsError("data: range_16bit and max_pixels must be the same for all datasets of a run")
-    return PixelCache(cache_folder().parent / "pixels", short_px=short_px, spec=spec, max_gb=recipe.cache_gb)
+    return PixelCache(
+        cache_folder().parent / "pixels", short_px=short_px, spec=recipe.data[0].decode_spec, max_gb=recipe.cache_gb
+    )
 
 
 def _objective(recipe: PretrainRecipe, backbone: Backbone, images: Images) -> Objective:
@@ -184,7 +187,14 @@ def _probe(setting: _Setting) -> list[Score]:
 
 
 def _keep(setting: _Setting, state: State) -> None:
-    """Write the weights as they are as the run's model."""
+    """The best state is the run's model; what the probes say nothing of is kept in ``last`` as it is now."""
+    if state.best == len(state.rounds) - 1:
+        _write(setting, state, setting.run.model)
+    if setting.recipe.learns_beside_probes and setting.recipe.targets and state.step:
+        _write(setting, state, setting.run.folder / "last")
+
+
+def _write(setting: _Setting, state: State, folder: Path) -> None:
     objective, source = setting.parts.objective, setting.backbone.source
     components = {"backbone": setting.backbone.network.state_dict()}
     if isinstance(objective, Joint):
@@ -216,7 +226,7 @@ def _keep(setting: _Setting, state: State) -> None:
         "data_licences": list(setting.licences),
         "pangu_cv": __version__,
     }
-    checkpoint.save(setting.run.model, Checkpoint(plain, manifest))
+    checkpoint.save(folder, Checkpoint(plain, manifest))
 
 
 def _plain(tensors: dict[str, Any]) -> dict[str, Any]:
@@ -227,11 +237,7 @@ def _plain(tensors: dict[str, Any]) -> dict[str, Any]:
 
 def _load_best(setting: _Setting) -> None:
     """Back to the weights that were kept, so that the report's pictures are theirs."""
-    stored = checkpoint.load(setting.run.model).components
-    setting.backbone.network.load_state_dict(stored["backbone"])
-    decoder = getattr(setting.parts.objective, "decoder", None)
-    if decoder is not None:
-        decoder.load_state_dict(stored["decoder"])
+    setting.backbone.network.load_state_dict(checkpoint.load(setting.run.model).components["backbone"])
 
 
 def _keep_verdict(folder: Path, found: Verdict) -> None:

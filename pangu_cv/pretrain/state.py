@@ -18,7 +18,7 @@ class State:
     minutes: list[float] = field(default_factory=list)
     """Training time up to each round, without the probes."""
     best: int = 0
-    """Position in ``rounds`` of the best mean of what chooses; 0 is the start."""
+    """Position in ``rounds`` of what gains most where it gains; 0 is the start."""
 
     @property
     def is_stale(self) -> int:

@@ -26,6 +26,7 @@ Parts = Annotated[tuple[Part, Part], Rising]
 Quality = Annotated[int, Field(ge=1, le=100)]
 DamageKind = Literal["noise", "blur", "jpeg", "downscale"]
 Pixels = NDArray[np.uint8]
+_LONG = 2  # times the shorter side
 
 
 class DamageConfig(Settings):
@@ -98,6 +99,7 @@ class Views:
     def __call__(self, image_HW3: Pixels, *, seed: int) -> Seen:
         """Views of one image; ``seed`` decides all that is random."""
         cv2.setNumThreads(0)  # worker processes share the cores already
+        image_HW3 = _squashed(image_HW3)
         self._large.set_random_seed(seed % 2**32)
         self._small.set_random_seed(seed % 2**32)
         random = np.random.default_rng(seed)
@@ -107,6 +109,16 @@ class Views:
         small = [self._small(image=image_HW3)["image"] for _ in range(self.config.local_views)]
         local = np.stack(small) if small else np.zeros((0, side, side, 3), np.uint8)
         return Seen(np.stack(damaged), np.stack(large), local)
+
+
+def _squashed(image_HW3: Pixels) -> Pixels:
+    """An image longer than twice its width, such as a strip of steel, as the square that it becomes in use: no crop of
+    near to equal sides holds enough of it, and its middle would be all that is ever seen."""
+    short, long = sorted(image_HW3.shape[:2])
+    if long <= _LONG * short:
+        return image_HW3
+    side = min(long, 2 * short)
+    return np.asarray(cv2.resize(image_HW3, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def _pipeline(config: ViewsConfig, side: int, scale: tuple[float, float]) -> A.Compose:

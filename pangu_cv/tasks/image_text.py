@@ -10,7 +10,7 @@ from pangu_cv.errors import CheckpointError
 from pangu_cv.features import digest
 from pangu_cv.models import checkpoint
 from pangu_cv.models.backbone import Backbone, BackboneConfig
-from pangu_cv.models.checkpoint_folder import folder_of
+from pangu_cv.models.checkpoint_folder import last_of
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.text_tower import embed_texts
 from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec
@@ -42,7 +42,7 @@ class ImageText(nn.Module):
     @classmethod
     def load(cls, folder: Path, *, image_px: int = 224) -> Self:
         """From a checkpoint that was pretrained with texts; raises CheckpointError for another one."""
-        folder = folder_of(folder)
+        folder = last_of(folder)
         stored = checkpoint.load(folder)
         if "to_text" not in stored.components:
             raise CheckpointError(

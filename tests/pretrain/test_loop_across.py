@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -28,9 +29,9 @@ class Fabric:
         self.calls.append("barrier")
 
 
-def parts(folder: Path, fabric: Fabric) -> Any:
+def parts(folder: Path, fabric: Fabric, *, rank: int = 0) -> Any:
     images = SimpleNamespace(paths=[Path("a.png")])
-    return SimpleNamespace(fabric=fabric, folder=folder, feed=SimpleNamespace(images=images))
+    return SimpleNamespace(fabric=fabric, folder=folder, feed=SimpleNamespace(images=images, rank=rank))
 
 
 def test_a_state_that_some_processes_do_not_see_stops_all_of_them(tmp_path: Path) -> None:
@@ -40,12 +41,15 @@ def test_a_state_that_some_processes_do_not_see_stops_all_of_them(tmp_path: Path
         loop._resumed(parts(tmp_path, Fabric()), "key")
 
 
-def test_no_process_ends_before_the_batch_is_written(tmp_path: Path) -> None:
-    fabric, batch = Fabric(), SimpleNamespace(inputs=torch.zeros(1), facts=SimpleNamespace(image_N=torch.zeros(1)))
+@pytest.mark.parametrize(("rank", "name"), [(0, "bad_batch"), (1, "bad_batch-1")])
+def test_no_process_ends_before_each_has_written_its_part(rank: int, name: str, tmp_path: Path) -> None:
+    fabric, batch = Fabric(), small.batch(small.facts(1))
     made = small.recipe(small.images(tmp_path / "data"), tmp_path / "run")
-    with pytest.raises(loop.DivergedError):
-        loop._diverged(made, parts(tmp_path, fabric), batch, "the loss was not a number")  # type: ignore[arg-type]
-    assert (tmp_path / "bad_batch.txt").is_file()
+    with pytest.raises(loop.DivergedError, match=rf"{name}\.npz \(files in {name}\.txt\)"):
+        loop._diverged(made, parts(tmp_path, fabric, rank=rank), batch, "the loss was not a number")
+    assert (tmp_path / f"{name}.txt").read_text() == "a.png\n"
+    with np.load(tmp_path / f"{name}.npz") as kept:
+        assert np.array_equal(kept["clean"], batch.clean.numpy())
     assert fabric.calls == ["barrier"]
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pangu_cv.errors import DataError
-from pangu_cv.pretrain.probes import Probe, TargetConfig, _Part, measure_all
+from pangu_cv.pretrain.probes import Probe, TargetConfig, _Part, held_out, measure_all
 from tests.pretrain import small
 
 
@@ -104,6 +104,37 @@ def test_anomaly_wants_good_images(tmp_path: Path) -> None:
     folder = small.images(tmp_path / "data")
     with pytest.raises(DataError, match="has no 'good' images; found dots, plain"):
         Probe(target(folder, kind="anomaly"), small.backbone())
+
+
+def test_defects_in_the_test_part_alone_have_a_way_out(tmp_path: Path) -> None:
+    good, other = tmp_path / "set" / "train" / "good", tmp_path / "set" / "test"
+    small.images(tmp_path / "made", count=20, classes=("good", "dots"))
+    good.parent.mkdir(parents=True)
+    other.mkdir()
+    (tmp_path / "made" / "good").rename(good)
+    (tmp_path / "made" / "dots").rename(other / "dots")
+    with pytest.raises(DataError, match=r"has 1 class.*split: anew draws"):
+        Probe(target(tmp_path / "set", kind="anomaly"), small.backbone())
+    probe = Probe(target(tmp_path / "set", kind="anomaly", split="anew"), small.backbone())
+    assert {sample.label for sample in probe.held.samples} == {"good", "defect"}
+
+
+def test_many_classes_get_the_images_that_shots_ask_for(tmp_path: Path) -> None:
+    """Of 12 images for 4 classes two would be left to draw three shots from."""
+    folder = small.images(tmp_path / "data", classes=("a", "b", "c", "d"))
+    assert [len(rows) for rows in Probe(target(folder, images=12, shots=3), small.backbone()).draws] == [12] * 3
+
+
+def test_groups_of_what_is_measured_are_held_out_with_it(tmp_path: Path) -> None:
+    folder = small.images(tmp_path / "data", count=40)
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
+    groups = tmp_path / "groups.csv"
+    groups.write_text("file,group\n" + "".join(f"{name},{name[:6]}\n" for name in names))  # a few of one group
+    asked = target(folder, groups=groups)
+    kept = {path.relative_to(folder.resolve()).as_posix()[:6] for path in held_out(asked)}
+    rest = set(names) - {path.relative_to(folder.resolve()).as_posix() for path in held_out(asked)}
+    assert rest
+    assert not kept & {name[:6] for name in rest}
 
 
 def test_probe_leaves_the_network_as_it_was(tmp_path: Path) -> None:

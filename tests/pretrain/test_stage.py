@@ -39,7 +39,9 @@ def test_run_ends_with_a_model_a_report_and_a_verdict(tmp_path: Path) -> None:
 def test_best_weights_are_kept_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Probes that only fall: the start is the best, and the run stops early."""
     fall = iter(np.linspace(0.9, 0.1, 20))
-    made = small.recipe(small.images(tmp_path / "data"), tmp_path / "run", patience=2, round_steps=1)
+    judges = {"kind": "joint", "embedding": 16, "repair": {"weight": 0}}
+    data = small.images(tmp_path / "data")
+    made = small.recipe(data, tmp_path / "run", patience=2, round_steps=1, objective=judges)
     measured: list[dict[str, torch.Tensor]] = []
 
     def measure(probes: Any, backbone: Any) -> list[Any]:
@@ -122,7 +124,8 @@ def test_what_is_no_number_stops_and_keeps_the_batch(
     if what == "gradient":
         assert all(torch.isfinite(value).all() for value in seen[0].state_dict().values())
     monkeypatch.setattr(loop, "_step", real)
-    advice = "optim.lr=0.00033 and a new folder as output; with backbone.weights="
+    assert set(np.load(run / "bad_batch.npz")) > {"clean", "seed_B", "label_N", "near_NK"}
+    advice = "optim.lr=0.00033 objective.repair.lr=0.0033 and a new folder as output; with backbone.weights="
     assert advice in str(stopped.value)
     backbone = {"name": "test_vit", "levels": [1, 3, 4], "weights": str(stopped.value).split(advice)[1].split()[0]}
     calmer = {"steps": 4, "batch": 8, "lr": 0.00033}
@@ -177,6 +180,8 @@ def test_full_disk_leaves_the_last_good_state(tmp_path: Path, monkeypatch: pytes
         ({"objective": {"kind": "joint", "keys": {"queue": 8}}}, r"keys\.queue: needs"),
         ({"engine": {"accelerator": "gpu"}}, r"engine\.accelerator: 'gpu' asked for"),
         ({"text": {"tower": "nowhere"}, "labels": 1}, r"text\.tower: 'nowhere'"),
+        ({"split": "anew"}, r"data: groups and split of '.*' would do nothing"),
+        ({"range_16bit": (0, 4095)}, r"range_16bit and max_pixels must be the same.*has \[0, 65535\].*\[0, 4095\]"),
         (
             {"text": {"tower": "any", "template": "a {lable}"}, "labels": 1},
             r"template: 'a .lable.' cannot be",
@@ -187,8 +192,9 @@ def test_wrong_settings_say_what_is_allowed(changes: dict[str, Any], words: str,
     data = small.images(tmp_path / "data")
     if "engine" in changes and torch.cuda.is_available():
         pytest.skip("a GPU is there")
-    made = small.recipe(data, tmp_path / "run", **{k: v for k, v in changes.items() if k != "labels"})
-    source = made.data[0].model_copy(update={"labels": changes.get("labels", 0)})
+    of_source = {"labels", "split", "range_16bit"}
+    made = small.recipe(data, tmp_path / "run", **{k: v for k, v in changes.items() if k not in of_source})
+    source = made.data[0].model_copy(update={k: v for k, v in changes.items() if k in of_source})
     with pytest.raises(SettingsError, match=words):
         pretrain(made.model_copy(update={"data": (source,)}))
 

@@ -44,6 +44,19 @@ def test_damage_can_be_switched_off() -> None:
     assert np.array_equal(harmed.clean, seen.clean)
 
 
+@pytest.mark.parametrize("long_px", [200, 400, 1000])
+def test_all_of_a_long_image_is_seen(long_px: int) -> None:
+    """The brightness tells the place: views of a strip come from everywhere in it."""
+    ramp = np.linspace(0, 255, long_px)[None, :, None].repeat(100, 0).repeat(3, 2).astype(np.uint8)
+    config = ViewsConfig(image_px=32, jitter=0, grey=0, blur=0, damage=DamageConfig(p=0))
+    views = config.build()
+    for strip in (ramp, ramp.transpose(1, 0, 2)):
+        means = [view.mean() for seed in range(20) for view in views(strip, seed=seed).clean]
+        assert min(means) < 100
+        assert max(means) > 155
+        assert len({round(float(mean)) for mean in means}) > 10
+
+
 def test_orientation_is_kept_where_it_means_something() -> None:
     config = ViewsConfig(image_px=32, flip_lr=False, flip_ud=False, rot90=False, jitter=0, grey=0, blur=0)
     for seed in range(12):

@@ -9,6 +9,7 @@ from pangu_cv import cli
 from pangu_cv.models import checkpoint
 from pangu_cv.models.checkpoint import Checkpoint
 from pangu_cv.pretrain.restore import Restorer
+from pangu_cv.pretrain.views import ViewsConfig
 from pangu_cv.verbs.restore import _names
 from pangu_runtime.decode import DecodeSpec
 from tests.pretrain import small
@@ -24,7 +25,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "levels": [1, 3, 4],
         "parent": {"licence": "Apache-2.0"},
         "objective": {"repair": joint.config.repair.model_dump(mode="json")},
-        "views": {"image_px": small.SIDE},
+        "views": ViewsConfig(image_px=small.SIDE).model_dump(mode="json"),
         "decode": DecodeSpec(range_16bit=(0, 4095)).to_json(),
     }
     parts = {"backbone": small.backbone().network.state_dict(), "decoder": joint.decoder.state_dict()}  # type: ignore[union-attr]

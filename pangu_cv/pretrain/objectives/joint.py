@@ -197,10 +197,7 @@ class Joint(BaseObjective):
         to_texts = soft_nce(similarity_NU, text_targets(local, text_U, self.texts.label_T[text_U]))
         towards = text_targets(everyone, text_U, self.texts.label_T[text_U]).T
         similarity_UN = scale * cosines(vectors_UE, all_images)
-        mass_U = towards.sum(1, keepdim=True)
-        log_q = similarity_UN.log_softmax(1)
-        to_images = -(towards / mass_U.clamp(min=1) * log_q).sum(1)[mass_U[:, 0] > 0].mean()
-        return (to_texts + to_images) / 2
+        return (to_texts + soft_nce(similarity_UN, towards)) / 2
 
     def _taught(self, encoded: Encoded, clean_B2SS3: Tensor, keep_NP: Tensor | None) -> Tensor:
         """What the teachers see in the undamaged views."""
