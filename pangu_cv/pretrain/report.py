@@ -73,6 +73,10 @@ def _targets(page: Page, recipe: PretrainRecipe, state: State, found: Verdict) -
         band = f"[{100 * (target.gain.low or 0):+.1f}, {100 * (target.gain.high or 0):+.1f}]"
         gain = f"{100 * target.gain.mean:+.1f}"
         rows.append((target.target, f"{target.before:.1%}", f"{target.after:.1%}", gain, band, target.advice, near))
+    if found.together is not None:
+        together = _in_points(found.together)
+        band = f"[{together.low or 0:+.1f}, {together.high or 0:+.1f}]"
+        rows.append(("all together", "", "", f"{together.mean:+.1f}", band, "", ""))
     page.table(["target", "before", "after", "gain, points", "95 %", "verdict", "nearest neighbours' vote"], rows)
     names = [target.target for target in found.targets]
     gained = [[100 * (s.mean - first.mean) for s, first in zip(r, state.rounds[0], strict=True)] for r in state.rounds]
@@ -81,7 +85,9 @@ def _targets(page: Page, recipe: PretrainRecipe, state: State, found: Verdict) -
     }
     if len(names) > 1:
         curves["mean"] = (state.minutes, [float(np.mean(values)) for values in gained])
-    gains = intervals(names, [_in_points(target.gain) for target in found.targets], x_label="gain, points")
+    gained_all = [*(target.gain for target in found.targets), *([found.together] if found.together else [])]
+    gain_names = [*names, *(["all together"] if found.together else [])]
+    gains = intervals(gain_names, [_in_points(gain) for gain in gained_all], x_label="gain, points")
     page.plots(
         [
             Plot(lines(curves, x_label="minutes of training", y_label="gain, points"), "Gain against minutes"),

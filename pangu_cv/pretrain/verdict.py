@@ -1,12 +1,15 @@
 """Use it or keep the original: the best state against the starting weights, target by target.
 
-On images that did not choose the state: the best of many rounds is partly the luckiest on those that did.
+On images that did not choose the state: the best of many rounds is partly the luckiest on those that did. What each
+target has too few images to prove, all of them together may.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import hypot
 from typing import Any
+
+import numpy as np
 
 from pangu_cv.metrics.interval import Interval, paired_gain
 from pangu_cv.pretrain.scores import Judged, Score
@@ -23,7 +26,8 @@ def is_worth_it(gain: Interval) -> bool:
 class TargetVerdict:
     """One target: before, after, the paired gain and its images, and whether to use the new weights.
 
-    Where not ``is_apart`` the same images chose the state, and the gain is a little too good.
+    ``by_all`` says that its own images do not prove the gain and all targets together do. Where not ``is_apart`` the
+    same images chose the state, and the gain is a little too good.
     """
 
     target: str
@@ -31,6 +35,7 @@ class TargetVerdict:
     after: float
     gain: Interval
     use: bool
+    by_all: bool
     is_apart: bool
 
     @property
@@ -44,15 +49,21 @@ class TargetVerdict:
     @property
     def advice(self) -> str:
         """What to do."""
-        return "use it" if self.use else "keep the original"
+        if not self.use:
+            return "keep the original"
+        return "use it (by all together)" if self.by_all else "use it"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """All targets, and the mean gain over them with the originals kept where the verdict says so."""
+    """All targets, and the mean gain over them with the originals kept where the verdict says so.
+
+    ``together`` is the mean gain over several targets with none kept back, None for one.
+    """
 
     targets: tuple[TargetVerdict, ...]
     images: int
+    together: Interval | None = None
 
     @property
     def sentence(self) -> str:
@@ -74,17 +85,39 @@ class Verdict:
 
     def as_json(self) -> dict[str, Any]:
         """For ``metrics.json`` and the checkpoint."""
-        return {"sentence": self.sentence, "targets": [asdict(t) for t in self.targets]}
+        together = None if self.together is None else self.together.as_json()
+        return {"sentence": self.sentence, "targets": [asdict(t) for t in self.targets], "together": together}
 
 
 def verdict(before: Sequence[Score], after: Sequence[Score], *, images: int) -> Verdict:
-    """Compare draw by draw and image by image."""
+    """Compare draw by draw and image by image.
+
+    A target uses the new weights where its own images prove a gain, or where those of all targets together prove one
+    and its own gain is no smaller than the least that is worth it.
+    """
+    pairs = list(zip(before, after, strict=True))
+    gains = [gain_of(old.judged, new.judged) for old, new in pairs]
+    together = _mean_of(gains) if len(gains) > 1 else None
+    by_all = together is not None and is_worth_it(together)
     targets = []
-    for old, new in zip(before, after, strict=True):
-        gain = gain_of(old.judged, new.judged)
-        use = is_worth_it(gain)
-        targets.append(TargetVerdict(new.target, old.judged.mean, new.judged.mean, gain, use, new.is_apart))
-    return Verdict(tuple(targets), images)
+    for (old, new), gain in zip(pairs, gains, strict=True):
+        is_own = is_worth_it(gain)
+        use = is_own or (by_all and gain.mean >= LEAST_GAIN)
+        target = TargetVerdict(
+            new.target, old.judged.mean, new.judged.mean, gain, use, by_all=use and not is_own, is_apart=new.is_apart
+        )
+        targets.append(target)
+    return Verdict(tuple(targets), images, together)
+
+
+def _mean_of(gains: Sequence[Interval]) -> Interval:
+    """Mean gain over targets, whose images and draws are their own: what is uncertain adds up as squares."""
+    mean, n = float(np.mean([gain.mean for gain in gains])), sum(gain.n for gain in gains)
+    halves = [gain.high - gain.mean for gain in gains if gain.high is not None]
+    if len(halves) < len(gains):
+        return Interval(mean, None, None, n)
+    half = float(np.linalg.norm(halves)) / len(gains)
+    return Interval(mean, mean - half, mean + half, n)
 
 
 def gain_of(old: Judged, new: Judged) -> Interval:

@@ -70,6 +70,7 @@ def test_a_target_that_loses_does_not_hide_one_that_gains(tmp_path: Path, monkey
     assert result.metrics["best_round"] == 1
     assert [one["use"] for one in result.metrics["verdict"]["targets"]] == [True, False]
     assert result.metrics["verdict"]["sentence"].startswith("+4.0 points on the mean of 2 target(s): use it; keep")
+    assert "all together" in result.report.read_text()
 
 
 def test_a_decoder_that_saw_no_damage_does_not_pretend(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from pangu_cv.pretrain.scores import Judged, Score, balanced_parts
 from pangu_cv.pretrain.verdict import verdict
@@ -51,6 +52,27 @@ def test_originals_that_are_kept_are_named_and_count_as_no_gain() -> None:
     assert found.sentence.endswith("keep the original for rail")
 
 
+def test_what_none_proves_alone_all_may_prove_together() -> None:
+    """Nine targets with the same small gain, a tenth with less than is worth it, an eleventh that loses."""
+    noise = np.random.default_rng(0).normal(0, 0.1, 100)
+    wide = noise - noise.mean() + 0.015
+    names = [f"line {number}" for number in range(9)]
+    before = [_score(name) for name in (*names, "flat", "loses")]
+    gains = [_score(name, 0.015, wide) for name in names]
+    after = [*gains, _score("flat", 0.004, 0.004), _score("loses", -0.01, -0.01)]
+    found = verdict(before, after, images=100)
+    assert not any(verdict([b], [a], images=100).targets[0].use for b, a in zip(before, after, strict=True))
+    assert [target.use for target in found.targets] == [True] * 9 + [False] * 2
+    assert [target.by_all for target in found.targets] == [True] * 9 + [False] * 2
+    assert found.targets[0].sentence.endswith("use it (by all together)")
+    assert found.together is not None
+    alone = verdict(before[:1], after[:1], images=100).targets[0].gain
+    assert alone.high is not None
+    assert found.together.mean == pytest.approx((9 * 0.015 + 0.004 - 0.01) / 11)
+    assert found.together.high - found.together.mean == pytest.approx(3 * (alone.high - alone.mean) / 11)
+    assert verdict(before[:1], after[:1], images=100).together is None
+
+
 def test_one_image_more_or_less_is_no_gain() -> None:
     one = Score("steel", (0.5, 0.5), None, Judged((1.0, 1.0), (1.0,)), is_apart=False)
     before = Score("steel", (0.5, 0.5), None, Judged((0.0, 0.0), (0.0,)), is_apart=False)
@@ -65,14 +87,15 @@ def test_images_that_chose_the_round_too_are_told() -> None:
     assert "chose the round" not in verdict([small.score(0.5)], [small.score(0.6)], images=100).sentence
 
 
-def test_without_effect_it_is_hardly_ever_used() -> None:
+@pytest.mark.parametrize("targets", [1, 4])
+def test_without_effect_it_is_hardly_ever_used(targets: int) -> None:
     """Ten rounds that differ by the luck of their images; the luckiest half of the images names the best."""
     random = np.random.default_rng(0)
     used = 0
-    for _ in range(200):
-        rounds = [_lucky(random) for _ in range(11)]
-        best = max(rounds, key=lambda score: score.mean)
-        used += verdict([rounds[0]], [best], images=100).targets[0].use
+    for _ in range(200 // targets):
+        rounds = [[_lucky(random) for _ in range(targets)] for _ in range(11)]
+        best = max(rounds, key=lambda scores: np.mean([score.mean for score in scores]))
+        used += sum(target.use for target in verdict(rounds[0], best, images=100).targets)
     assert used <= 200 * 0.05
 
 
