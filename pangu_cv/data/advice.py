@@ -3,9 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
-from pangu_cv.data.class_names import plain
+from pangu_cv.data.class_names import NO_OBJECT, plain
 from pangu_cv.data.duplicates import Duplicates
-from pangu_cv.data.findings import NO_OBJECT, UNLABELLED, DataCheck, Faulty
+from pangu_cv.data.findings import UNLABELLED, DataCheck, Faulty
 from pangu_cv.data.inspection import ImageFacts
 from pangu_cv.data.sample import Sample
 
@@ -103,13 +103,13 @@ def _classes(check: DataCheck) -> Iterator[str]:
     if check.layout == "images":
         return
     yield from _nearly_one(sorted({name for counts in check.counts.values() for name in counts}))
-    no_class = (NO_OBJECT, UNLABELLED)
+    no_class = {NO_OBJECT, UNLABELLED}
     small = {name: count for name, count in learnt.items() if count < FEW and name not in no_class}
     if small:
         listed = ", ".join(f"{name} {count}" for name, count in small.items())
         yield f"fewer than {FEW} images to train on: {listed}; add some, or expect doubtful answers for them"
     tested = {name for split in ("val", "test") for name in check.counts.get(split, {})}
-    if check.layout != "mvtec" and learnt and (lacking := sorted(tested - learnt.keys())):
+    if check.layout != "mvtec" and learnt and (lacking := sorted(tested - learnt.keys() - no_class)):
         yield f"tested but never trained on: {', '.join(lacking)}; add training images of them, or leave them out"
     if "test" not in check.counts:
         yield "no test split: hold images out before training, or no score can be believed"

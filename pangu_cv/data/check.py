@@ -9,8 +9,10 @@ from pathlib import Path
 from statistics import median_low
 
 from pangu_cv.data.advice import advise
+from pangu_cv.data.class_names import NO_OBJECT
 from pangu_cv.data.duplicates import Duplicates, find_duplicates, find_look_alikes, find_object_copies, relative
-from pangu_cv.data.findings import NO_OBJECT, UNLABELLED, DataCheck, Faulty, Range16Bit, Sizes
+from pangu_cv.data.findings import UNLABELLED, DataCheck, Faulty, Range16Bit, Sizes
+from pangu_cv.data.groups import torn_groups
 from pangu_cv.data.inspection import Fault, ImageFacts, inspect
 from pangu_cv.data.near_duplicates import MOST_COMPARED, is_compared
 from pangu_cv.data.object_copies import require_opencv
@@ -109,7 +111,7 @@ def summarise(
         mask_faults=_faulty(((s.mask, f.mask_fault) for s, f in zip(dataset, facts, strict=True)), base),
         box_faults=tuple(Faulty(relative(path, base), "size", message) for path, message in dataset.box_faults),
         range_16bit=_range_16bit([f.range_16bit for f in facts if f.range_16bit is not None], spec),
-        notes=(*dataset.notes, *_left_uncompared(len(dataset))),
+        notes=(*dataset.notes, *torn_groups(dataset), *_merged(dataset, facts), *_left_uncompared(len(dataset))),
         advice=(),
     )
     return dataclasses.replace(check, advice=advise(check, dataset.samples, facts))
@@ -129,6 +131,18 @@ def _left_uncompared(images: int) -> tuple[str, ...]:
         return ()
     told = f"look-alikes were sought among {MOST_COMPARED} of {images} images, evenly spread"
     return (f"{told}: every pair is compared; check parts of the set by themselves to compare all of each",)
+
+
+def _merged(dataset: Dataset, facts: Sequence[ImageFacts]) -> tuple[str, ...]:
+    """A sentence for masks of two classes whose values may be those of more."""
+    several = [s.mask for s, fact in zip(dataset, facts, strict=True) if s.mask and fact.mask_levels > 1]
+    if not several:
+        return ()
+    return (
+        f"{len(several)} masks hold more than one value beside 0: all count as one defect, but 255 beside 1 alone as "
+        "no matter what; masks beside images/ may have a classes.txt that names what the values mean; "
+        f"first {relative(several[0], dataset.root)}",
+    )
 
 
 def _counts(dataset: Dataset, facts: Sequence[ImageFacts]) -> dict[str, dict[str, int]]:

@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import Literal
 
-from pangu_cv.data.groups import with_groups
+from pangu_cv.data.groups import with_groups, with_torn_told
 from pangu_cv.data.readers import Layout, read_dataset
 from pangu_cv.data.sample import Dataset
 from pangu_cv.settings import PathSetting, Settings
@@ -26,7 +26,8 @@ class DataConfig(Settings):
     """A table ``file,group`` of images that stay on one side of a split; 'pangu-cv data check --groups' makes one."""
     split: Literal["own", "anew"] = "own"
     """own: the parts that the layout names. anew: they are forgotten and a part to measure on is held out, whole groups
-    at a time, as where a layout names none. 'pangu-cv evaluate' knows nothing of it: there the layout's parts hold."""
+    at a time, as where a layout names none. 'pangu-cv evaluate' knows nothing of it: there the layout's parts hold,
+    without the images learnt from."""
     range_16bit: tuple[int, int] = (0, 65535)
     """The 16-bit values that become black and white; 'pangu-cv data check' suggests a range."""
     max_pixels: int = 100_000_000
@@ -39,7 +40,7 @@ class DataConfig(Settings):
         dataset = read_dataset(self.path, layout=self.layout, root=self.root)
         if self.split == "anew":
             dataset = dataclasses.replace(dataset, samples=tuple(dataclasses.replace(s, split=None) for s in dataset))
-        return with_groups(dataset, self.groups) if self.groups else dataset
+        return with_groups(dataset, self.groups) if self.groups else with_torn_told(dataset)
 
     @property
     def decode_spec(self) -> DecodeSpec:

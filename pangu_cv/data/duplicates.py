@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from pangu_cv.data.class_names import NO_OBJECT
 from pangu_cv.data.inspection import ImageFacts
 from pangu_cv.data.near_duplicates import near_duplicates
 from pangu_cv.data.object_copies import object_copies
@@ -20,7 +21,8 @@ class Duplicates:
 
     They stand in the dataset's order.
 
-    ``paths``, ``splits`` and ``labels`` run in parallel; paths start from the dataset's root.
+    ``paths``, ``splits`` and ``labels`` run in parallel; paths start from the dataset's root. Where images have
+    boxes or masks instead of labels, the classes of the boxes or the numbers in the mask stand for them.
     """
 
     kind: Literal["bytes", "pixels", "look", "object"]
@@ -43,7 +45,7 @@ def find_duplicates(samples: Sequence[Sample], facts: Sequence[ImageFacts], *, r
     """One entry per picture that occurs more than once; unreadable files are compared by their bytes."""
     found = (group for group in _same_pictures(facts) if len(group) > 1)
     return tuple(
-        _told("bytes" if len({facts[at].sha256 for at in group}) == 1 else "pixels", group, samples, root)
+        _told("bytes" if len({facts[at].sha256 for at in group}) == 1 else "pixels", group, samples, root, facts)
         for group in found
     )
 
@@ -75,14 +77,27 @@ def _same_pictures(facts: Sequence[ImageFacts]) -> list[list[int]]:
 
 
 def _told(
-    kind: Literal["bytes", "pixels", "look", "object"], group: Sequence[int], samples: Sequence[Sample], root: Path
+    kind: Literal["bytes", "pixels", "look", "object"],
+    group: Sequence[int],
+    samples: Sequence[Sample],
+    root: Path,
+    facts: Sequence[ImageFacts] | None = None,
 ) -> Duplicates:
     return Duplicates(
         kind,
         tuple(relative(samples[at].path, root) for at in group),
         tuple(samples[at].split for at in group),
-        tuple(samples[at].label for at in group),
+        tuple(_label(samples[at], facts[at].mask_values if facts else frozenset()) for at in group),
     )
+
+
+def _label(sample: Sample, mask_values: frozenset[int]) -> str | None:
+    """What it is said to show; None where nothing is known."""
+    if sample.label is not None:
+        return sample.label
+    if sample.boxes is not None:
+        return ", ".join(sorted({box.label for box in sample.boxes})) or NO_OBJECT
+    return f"mask of {', '.join(map(str, sorted(mask_values)))}" if mask_values else None
 
 
 def relative(path: Path, root: Path) -> str:

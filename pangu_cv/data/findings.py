@@ -5,8 +5,8 @@ from typing import Any
 
 from pangu_cv.data.duplicates import Duplicates
 
-NO_OBJECT, UNLABELLED = "(no object)", "unlabelled"
-"""How images without any object, and those of which nothing is known, are counted among the classes."""
+UNLABELLED = "unlabelled"
+"""How images of which nothing is known are counted among the classes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 import csv
 import dataclasses
 import posixpath
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from pangu_cv.data.duplicates import relative
 from pangu_cv.data.near_duplicates import groups_of
-from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.data.sample import Dataset, Sample, Split
 from pangu_cv.errors import DataError
 
 
@@ -26,14 +27,27 @@ def with_groups(dataset: Dataset, table: Path) -> Dataset:
     notes = dataset.notes
     if found < len(groups_of_file):
         notes = (*notes, f"{len(groups_of_file) - found} files of {table.name} are no images of the dataset")
-    torn = _on_both_sides(samples)
-    if torn:
-        notes = (
-            *notes,
-            f"{torn} {'group is' if torn == 1 else 'groups are'} on both sides of the set's own parts, which flatters "
-            "what is measured; data.split=anew draws the parts anew",
-        )
-    return dataclasses.replace(dataset, samples=samples, notes=notes)
+    return with_torn_told(dataclasses.replace(dataset, samples=samples, notes=notes))
+
+
+def with_torn_told(dataset: Dataset) -> Dataset:
+    """The dataset, with a note where its groups are torn."""
+    return dataclasses.replace(dataset, notes=(*dataset.notes, *torn_groups(dataset)))
+
+
+def torn_groups(samples: Iterable[Sample]) -> tuple[str, ...]:
+    """A sentence for the groups that stand in more than one part; none where there are none."""
+    parts = defaultdict[str, set[Split | None]](set)
+    for sample in samples:
+        if sample.group is not None:
+            parts[sample.group].add(sample.split)
+    torn = sum(len(found) > 1 for found in parts.values())
+    if not torn:
+        return ()
+    return (
+        f"{torn} {'group is' if torn == 1 else 'groups are'} on both sides of the set's own parts, which flatters "
+        "what is measured unless they are left out; data.split=anew draws the parts anew",
+    )
 
 
 def _joined(samples: Sequence[Sample], named: Sequence[Sequence[str]]) -> tuple[Sample, ...]:
@@ -50,14 +64,6 @@ def _joined(samples: Sequence[Sample], named: Sequence[Sequence[str]]) -> tuple[
         names |= dict.fromkeys(chain, samples[first].group or min(named[first], default=""))
     taken = [names.get(at) for at in range(len(samples))]
     return tuple(dataclasses.replace(s, group=group) for s, group in zip(samples, taken, strict=True))
-
-
-def _on_both_sides(samples: Sequence[Sample]) -> int:
-    parts: dict[str, set[str | None]] = {}
-    for sample in samples:
-        if sample.group is not None:
-            parts.setdefault(sample.group, set()).add(sample.split)
-    return sum(len(found) > 1 for found in parts.values())
 
 
 def _read(table: Path) -> dict[str, list[str]]:

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.data.masks import IGNORE, read_class_mask, read_mask
+from pangu_cv.data.masks import IGNORE, read_class_mask, read_mask, values_in
 from pangu_cv.data.near_duplicates import thumbnail
 from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Sample
@@ -30,7 +30,7 @@ class ImageFacts:
     """Digests of the file and of its decoded pixels, its header, the 16-bit values met; None where not readable.
 
     ``thumbnail`` is what the picture looks like from afar (see ``near_duplicates``), ``mask_values`` the class numbers
-    of its mask.
+    of its mask, ``mask_levels`` how many values but 0 stand for a defect in one of two classes.
     """
 
     sha256: str | None = None
@@ -40,6 +40,7 @@ class ImageFacts:
     fault: Fault | None = None
     mask_fault: Fault | None = None
     mask_values: frozenset[int] = frozenset()
+    mask_levels: int = 0
     thumbnail: NDArray[np.float32] | None = None
 
 
@@ -54,7 +55,7 @@ def inspect(sample: Sample, *, spec: DecodeSpec, mask_classes: int = 0) -> Image
     except ImageError as error:
         return ImageFacts(sha256, fault=_fault(error))
     values = read_16bit(data, spec=spec) if header.bit_depth > 8 else None
-    mask_fault, mask_values = _inspect_mask(sample, rgb, mask_classes)
+    mask_fault, mask_values, mask_levels = _inspect_mask(sample, rgb, mask_classes)
     return ImageFacts(
         sha256,
         _digest(rgb),
@@ -62,24 +63,28 @@ def inspect(sample: Sample, *, spec: DecodeSpec, mask_classes: int = 0) -> Image
         (int(values.min()), int(values.max())) if values is not None else None,
         mask_fault=mask_fault,
         mask_values=mask_values,
+        mask_levels=mask_levels,
         thumbnail=thumbnail(rgb),
     )
 
 
-def _inspect_mask(sample: Sample, rgb: NDArray[np.uint8], mask_classes: int) -> tuple[Fault | None, frozenset[int]]:
-    """What is wrong with the mask, and the class numbers in it."""
+def _inspect_mask(
+    sample: Sample, rgb: NDArray[np.uint8], mask_classes: int
+) -> tuple[Fault | None, frozenset[int], int]:
+    """What is wrong with the mask, the class numbers in it, and its values beside 0 where it has two classes."""
     if sample.mask is None:
-        return None, frozenset()
+        return None, frozenset(), 0
     try:
         mask = read_class_mask(sample.mask, classes=mask_classes) if mask_classes else read_mask(sample.mask)
+        levels = len(values_in(sample.mask) - {0}) if mask_classes <= 2 else 0
     except ImageError as error:
-        return _fault(error), frozenset()
+        return _fault(error), frozenset(), 0
     if mask.shape != rgb.shape[:2]:
         (height, width), (image_height, image_width) = mask.shape, rgb.shape[:2]
-        return Fault("size", f"mask {width} x {height}, image {image_width} x {image_height} pixels"), frozenset()
+        return Fault("size", f"mask {width} x {height}, image {image_width} x {image_height} pixels"), frozenset(), 0
     found = frozenset(int(value) for value in np.unique(mask)) - {IGNORE}
     is_empty = not mask.any() and not mask_classes and sample.label != NORMAL
-    return (Fault("empty", "no pixel is marked") if is_empty else None), found
+    return (Fault("empty", "no pixel is marked") if is_empty else None), found, levels
 
 
 def _digest(rgb: NDArray[np.uint8]) -> str:

@@ -11,11 +11,11 @@ from pangu_cv.evaluate.decider import (
     class_mask,
     is_masked,
     matching_mask,
-    test_samples,
 )
 from pangu_cv.evaluate.detect import evaluate_detect, found_boxes, true_boxes
 from pangu_cv.evaluate.inspection import as_inspection, good_class
 from pangu_cv.evaluate.multilabel import evaluate_multilabel, require_known, truth_of
+from pangu_cv.evaluate.parts import marks_by_path, measured_samples, passed_over, test_samples, to_measure
 from pangu_cv.evaluate.segment import evaluate_segment, require_same_masks
 
 __all__ = [
@@ -34,11 +34,15 @@ __all__ = [
     "found_boxes",
     "good_class",
     "is_masked",
+    "marks_by_path",
     "matching_mask",
+    "measured_samples",
+    "passed_over",
     "require_comparable",
     "require_known",
     "require_same_masks",
     "test_samples",
+    "to_measure",
     "true_boxes",
     "truth_of",
 ]

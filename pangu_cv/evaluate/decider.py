@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pangu_cv.data.masks import read_class_mask, read_mask
 from pangu_cv.data.readers.mvtec import NORMAL
-from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, ImageError
 from pangu_cv.features import Progress, Skipped, read_ahead
 from pangu_cv.freed_memory import keep_freed_blocks
@@ -59,11 +59,6 @@ class Evaluated(Generic[Outcome]):
     outcome: Outcome
     skipped: tuple[Skipped, ...]
     notes: tuple[str, ...] = ()
-
-
-def test_samples(dataset: Dataset) -> tuple[Sample, ...]:
-    """The images to be measured on: the test split, else val, else all that are labelled in some way."""
-    return dataset.split("test") or dataset.split("val") or tuple(s for s in dataset if s.is_annotated)
 
 
 def matching_mask(sample: Sample, shape: tuple[int, ...]) -> NDArray[np.bool_] | None:

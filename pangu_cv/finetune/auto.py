@@ -38,7 +38,8 @@ class Auto(Settings):
     """Parts the labelled images are cut into; a class with fewer images is cut into as many as it has."""
     seconds: Annotated[float, Field(gt=0)] | None = None
     """For the trials; the way that is chosen is trained after that. null is 24 for classify, where a way that does
-    not get through a fifth of its steps in a fold's share of them is given up; 900 for detect and segment."""
+    not get through a fifth of its steps in a fold's share of them is given up; 900 for detect and segment, which may
+    take as long again to measure."""
 
 
 @dataclass
@@ -139,6 +140,11 @@ def _best(tried: Sequence[Tried]) -> Adapt:
     return best
 
 
+def told_way(way: Adapt) -> str:
+    """A way and its settings, for a table."""
+    return ", ".join(f"{name} {value}" for name, value in way.model_dump().items())
+
+
 def tried_ways(page: Page, choice: Choice, *, measure: str) -> None:
     """A table of what was tried, and what was taken."""
     page.section(
@@ -148,7 +154,7 @@ def tried_ways(page: Page, choice: Choice, *, measure: str) -> None:
     )
     rows = [
         (
-            ", ".join(f"{name} {value}" for name, value in one.way.model_dump().items()),
+            told_way(one.way),
             (one.given_up or "no time") if one.score is None else f"{one.score:.3f}",
             str(len(one.worth)),
             f"{one.seconds:.0f}",

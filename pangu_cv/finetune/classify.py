@@ -15,7 +15,8 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import classification_outcome
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
-from pangu_cv.finetune.draws import parts_of
+from pangu_cv.finetune.all_draws import every_draw, headline
+from pangu_cv.finetune.draws import apart, parts_of, torn_note
 from pangu_cv.finetune.kin import kin_of
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, skipped_json
 from pangu_cv.finetune.remarks import remarks
@@ -41,6 +42,8 @@ class Draw:
     support: tuple[Sample, ...]
     test: tuple[Sample, ...]
     pool: tuple[Path, ...] = ()
+    torn: int = 0
+    """Test images left out, because labelled ones are of their group."""
 
 
 @dataclass(frozen=True)
@@ -57,15 +60,16 @@ def finetune_classify(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneR
     if recipe.grow_from or recipe.forget:
         raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
-    draws = draws_for(recipe, task, dataset)
+    draws, repeated = once_each(draws_for(recipe, task, dataset))
     model = task.build(classes_of(recipe, task, draws))
     run = Run.start(recipe.output, name="classify", recipe=recipe)
     results, skipped, memory = fit_draws(model, draws, recipe)
     provenance = provenance_of(recipe, draws[0].support, dataset.root)
     save_model(SavedModel(model, provenance, parent_of(model), memory=memory), run.model)
-    metrics = _metrics(results, skipped) | stated(model) | remarks(model.backbone.source, recipe, dataset.notes)
+    notes = (*dataset.notes, *torn_note([draw.torn for draw in draws]), *repeated)
+    metrics = _metrics(results, skipped) | stated(model) | remarks(model.backbone.source, recipe, notes)
     run.write_metrics(metrics)
-    _report(run, recipe, results, skipped)
+    _report(run, recipe, results, skipped, metrics)
     return FinetuneResult(run.folder, run.model, run.report, metrics)
 
 
@@ -73,6 +77,19 @@ def draws_for(recipe: FinetuneRecipe, task: ClassifyConfig, dataset: Dataset) ->
     """The recipe's draws; with an unknown rate the test part may show classes that are not learnt."""
     few_shot, may_be_unknown = recipe.few_shot, task.unknown_rate is not None
     return draws_of(dataset, shots=few_shot.shots, seeds=few_shot.seeds, may_be_unknown=may_be_unknown)
+
+
+def once_each(draws: Sequence[Draw]) -> tuple[list[Draw], list[str]]:
+    """Draws without those of the same images as one before, and a note where there are such.
+
+    What is solved in closed form would only repeat its figures, and an interval over repetitions has no width.
+    """
+    kept: dict[tuple[frozenset[Sample], frozenset[Sample]], Draw] = {}
+    for draw in draws:
+        kept.setdefault((frozenset(draw.support), frozenset(draw.test)), draw)
+    left = len(draws) - len(kept)
+    told = f"few_shot.seeds: {left} of {len(draws)} draw the same images as one before, and were left out"
+    return list(kept.values()), [told] if left else []
 
 
 def classes_of(recipe: FinetuneRecipe, task: ClassifyConfig, draws: Sequence[Draw]) -> tuple[str, ...]:
@@ -98,14 +115,19 @@ def stated(model: ClassifyModel) -> dict[str, Any]:
 def draws_of(dataset: Dataset, *, shots: int | None, seeds: Sequence[int], may_be_unknown: bool = False) -> list[Draw]:
     """Draws from what may be learnt, measured on the test split (else val; else what was not drawn).
 
-    Raises DataError where nothing is left to measure on, or a test class (unless it may be unknown) has no training
-    image.
+    Test images of a group that was learnt are left out. Raises DataError where nothing is left to measure on, or a test
+    class (unless it may be unknown) has no training image.
     """
     pool, test = parts_of(dataset, lambda s: s.label is not None, needs="a label")
     if test:
         if not may_be_unknown:
             require_same_classes(pool, test)
-        return [Draw(seed, draw_split(pool, shots=shots, seed=seed).support, test) for seed in seeds]
+        supports = [draw_split(pool, shots=shots, seed=seed).support for seed in seeds]
+        left = [apart(support, test) for support in supports]
+        return [
+            Draw(seed, support, measured, torn=len(test) - len(measured))
+            for seed, support, measured in zip(seeds, supports, left, strict=True)
+        ]
     if shots is None:
         parts = [holdout(pool, fraction=0.2, seed=seed) for seed in seeds]
         draws = [Draw(seed, part.kept, part.held_out) for seed, part in zip(seeds, parts, strict=True)]
@@ -188,7 +210,13 @@ def _metrics(results: Sequence[DrawResult], skipped: tuple[Skipped, ...]) -> dic
     }
 
 
-def _report(run: Run, recipe: FinetuneRecipe, results: Sequence[DrawResult], skipped: tuple[Skipped, ...]) -> None:
+def _report(
+    run: Run,
+    recipe: FinetuneRecipe,
+    results: Sequence[DrawResult],
+    skipped: tuple[Skipped, ...],
+    metrics: Mapping[str, Any],
+) -> None:
     first = results[0]
     spec = recipe.data.decode_spec
     subtitle = (
@@ -196,11 +224,11 @@ def _report(run: Run, recipe: FinetuneRecipe, results: Sequence[DrawResult], ski
         f"measured on {len(first.outcome.paths)}"
     )
     page = Page(f"Classification of {dataset_title(recipe.data.path)}", subtitle)
+    headline(page, metrics, {"balanced_accuracy": "Balanced accuracy"})
     classification_report(page, first.outcome, load_image=lambda path: decode(Path(path), spec=spec))
-    if len(results) > 1:
-        rows = [(r.draw.seed, f"{r.outcome.balanced_accuracy:.1%}", f"{r.outcome.accuracy:.1%}") for r in results]
-        page.section("All draws", "The same recipe on other labelled images. The pictures above are of the first draw.")
-        page.table(["seed", "balanced accuracy", "accuracy"], rows)
+    rows = [(f"{r.outcome.balanced_accuracy:.1%}", f"{r.outcome.accuracy:.1%}") for r in results]
+    seeds = [r.draw.seed for r in results]
+    every_draw(page, seeds, columns=["balanced accuracy", "accuracy"], rows=rows, choices=[None for _ in results])
     add_skipped(page, skipped)
     page.details("The recipe", recipe.to_yaml())
     page.write(run.report)

@@ -11,7 +11,7 @@ Shapes: B images, D features, C classes, S pixels a side.
 import copy
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,11 @@ from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import SettingsError
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
+from pangu_cv.finetune.all_draws import every_draw, headline, same_images
 from pangu_cv.finetune.auto import Auto, Choice, OutOfTimeError, Trial, choose, tried_ways
-from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, stated
+from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, once_each, stated
 from pangu_cv.finetune.closed_form import ends_in_closed_form, labelled_image, require_closed_form, shown_features
-from pangu_cv.finetune.draws import Kept, is_readable
+from pangu_cv.finetune.draws import Kept, is_readable, torn_note
 from pangu_cv.finetune.fitted import training_figures
 from pangu_cv.finetune.fitting import Example, Memory, fit
 from pangu_cv.finetune.kin import kin_of
@@ -122,7 +123,9 @@ def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> F
     if recipe.grow_from or recipe.forget:
         raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
-    draws = with_pools(draws_for(recipe, task, dataset), recipe, dataset)
+    drawn, is_solved = draws_for(recipe, task, dataset), recipe.adapt.kind == "frozen" and recipe.unlabelled is None
+    draws, repeated = once_each(drawn) if is_solved else (drawn, [])
+    draws = with_pools(draws, recipe, dataset)
     classes = classes_of(recipe, task, draws)
     require_closed_form(recipe, task, Counter(str(s.label) for s in draws[0].support))
     run = Run.start(recipe.output, name="classify", recipe=recipe)
@@ -135,10 +138,12 @@ def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> F
             memory = adapted[0].remember() if adapted[0].remember else None
             save_model(SavedModel(adapted[0].model, provenance, parent_of(adapted[0].model), memory=memory), run.model)
             adapted[0] = replace(adapted[0], remember=None)  # it holds every feature row
-    metrics = _metrics(adapted) | remarks(adapted[0].model.backbone.source, recipe, dataset.notes)
+    same = same_images((draw.support, draw.test) for draw in draws)
+    notes = (*dataset.notes, *torn_note([draw.torn for draw in draws]), *repeated, *same)
+    metrics = _metrics(adapted) | remarks(adapted[0].model.backbone.source, recipe, notes)
     metrics |= stated(adapted[0].model)
     run.write_metrics(metrics)
-    _report(run, recipe, adapted)
+    _report(run, recipe, adapted, metrics)
     return FinetuneResult(run.folder, run.model, run.report, metrics)
 
 
@@ -290,7 +295,7 @@ def _metrics(adapted: Sequence[Adapted]) -> dict[str, Any]:
     }
 
 
-def _report(run: Run, recipe: FinetuneRecipe, adapted: Sequence[Adapted]) -> None:
+def _report(run: Run, recipe: FinetuneRecipe, adapted: Sequence[Adapted], metrics: Mapping[str, Any]) -> None:
     first, spec = adapted[0], recipe.data.decode_spec
     outcome = first.result.outcome
     subtitle = (
@@ -298,6 +303,7 @@ def _report(run: Run, recipe: FinetuneRecipe, adapted: Sequence[Adapted]) -> Non
         f"measured on {len(outcome.paths)}; adapted: {recipe.adapt.kind}"
     )
     page = Page(f"Classification of {dataset_title(recipe.data.path)}", subtitle)
+    headline(page, metrics, {"balanced_accuracy": "Balanced accuracy"})
     classification_report(page, outcome, load_image=lambda path: decode(Path(path), spec=spec))
     if first.choice:
         tried_ways(page, first.choice, measure="half for being right, half for the probability of the truth")
@@ -308,13 +314,9 @@ def _report(run: Run, recipe: FinetuneRecipe, adapted: Sequence[Adapted]) -> Non
         shown = next(s for s in first.result.draw.support if s.path not in lost)
         training_variants(page, recipe.augment, labelled_image(shown, spec))
     training_curves(page, first.history.losses, seconds=first.history.seconds, saved=first.history.saved)
-    if len(adapted) > 1:
-        rows = [
-            (one.result.draw.seed, f"{one.result.outcome.balanced_accuracy:.1%}", f"{one.history.seconds:.0f}")
-            for one in adapted
-        ]
-        page.section("All draws", "The same recipe on other labelled images. The pictures above are of the first draw.")
-        page.table(["seed", "balanced accuracy", "training, s"], rows)
+    rows = [(f"{one.result.outcome.balanced_accuracy:.1%}", f"{one.history.seconds:.0f}") for one in adapted]
+    seeds, choices = [one.result.draw.seed for one in adapted], [one.choice for one in adapted]
+    every_draw(page, seeds, columns=["balanced accuracy", "training, s"], rows=rows, choices=choices)
     add_skipped(page, first.skipped)
     page.details("The recipe", recipe.to_yaml())
     page.write(run.report)

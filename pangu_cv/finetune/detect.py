@@ -5,8 +5,9 @@ Shapes: H×W pixels of an image, S×S as the network sees it, K boxes of an imag
 
 import copy
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,15 @@ from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
 from pangu_cv.evaluate import TorchDecider, evaluate_detect
 from pangu_cv.features import Skipped
+from pangu_cv.finetune.all_draws import headline
 from pangu_cv.finetune.auto import Trial, tried_ways
-from pangu_cv.finetune.draws import Kept, donor, draw_support, parts_of
+from pangu_cv.finetune.dense_draws import draw_dense, notes_of
+from pangu_cv.finetune.draws import Kept, Parts, donor, is_readable, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.fitting import Example, chosen_way, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
 from pangu_cv.finetune.remarks import remarks
+from pangu_cv.finetune.small_boxes import small_boxes
 from pangu_cv.metrics.detection import DetectionOutcome
 from pangu_cv.metrics.interval import mean_interval
 from pangu_cv.models.adapt import Adapt
@@ -64,16 +68,20 @@ def finetune_detect(recipe: FinetuneRecipe, task: DetectConfig) -> FinetuneResul
             f"{dataset.root}: no training image shows {', '.join(strange)}, and test images do; label training images "
             "of it, or leave it out of the test part"
         )
+    shots, spec = recipe.few_shot.shots, recipe.data.decode_spec
+    usable = cache(lambda sample: is_readable(sample.path, spec))
     run = Run.start(recipe.output, name="detect", recipe=recipe)
     fitted: list[Fitted[DetectionOutcome]] = []
+    draws: list[Parts] = []
     for seed in recipe.few_shot.seeds:
-        support, measured = draw_support(pool, test, contents, shots=recipe.few_shot.shots, seed=seed)
-        fitted.append(fit_draw(task, recipe, classes, support, measured, seed=seed))
+        draws.append(draw_dense(pool, test, contents, shots=shots, seed=seed, usable=usable))
+        fitted.append(fit_draw(task, recipe, classes, *draws[-1], seed=seed))
         if len(fitted) == 1:
             save_first(fitted[0], recipe, dataset, run)
-    metrics = _metrics(fitted) | remarks(fitted[0].model.backbone.source, recipe, dataset.notes)
+    told = (*notes_of(draws, test, contents, shots=shots), *small_boxes(fitted[0].support, task, spec))
+    metrics = _metrics(fitted) | remarks(fitted[0].model.backbone.source, recipe, (*dataset.notes, *told))
     run.write_metrics(metrics)
-    _report(run, recipe, fitted, dataset.notes)
+    _report(run, recipe, fitted, metrics)
     return FinetuneResult(run.folder, run.model, run.report, metrics)
 
 
@@ -88,7 +96,7 @@ def fit_draw(
 ) -> Fitted[DetectionOutcome]:
     """Train on a draw and measure."""
     spec = recipe.data.decode_spec
-    readable, lost = _readable(support, spec)
+    readable, lost = _readable(support, classes, spec)
     recipe, choice = chosen_way(recipe, readable, lambda brief: _trial(task, brief, classes), seed=seed)
     model, history = fit_boxes(task, recipe, classes, readable, seed=seed)
     with bar("measuring") as progress:
@@ -114,7 +122,9 @@ def _most(score_K: np.ndarray[Any, Any]) -> float:
     return float(score_K.max(initial=0.0))
 
 
-def _readable(support: Sequence[Sample], spec: DecodeSpec) -> tuple[list[Sample], list[Skipped]]:
+def _readable(
+    support: Sequence[Sample], classes: Sequence[str], spec: DecodeSpec
+) -> tuple[list[Sample], list[Skipped]]:
     readable, lost = [], []
     for sample in support:
         try:
@@ -122,8 +132,9 @@ def _readable(support: Sequence[Sample], spec: DecodeSpec) -> tuple[list[Sample]
             readable.append(sample)
         except ImageError as error:
             lost.append(Skipped(sample.path, error.reason, str(error)))
-    if not any(sample.boxes for sample in readable):
-        raise DataError(f"none of the {len(support)} images drawn can be read and has a box; first: {lost[:1]}")
+    shown = {box.label for sample in readable for box in sample.boxes or ()}
+    if unseen := [name for name in classes if name not in shown]:
+        raise DataError(f"no readable image is left of class(es) {', '.join(unseen)}; first: {lost[0].message}")
     return readable, lost
 
 
@@ -148,8 +159,9 @@ def fit_boxes(
     preprocess = copy.deepcopy(model.preprocess)  # stays with the images when the model moves to a GPU
     augment = recipe.augment.build(tile_px=task.tile.px if task.tile else None)
     several = [support[at] for at in np.linspace(0, len(support) - 1, min(len(support), _PRIOR_PASSES)).astype(int)]
-    others = start(model, (load(sample) for sample in several), augment, count=len(several), seed=seed)
-    part_of = {sample: place % len(others) for place, sample in enumerate(several)}
+    parts = parts_apart(several)
+    others = start(model, (load(sample) for sample in several), augment, parts=parts, seed=seed)
+    part_of = dict(zip(several, parts, strict=True))
 
     def make(place: int, item_seed: int) -> Example:
         other = donor(support, load, place=place, chance=recipe.augment.paste, seed=item_seed)
@@ -170,19 +182,26 @@ def fit_boxes(
     return model, history
 
 
+def parts_apart(samples: Sequence[Sample]) -> list[int]:
+    """The part of the prototypes that each image is in: they go round the parts, those of one group together."""
+    units: dict[object, int] = {}
+    unit_N = [units.setdefault(at if s.group is None else s.group, len(units)) for at, s in enumerate(samples)]
+    return [unit % min(PARTS, len(units)) for unit in unit_N]
+
+
 @torch.no_grad()
 def start(
-    model: DetectModel, support: Iterable[Labelled], augment: Augment, *, count: int, seed: int
+    model: DetectModel, support: Iterable[Labelled], augment: Augment, *, parts: Sequence[int], seed: int
 ) -> list[Prototypes]:
-    """Prototypes and sizes from the boxes of ``count`` labelled images, seen in a few variants each.
+    """Prototypes and sizes from the boxes of labelled images, seen in a few variants each.
 
-    Returns, for each of the parts that the images go round, the prototypes of the other parts.
+    ``parts`` are the images' parts, numbered from 0. Returns, for each part, the prototypes of the others.
     """
-    variants = max(1, min(_PRIOR_VARIANTS, _PRIOR_PASSES // count))
+    variants = max(1, min(_PRIOR_VARIANTS, _PRIOR_PASSES // len(parts)))
     size: dict[str, int] = {"features": len(model.head.prior_mean), "classes": len(model.classes)}
-    parts = [PriorFit(**size) for _ in range(min(PARTS, count))]
+    fits = [PriorFit(**size) for _ in range(max(parts) + 1)]
     seen = []
-    for place, one in enumerate(support):
+    for place, (one, part) in enumerate(zip(support, parts, strict=True)):
         for variant in range(variants):
             is_whole = variant == 0 and augment.tile_px is None
             shown = one if is_whole else augment(one, seed=seed * 7919 + place * _PRIOR_VARIANTS + variant)
@@ -190,10 +209,10 @@ def start(
             boxes, label = made.truth
             seen.append(boxes)
             grids = model.backbone.grids(made.prepared)
-            parts[place % len(parts)].add(grids, boxes, label, side_px=made.prepared.shape[-1])
-    model.head.install(PriorFit.joined(parts, **size).solve())
+            fits[part].add(grids, boxes, label, side_px=made.prepared.shape[-1])
+    model.head.install(PriorFit.joined(fits, **size).solve())
     model.head.size_px.copy_(level_sizes(torch.cat(seen)))
-    return [PriorFit.joined([*parts[:at], *parts[at + 1 :]], **size).solve() for at in range(len(parts))]
+    return [PriorFit.joined([*fits[:at], *fits[at + 1 :]], **size).solve() for at in range(len(fits))]
 
 
 def example(labelled: Labelled, preprocess: nn.Module) -> Example:
@@ -220,14 +239,15 @@ def _mean(values: Sequence[float | None]) -> dict[str, float | int | None] | Non
     return mean_interval(known).as_json() if known else None
 
 
-def _report(run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted[DetectionOutcome]], notes: Sequence[str]) -> None:
+def _report(
+    run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted[DetectionOutcome]], metrics: Mapping[str, Any]
+) -> None:
     first, spec = fitted[0], recipe.data.decode_spec
     classes = first.outcome.classes
     subtitle = f"{len(classes)} classes from {len(first.support)} images, measured on {len(first.outcome.paths)} images"
     page = Page(f"Detection in {dataset_title(recipe.data.path)}", subtitle)
+    headline(page, metrics, {"ap50": "AP50", "ap": "AP"})
     detection_report(page, first.outcome, load_image=lambda path: decode(Path(path), spec=spec))
-    for note in notes:
-        page.note(note)
     if first.choice:
         tried_ways(page, first.choice, measure="AP50 of each")
     rows = [(percent(one.outcome.ap50), percent(one.outcome.ap)) for one in fitted]

@@ -11,6 +11,7 @@ from pangu_cv.data.few_shot import holdout
 from pangu_cv.data.few_shot_contents import draw_containing
 from pangu_cv.data.sample import Dataset, Sample, Split
 from pangu_cv.errors import DataError, ImageError
+from pangu_cv.evaluate import to_measure
 from pangu_runtime.decode import DecodeSpec, decode
 
 Item = TypeVar("Item")
@@ -29,11 +30,6 @@ def parts_of(dataset: Dataset, is_annotated: Callable[[Sample], bool], *, needs:
     test = to_measure(annotated)
     pool = to_learn_from(annotated, but=test) if test else tuple(annotated)
     return (pool, test) if pool else (test, ())
-
-
-def to_measure(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """The test part, else val, else none."""
-    return _first_part(samples, "test", "val")
 
 
 def to_learn_from(samples: Sequence[Sample], *, but: Iterable[Sample]) -> tuple[Sample, ...]:
@@ -57,7 +53,8 @@ def draw_support(
 ) -> Parts:
     """The images of a run that show each class ``shots`` times (None: all), and those it is measured on.
 
-    Without a test part that is what was not drawn, or a fifth that is held out where all are asked for.
+    Without a test part that is what was not drawn, or a fifth that is held out where all are asked for. Of a test part,
+    images of a group that was learnt are left out.
     """
     kept = list(pool)
     if not test and shots is None:
@@ -70,7 +67,31 @@ def draw_support(
     measured = tuple(test) or (drawn.rest if shots is not None else tuple(s for s in pool if s not in seen))
     if not measured:
         raise DataError("no image is left to measure on; lower few_shot.shots or add a test split")
-    return support, measured
+    return support, apart(support, measured)
+
+
+def apart(support: Iterable[Sample], measured: Sequence[Sample]) -> tuple[Sample, ...]:
+    """What of ``measured`` shares no group with the labelled images; raises DataError where that is nothing.
+
+    Parts that a layout names may tear groups.
+    """
+    groups = {s.group for s in support if s.group is not None}
+    left = tuple(s for s in measured if s.group not in groups)
+    if not left:
+        raise DataError(
+            f"no image is left to measure on: all {len(measured)} are of groups that labelled images are of too; lower "
+            "few_shot.shots, set data.split=anew, or add test images of groups of their own"
+        )
+    return left
+
+
+def torn_note(left_out: Sequence[int]) -> list[str]:
+    """A note on test images that are of a group that was learnt, given their number in every draw."""
+    most = max(left_out)
+    if not most:
+        return []
+    number = f"{most}" if len(set(left_out)) == 1 else f"up to {most}"
+    return [f"test images not measured, because labelled ones are of their group: {number}"]
 
 
 def _all_but_a_fifth(pool: Sequence[Sample], contents: Mapping[Sample, frozenset[str]], *, seed: int) -> list[Sample]:

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.features import Skipped
+from pangu_cv.finetune.all_draws import every_draw
 from pangu_cv.finetune.auto import Choice
 from pangu_cv.finetune.recipe import FinetuneRecipe, provenance_of, skipped_json
 from pangu_cv.models.labelled import Labelled
@@ -87,9 +88,8 @@ def finish_report(
         training_variants(page, recipe.augment, shown[0], donor=donor, tile_px=tile.px if tile else None)
     history = fitted[0].history
     training_curves(page, history.losses, seconds=history.seconds, saved=history.saved)
-    if len(fitted) > 1:
-        page.section("All draws", "The same recipe on other labelled images. The pictures above are of the first draw.")
-        page.table(["seed", *columns], [(one.seed, *row) for one, row in zip(fitted, rows, strict=True)])
+    seeds, choices = [one.seed for one in fitted], [one.choice for one in fitted]
+    every_draw(page, seeds, columns=columns, rows=rows, choices=choices)
     add_skipped(page, tuple(skipped))
     page.details("The recipe", recipe.to_yaml())
     page.write(run.report)

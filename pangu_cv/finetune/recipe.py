@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from pangu_cv.data.config import DataConfig
 from pangu_cv.data.sample import Sample
@@ -22,13 +22,19 @@ from pangu_cv.tasks.saved import Provenance, data_hash, marks_of
 AdaptOrAuto = Annotated[Frozen | Linear | Partial | Full | Lora | Prompt | Auto, Field(discriminator="kind")]
 
 
+def _once_each(seeds: tuple[int, ...]) -> tuple[int, ...]:
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(f"a seed is named twice, found {list(seeds)}; the same draw again tells nothing of another")
+    return seeds
+
+
 class FewShotConfig(Settings):
     """How many labels a run may see."""
 
     shots: Annotated[int, Field(ge=1)] | None = 5
     """Labelled images per class (normal images for anomaly); null means all of the training split."""
-    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
-    """One draw per seed; figures are means over draws, the model saved is that of the first."""
+    seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1), AfterValidator(_once_each)] = (0,)
+    """One draw per seed, none named twice; figures are means over draws, the model saved is that of the first."""
 
 
 class UnlabelledConfig(Settings):

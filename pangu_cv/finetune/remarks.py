@@ -13,6 +13,7 @@ _VIEWS = f"{_CLOSED_FORM}; images are shown in the views of task.fit_views"
 _BANK = "an anomaly detector remembers patches, and nothing is trained"
 _TRAINED = "training shows new variants in every step"
 _MASKS = "masks have losses of their own"
+_TAGS = "tags have a loss of their own, in which images with and without a class weigh alike"
 
 
 def remarks(source: WeightsFile | None, recipe: FinetuneRecipe, notes: Sequence[str]) -> dict[str, list[str]]:
@@ -37,11 +38,12 @@ def _idle(recipe: FinetuneRecipe) -> list[str]:
     """A line for each group of settings that was changed and changes nothing."""
     kind, variants = recipe.task.kind, recipe.augment.variants
     shows_variants = kind == "classify" and variants > 0
-    trains = kind in ("detect", "segment") or (kind == "classify" and recipe.adapt.kind != "frozen")
+    trains = kind in ("detect", "segment") or (kind in ("classify", "multilabel") and recipe.adapt.kind != "frozen")
+    own_loss = {"segment": _MASKS, "multilabel": _TAGS}.get(kind)
     why = _BANK if kind == "anomaly" else _CLOSED_FORM
     reasons = {
         "adapt": _BANK if kind == "anomaly" else None,
-        "loss": _MASKS if kind == "segment" else None if trains else why,
+        "loss": own_loss if trains else why,
         "train": None if trains or shows_variants else why,  # its precision is that of the variants
         "augment": None if trains or shows_variants else _BANK if kind == "anomaly" else _VIEWS,
         "augment.variants": None if kind == "classify" or not variants else _TRAINED if trains else None,

@@ -4,7 +4,8 @@ Shapes: H×W pixels of an image, S×S as the network sees it, C classes, B image
 """
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,16 @@ import torch
 from torch import Tensor, nn
 
 from pangu_cv.data.config import dataset_title
-from pangu_cv.data.few_shot import draw
+from pangu_cv.data.masks import read_class_mask
 from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError, SettingsError
-from pangu_cv.evaluate import Loaders, TorchDecider, class_mask, evaluate_segment, is_masked
+from pangu_cv.evaluate import Loaders, TorchDecider, class_mask, evaluate_segment, is_masked, to_measure
 from pangu_cv.features import Skipped, read_ahead
+from pangu_cv.finetune.all_draws import headline
 from pangu_cv.finetune.auto import Trial, tried_ways
-from pangu_cv.finetune.draws import Kept, Parts, donor, draw_support, parts_of, to_learn_from, to_measure
+from pangu_cv.finetune.dense_draws import draw_dense, notes_of
+from pangu_cv.finetune.draws import Kept, Parts, apart, donor, parts_of, to_learn_from
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
 from pangu_cv.finetune.fitting import Example, chosen_way, fit
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
@@ -51,18 +54,20 @@ def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneRes
     contents, lost = survey((*pool, *normal), classes=classes, spec=recipe.data.decode_spec)
     masked = {s: shown for s, shown in contents.items() if s.mask is not None}
     normal = tuple(s for s in contents if s.mask is None)
+    unseen, shots = never_learnt(classes, masked, test), recipe.few_shot.shots
     run = Run.start(recipe.output, name="segment", recipe=recipe)
     fitted: list[Fitted[SegmentationOutcome]] = []
+    draws: list[Parts] = []
     for seed in recipe.few_shot.seeds:
-        shots = recipe.few_shot.shots
-        support, measured = draw_support(list(masked), test, masked, shots=shots, seed=seed)
-        support, measured = (*support, *_some(normal, shots=shots, seed=seed)), (*measured, *test_normal)
-        fitted.append(fit_draw(task, recipe, classes, support, measured, seed=seed))
+        support, measured = draw_dense(list(masked), test, masked, shots=shots, seed=seed, normal=normal)
+        draws.append((support, apart(support, (*measured, *test_normal))))
+        fitted.append(fit_draw(task, recipe, classes, *draws[-1], seed=seed))
         if len(fitted) == 1:
             save_first(fitted[0], recipe, dataset, run)
-    metrics = _metrics(fitted, lost) | remarks(fitted[0].model.backbone.source, recipe, dataset.notes)
+    notes = (*dataset.notes, *unseen, *notes_of(draws, (*test, *test_normal), contents, shots=shots))
+    metrics = _metrics(fitted, lost) | remarks(fitted[0].model.backbone.source, recipe, notes)
     run.write_metrics(metrics)
-    _report(run, recipe, fitted, lost)
+    _report(run, recipe, fitted, lost, metrics)
     return FinetuneResult(run.folder, run.model, run.report, metrics)
 
 
@@ -76,9 +81,29 @@ def normals(dataset: Dataset) -> Parts:
     return to_learn_from(found, but=measured), tuple(s for s in found if s in measured)
 
 
-def _some(normal: Sequence[Sample], *, shots: int | None, seed: int) -> tuple[Sample, ...]:
-    """As many normal images as of any class, or all there are."""
-    return draw(normal, shots=shots and min(shots, len(normal)), seed=seed) if normal else ()
+def never_learnt(
+    classes: Sequence[str], contents: Mapping[Sample, frozenset[str]], test: Sequence[Sample]
+) -> list[str]:
+    """A note on classes that no usable mask to learn from shows; raises DataError where a test mask shows one."""
+    missing = sorted(set(classes[1:]) - frozenset[str]().union(*contents.values()))
+    if not missing:
+        return []
+    tested = _shown_by_masks(test, classes)
+    if strange := [name for name in missing if name in tested]:
+        raise DataError(
+            f"no usable training mask shows {', '.join(strange)}, and test masks do; label training images of it, or "
+            "leave it out of the test part"
+        )
+    return [f"no usable training mask shows {', '.join(missing)}: the model never finds it"]
+
+
+def _shown_by_masks(samples: Sequence[Sample], classes: Sequence[str]) -> set[str]:
+    found: set[str] = set()
+    for path in (s.mask for s in samples if s.mask is not None):
+        with suppress(ImageError):  # it is named where it is measured
+            mask_HW = read_class_mask(path, classes=len(classes))
+            found |= {classes[value] for value in np.unique(mask_HW) if value < len(classes)}
+    return found
 
 
 def survey(
@@ -190,12 +215,17 @@ def _metrics(fitted: Sequence[Fitted[SegmentationOutcome]], lost: Sequence[Skipp
 
 
 def _report(
-    run: Run, recipe: FinetuneRecipe, fitted: Sequence[Fitted[SegmentationOutcome]], lost: Sequence[Skipped]
+    run: Run,
+    recipe: FinetuneRecipe,
+    fitted: Sequence[Fitted[SegmentationOutcome]],
+    lost: Sequence[Skipped],
+    metrics: Mapping[str, Any],
 ) -> None:
     first = fitted[0]
     spec, classes = recipe.data.decode_spec, first.outcome.classes
     subtitle = f"{len(classes)} classes from {len(first.support)} masks, measured on {len(first.outcome.paths)} images"
     page = Page(f"Segmentation of {dataset_title(recipe.data.path)}", subtitle)
+    headline(page, metrics, {"f1": "F1", "mean_iou": "Mean IoU"})
     loaders = Loaders(TorchDecider(first.model), spec, recipe.data.read().samples)
     segmentation_report(page, first.outcome, load_masks=lambda path: loaders.masks(path, len(classes)))
     if first.choice:

@@ -1,7 +1,7 @@
 """Random variants of a labelled image that keep what it is labelled for.
 
-Crops, mirrors, quarter turns and light; nothing that erases, and no crop that would cut the labelled defect away: such
-a one is drawn again, and given up after a few tries. Shapes: H×W pixels, K boxes.
+Crops, mirrors, quarter turns and light; nothing that erases, and no crop that would cut away a labelled defect, or the
+last of a class: such a one is drawn again, and given up after a few tries. Shapes: H×W pixels, K boxes.
 """
 
 import os
@@ -9,10 +9,12 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
+from pangu_cv.data.masks import IGNORE
 from pangu_cv.models.copy_paste import cut, paste
-from pangu_cv.models.labelled import Labelled, crop
+from pangu_cv.models.labelled import Labelled, Pixels, crop
 from pangu_cv.settings import Rising, Settings
 
 os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network at import otherwise
@@ -50,7 +52,8 @@ class AugmentConfig(Settings):
     variants: Annotated[int, Field(ge=0)] = 0
     """classify: variants of each labelled image that a head in closed form is fitted to, beside the task's views."""
     keep: Share = 0.5
-    """Least share of the labelled defect (pixels of a mask, number of boxes) that a crop must leave."""
+    """Least share of what is labelled (each class's pixels of a mask, number of boxes) that a crop must leave, and with
+    it a box of each class."""
 
     def build(self, *, tile_px: int | None = None) -> "Augment":
         """The maker of variants, of a tile of larger images where a side is given."""
@@ -128,7 +131,7 @@ class Augment:
                 x = int(np.clip(random.uniform(x1 - w, x0) if x1 - x0 < w else x0, 0, width - w))
                 y = int(np.clip(random.uniform(y1 - h, y0) if y1 - y0 < h else y0, 0, height - h))
             found = crop(labelled, x, y, x + w, y + h)
-            if len(found.boxes_K4) or (found.mask is not None and found.mask.any()) or random.random() > _AIMED:
+            if len(found.boxes_K4) or _pixels(found.mask).any() or random.random() > _AIMED:
                 break
         return found
 
@@ -152,11 +155,18 @@ class Augment:
 
 
 def _left(before: Labelled, after: Labelled) -> float:
-    """Share of the labels that are left; 1 where there were none."""
+    """Share of the boxes, or of some class's pixels, that is left; 0 where no box of a class is, 1 where none was."""
     shares = []
     if len(before.boxes_K4):
-        shares.append(len(after.boxes_K4) / len(before.boxes_K4))
-    if before.mask is not None and before.mask.any():
-        assert after.mask is not None
-        shares.append(float((after.mask > 0).sum() / (before.mask > 0).sum()))
+        is_lost = set(before.label_K.tolist()) > set(after.label_K.tolist())
+        shares.append(0.0 if is_lost else len(after.boxes_K4) / len(before.boxes_K4))
+    were, are = _pixels(before.mask), _pixels(after.mask)
+    shares += (are[were > 0] / were[were > 0]).tolist()
     return min(shares, default=1.0)
+
+
+def _pixels(mask_HW: Pixels | None) -> NDArray[np.float64]:
+    """How many pixels show each class but the background, float64[254]."""
+    if mask_HW is None:
+        return np.zeros(IGNORE - 1)
+    return np.asarray(cv2.calcHist([mask_HW], [0], None, [IGNORE], [0, IGNORE]).ravel()[1:], np.float64)

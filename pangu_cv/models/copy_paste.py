@@ -11,11 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from pangu_cv.data.masks import IGNORE
 from pangu_cv.models.labelled import Labelled, Pixels
 
 _TRIES = 10
 _MARGIN = 0.15  # of the cut's size, around it: where surroundings are looked at and the edge fades
-_IGNORE = 255  # value of a mask that says nothing
 _LEAST_PX = 4
 _WHOLE = 0.9  # share of a box from which it is inside another
 _TOUCHED = 0.1  # share of a box from which another has a part of it
@@ -112,7 +112,7 @@ def _is_free(target: Labelled, x: int, y: int, piece: Cut) -> bool:
 
 def _component(mask_HW: Pixels, random: np.random.Generator) -> tuple[NDArray[np.bool_], NDArray[np.float32]] | None:
     """A random connected part of what is labelled, bool[H,W], and its box."""
-    labelled = ((mask_HW > 0) & (mask_HW != _IGNORE)).astype(np.uint8)
+    labelled = ((mask_HW > 0) & (mask_HW != IGNORE)).astype(np.uint8)
     _, names, stats, _ = cv2.connectedComponentsWithStats(labelled, connectivity=8)
     numbers = [number for number in range(1, len(stats)) if stats[number][4] >= _LEAST_PX]
     if not numbers:

@@ -32,7 +32,8 @@ def training_variants(
     page.section(
         "What training shows",
         "The first labelled image and variants of it: each policy alone, as strong as it gets, then all of them as "
-        "often as the recipe says. A crop that would cut away a defect whose place is labelled is not made.",
+        f"often as the recipe says. Where places are labelled, a crop leaves at least {config.keep:.0%} of boxes or "
+        "of each class's pixels, and a box of each class.",
     )
     page.pairs(rows)
 

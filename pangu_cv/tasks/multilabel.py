@@ -1,4 +1,4 @@
-"""Few-shot tagging: which of the classes are present, any number of them at once; frozen features, a closed-form head.
+"""Few-shot tagging: which of the classes are present, any number of them at once; one network, a head per class.
 
 Shapes: N images, V views, D features, C classes.
 """
@@ -45,7 +45,10 @@ class MultilabelModel(ViewedModel):
         self.head = self.config.head.build(groups=self.groups, classes=len(self.classes))
 
     def forward(self, image: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Scores (calibrated, each class by itself), whether they reach ``threshold`` float32[1], and that again."""
+        """Scores (each class by itself), whether they reach ``threshold`` float32[1], and that again.
+
+        Scores are calibrated where the head was fitted in closed form; a trained one has seen every labelled image.
+        """
         return self.decide_from_features(self.features(self.prepare(image)), threshold)
 
     def decide_from_features(self, features_NVD: Tensor, threshold: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -1,7 +1,7 @@
 """``pangu-cv evaluate``: any checkpoint or bundle on any dataset."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +12,7 @@ from pangu_cv.data.config import DataConfig, dataset_title
 from pangu_cv.data.readers import Layout
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.data.shown import classes_shown
-from pangu_cv.errors import SettingsError
+from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import (
     Decider,
     Evaluated,
@@ -25,11 +25,14 @@ from pangu_cv.evaluate import (
     evaluate_multilabel,
     evaluate_segment,
     good_class,
+    marks_by_path,
+    measured_samples,
+    passed_over,
     require_comparable,
     require_same_masks,
-    test_samples,
+    to_measure,
 )
-from pangu_cv.features import Skipped, content_digest
+from pangu_cv.features import Skipped
 from pangu_cv.metrics.gate import Gate, gate
 from pangu_cv.metrics.inspection import Costs
 from pangu_cv.metrics.paired import Comparison, paired
@@ -49,7 +52,7 @@ from pangu_cv.report.text import percent, percent_range
 from pangu_cv.runs import Run
 from pangu_cv.tasks.anomaly import AnomalyModel
 from pangu_cv.tasks.classify import ClassifyModel
-from pangu_cv.tasks.saved import load_model, mark_of
+from pangu_cv.tasks.saved import load_model
 from pangu_cv.verbs.unknown import unknown_lines
 from pangu_runtime.bundle import Precision
 from pangu_runtime.decode import DecodeSpec
@@ -79,9 +82,10 @@ _OF_OTHERS = ("model", "model.json", "recipe.yaml", "bundle.json")
 
 @dataclass(frozen=True)
 class _Opened:
-    """A model or bundle: what decides, how it decodes, its task, classes, the rate its threshold keeps; None is torch's
-    own precision."""
+    """A model or bundle: its name, what decides, how it decodes, its task, classes, the rate its threshold keeps; None
+    is torch's own precision."""
 
+    name: str
     decider: Decider
     spec: DecodeSpec
     task: str
@@ -127,6 +131,7 @@ def evaluate(
     recall: float = 0.95,
     escape_cost: float | None = None,
     overkill_cost: float | None = None,
+    with_learnt: bool = False,
     as_json: Annotated[bool, Parameter(name="--json")] = False,
 ) -> None:
     """Measure a model or a bundle on a dataset, alone or against another; write metrics and a report.
@@ -136,7 +141,8 @@ def evaluate(
     model
         A bundle, a run folder of 'pangu-cv finetune', or its model folder.
     data
-        A dataset: its test split is measured, else val, else all labelled images.
+        A dataset: its test split is measured, else val, else all, of the images labelled for the task. Those that a
+        model is known to have learnt from are left out.
     layout
         How to read it, as data.layout of 'pangu-cv finetune'; auto recognises it.
     root
@@ -156,27 +162,29 @@ def evaluate(
         What a defective image that passes costs; with --overkill-cost, the threshold of least cost is told.
     overkill_cost
         What a good image that is rejected costs, in the same unit.
+    with_learnt
+        Measure images too that a model has learnt from: the figures are then too good.
     as_json
         Print the figures as JSON.
     """
     _require_own(out)
     costs = _costs(recall, escape_cost, overkill_cost)
-    opened, other = _open(model, precision), None if against is None else _open(against)
-    good = good_class(opened.task, opened.classes, good)
-    if other:
-        require_comparable(opened, other)
-    dataset = DataConfig(path=data, layout=layout, root=root).read()
     name = model.name if precision is None else f"{model.name} {precision}"
-    measured = _measure(opened, dataset, name)
-    rival, rival_notes = None, list[str]()
-    if against and other:
-        second = _measure(other, dataset, against.name if against.name != name else str(against))
-        rival = _Rival(second, paired(measured.outcome, second.outcome))
-        rival_notes = [f"{second.name}: {note}" for note in _seen_before(other, dataset, second.outcome.paths)]
+    opened = _open(model, precision, name=name)
+    models = [opened]
+    if against is not None:
+        other = _open(against, name=against.name if against.name != name else str(against))
+        require_comparable(opened, other)
+        models.append(other)
+    good = good_class(opened.task, opened.classes, good)
+    dataset = DataConfig(path=data, layout=layout, root=root).read()
+    samples, notes = _chosen(dataset, models, with_learnt=with_learnt)
+    measured, *others = (_measure(one, dataset, samples) for one in models)
+    rival = _Rival(others[0], paired(measured.outcome, others[0].outcome)) if others else None
     inspection = as_inspection(measured.outcome, good=good)
     passed = None if inspection is None else gate(inspection, recall=recall, costs=costs)
     metrics = {"model": str(model), "precision": opened.precision, "data": str(data), **measured.outcome.summary()}
-    notes = [*_seen_before(opened, dataset, measured.outcome.paths), *measured.notes, *rival_notes]
+    notes += [*measured.notes, *dataset.notes]
     metrics |= {
         "notes": notes,
         "gate": passed.summary() if passed else None,
@@ -194,7 +202,7 @@ def evaluate(
     if as_json:
         print(json.dumps(metrics))
         return
-    print("\n".join([*_told(metrics, passed), *(f"! {note}" for note in notes)]))
+    print("\n".join([_counted(measured), *_told(metrics, passed), *(f"! {note}" for note in notes)]))
     if rival:
         print(f"\n{verdict(rival.comparison, measured.name, rival.measured.name)}")
     print(f"\nmetrics {run.folder / 'metrics.json'}\nreport  {run.report}")
@@ -225,12 +233,52 @@ def _costs(recall: float, escape: float | None, overkill: float | None) -> Costs
         raise SettingsError(f"--escape-cost {escape:g} --overkill-cost {overkill:g}: {error}") from None
 
 
-def _measure(opened: _Opened, dataset: Dataset, name: str) -> _Measured:
+def _chosen(dataset: Dataset, models: Sequence[_Opened], *, with_learnt: bool) -> tuple[list[Sample], list[str]]:
+    """The images to measure all models on, and what of them makes figures too good or is left out.
+
+    Raises DataError where no image is left that no model has learnt from.
+    """
+    task = models[0].task
+    found = measured_samples(dataset, task)
+    marks = marks_by_path(found) if any(one.learnt for one in models) else {}
+    seen = [{path for path, mark in marks.items() if mark in one.learnt} for one in models]
+    notes = []
+    for one, own in zip(models, seen, strict=True):
+        told = _learnt_told(one, own, found, with_learnt=with_learnt)
+        notes += [told if one is models[0] else f"{one.name}: {told}"] if told else []
+    left = set() if with_learnt else set[Path]().union(*seen)
+    kept = [s for s in found if s.path not in left]
+    if found and not kept:
+        raise DataError(
+            f"{dataset.root}: all {len(found)} images to measure on are ones that a model has learnt from; name "
+            "others, or measure these with --with-learnt, which gives figures that are too good"
+        )
+    return kept, [*notes, *passed_over(dataset, found, task)]
+
+
+def _learnt_told(one: _Opened, seen: Collection[Path], found: Sequence[Sample], *, with_learnt: bool) -> str | None:
+    """What makes a model's figures too good, for certain or perhaps, or was left out so that it does not."""
+    if not one.learnt:
+        told = (
+            "which images the model has learnt from is not known (run folders of 'pangu-cv finetune' say so, those of "
+            "earlier versions not always): the figures may be too good"
+        )
+        if not to_measure(found):
+            told = f"the dataset names no test part, so all labelled images are measured; {told}"
+        return told
+    if not seen:
+        return None
+    count = f"{len(seen)} of the {len(found)} images are"
+    if with_learnt:
+        return f"{count} ones the model has learnt from: the figures are too good"
+    return f"{count} left out, since the model has learnt from them; --with-learnt measures them too"
+
+
+def _measure(opened: _Opened, dataset: Dataset, samples: Sequence[Sample]) -> _Measured:
     """The outcome of any task."""
     decider, spec, classes = opened.decider, opened.spec, opened.classes
-    samples: Sequence[Sample] = test_samples(dataset)
     result: Evaluated[Any]
-    with bar(f"evaluating {name}") as progress:
+    with bar(f"evaluating {opened.name}") as progress:
         match opened.task:
             case "classify":
                 rate = opened.false_alarm_rate
@@ -239,7 +287,6 @@ def _measure(opened: _Opened, dataset: Dataset, name: str) -> _Measured:
                 )
             case "multilabel":
                 shown = classes_shown(dataset)
-                samples = [s for s in (dataset.split("test") or dataset.split("val") or shown) if s in shown]
                 part = {s: shown[s] for s in samples}
                 result = evaluate_multilabel(decider, part, classes=classes, decode_spec=spec, progress=progress)
             case "segment":
@@ -251,23 +298,7 @@ def _measure(opened: _Opened, dataset: Dataset, name: str) -> _Measured:
                 rate = opened.false_alarm_rate or 0.0
                 result = evaluate_anomaly(decider, samples, asked_rate=rate, decode_spec=spec, progress=progress)
     loaders = Loaders(decider, spec, samples)
-    return _Measured(name, opened.task, classes, result.outcome, result.skipped, result.notes, loaders)
-
-
-def _seen_before(opened: _Opened, dataset: Dataset, paths: Sequence[str]) -> list[str]:
-    """What makes figures too good: images measured on that were learnt from, for certain or perhaps."""
-    if not opened.learnt:
-        told = (
-            "which images the model has learnt from is not known (run folders of 'pangu-cv finetune' say so, those of "
-            "earlier versions not always): the figures may be too good"
-        )
-        if not dataset.split("test") and not dataset.split("val"):
-            told = f"the dataset names no test part, so all labelled images are measured; {told}"
-        return [told]
-    both = sum(mark_of(content_digest(Path(path))) in opened.learnt for path in paths)
-    if not both:
-        return []
-    return [f"{both} of the {len(paths)} images are ones the model has learnt from: the figures are too good"]
+    return _Measured(opened.name, opened.task, classes, result.outcome, result.skipped, result.notes, loaders)
 
 
 def _fill(page: Page, measured: _Measured, passed: Gate | None, rival: _Rival | None) -> None:
@@ -300,6 +331,12 @@ def _report(page: Page, measured: _Measured) -> None:
             anomaly_report(page, outcome, load_image=image, load_map=heat, load_mask=mask, rate_is="certified")
 
 
+def _counted(measured: _Measured) -> str:
+    """How many images the figures are of, and how many could not be read."""
+    told, lost = f"measured on {len(measured.outcome.paths)} images", measured.skipped
+    return f"{told}, {len(lost)} left out: first {lost[0].message}" if lost else told
+
+
 def _told(metrics: dict[str, Any], passed: Gate | None) -> list[str]:
     """What is worth a line on the terminal."""
     lines = []
@@ -319,12 +356,12 @@ def _told(metrics: dict[str, Any], passed: Gate | None) -> list[str]:
     return [*lines, *unknown_lines(metrics.get("unknown"))]
 
 
-def _open(model: Path, precision: Precision | None = None) -> _Opened:
+def _open(model: Path, precision: Precision | None = None, *, name: str) -> _Opened:
     if (model / "bundle.json").is_file():
         predictor = Predictor(model, precision=precision)
         bundle = predictor.bundle
         rate = None if bundle.threshold is None else bundle.threshold.false_alarm_rate
-        return _Opened(predictor, bundle.decode, bundle.task, bundle.classes, rate, predictor.precision)
+        return _Opened(name, predictor, bundle.decode, bundle.task, bundle.classes, rate, predictor.precision)
     if precision is not None:
         raise SettingsError(
             f"--precision {precision}: '{model}' is no bundle, and a model has one precision; "
@@ -338,4 +375,4 @@ def _open(model: Path, precision: Precision | None = None) -> _Opened:
         rate = saved.model.config.false_alarm_rate if fitted is None else fitted.certified_rate
     classes = () if isinstance(saved.model, AnomalyModel) else saved.model.classes
     spec = saved.provenance.decode
-    return _Opened(TorchDecider(saved.model), spec, config.kind, classes, rate, learnt=saved.learnt)
+    return _Opened(name, TorchDecider(saved.model), spec, config.kind, classes, rate, learnt=saved.learnt)

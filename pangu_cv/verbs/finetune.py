@@ -66,9 +66,10 @@ def _trained(metrics: dict[str, Any], name: str, key: str, second: str) -> list[
 
 
 def _measured(metrics: dict[str, Any], key: str) -> str:
-    """A figure with its 95 %: over the draws, or over the images of the only one."""
-    draws = metrics["draws"]
-    interval = metrics[key] if len(draws) > 1 else draws[0]["intervals"][key]
+    """A figure with its 95 %: over the draws, or over the images of one where there are no others, or all are alike."""
+    draws, interval = metrics["draws"], metrics[key]
+    if interval is None or interval["low"] in (None, interval["high"]):
+        interval = draws[0]["intervals"][key] or interval
     if interval is None:
         return "undefined"
     # An interval of no width says that no case was seen, not that there is none.

@@ -1,5 +1,6 @@
 """``pangu-cv predict``: decisions for images, without torch."""
 
+import colorsys
 import json
 import sys
 from collections.abc import Callable
@@ -50,8 +51,9 @@ def predict(
     as_json
         Print one JSON object per image.
     out
-        A new folder for predictions.json and, beside it, heat maps of anomalies, masks of class numbers (PNG) or
-        images with their boxes. There, #2 is a name that cannot be drawn: class 2, from 0, in predictions.json.
+        A new folder for predictions.json and, beside it, heat maps of anomalies, masks of class numbers (PNG with
+        a palette) or images with their boxes. There, #2 is a name that cannot be drawn: class 2, from 0, in
+        predictions.json.
     threshold
         Move the threshold of a bundle (all tasks but segment) for this run; the move is logged and stands in every
         prediction. A classifier answers 'unknown' below it.
@@ -156,6 +158,14 @@ def _write_boxes(predictor: Predictor, path: Path, result: BoxPrediction, folder
 
 
 def _write_mask(path: Path, result: MaskPrediction, folder: Path, number: int) -> str:
+    """Class numbers as they are, which a palette makes visible: as greys they would all look black."""
     name = f"{number:05d}_{path.stem}.png"
-    Image.fromarray(result.mask_HW).save(folder / name)
+    picture = Image.fromarray(result.mask_HW)
+    picture.putpalette([level for at in range(256) for level in _colour(at)])
+    picture.save(folder / name)
     return name
+
+
+def _colour(number: int) -> tuple[int, ...]:
+    """Red, green and blue of a class: black for 0, then hues far from those before."""
+    return tuple(round(255 * level) for level in colorsys.hsv_to_rgb(number * 0.618 % 1, 0.75, float(number > 0)))

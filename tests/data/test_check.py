@@ -187,6 +187,54 @@ def test_images_without_a_label_are_no_small_class(tmp_path: Path) -> None:
     assert not any("fewer than" in line for line in check.advice)
 
 
+def boxes_of_two(root: Path, *, train: str, test: str) -> Path:
+    """A YOLO set of one picture in train, twice in test; each text is a file of labels, "-" for none."""
+    (root / "data.yaml").write_text("names: [pit, crack]\ntrain: images/train\ntest: images/test\n")
+    for name, text, seed in (("train/a", train, 1), ("test/a", test, 2), ("test/b", "0 .5 .5 .5 .5", 2)):
+        image(root / "images" / f"{name}.png", seed)
+        if text != "-":
+            (root / "labels" / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / "labels" / f"{name}.txt").write_text(text)
+    return root
+
+
+@pytest.mark.parametrize(("train", "test"), [("0 .5 .5 .5 .5", ""), ("0 .5 .5 .5 .5", "-")])
+def test_what_stands_for_no_class_is_not_missed_in_training(tmp_path: Path, train: str, test: str) -> None:
+    found = check_dataset(boxes_of_two(tmp_path, train=train, test=test))
+    assert {"(no object)", "unlabelled"} & found.counts["test"].keys()
+    assert not any("never trained on" in line for line in found.advice)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", ("(no object)", "pit")),
+        ("1 .5 .5 .5 .5", ("crack", "pit")),
+        ("0 .5 .5 .5 .5\n1 .5 .5 .5 .5", ("crack, pit", "pit")),
+        ("0 .5 .5 .4 .5", None),
+    ],
+)
+def test_a_picture_with_other_boxes_the_second_time_is_a_contradiction(
+    tmp_path: Path, text: str, told: tuple[str, str] | None
+) -> None:
+    found = check_dataset(boxes_of_two(tmp_path, train="1 .5 .5 .5 .5", test=text))
+    assert found.ok == (told is None)
+    lines = [line for line in found.advice if "more than one label" in line]
+    assert len(lines) == (told is not None)
+    if told:
+        assert lines[0].endswith(f"first images/test/a.png = images/test/b.png ({told[0]} and {told[1]})")
+
+
+def test_a_picture_with_another_mask_the_second_time_is_a_contradiction(tmp_path: Path) -> None:
+    for name, value in (("a", 0), ("b", 1)):
+        image(tmp_path / "images" / f"{name}.png", 3)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.new("L", (8, 6), value).save(tmp_path / "masks" / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("background\npit\n")
+    [found] = check_dataset(tmp_path).duplicates
+    assert (found.labels, found.contradicts) == (("mask of 0", "mask of 1"), True)
+
+
 def test_names_that_differ_in_case_or_spaces_are_told(tmp_path: Path) -> None:
     for number, name in enumerate(("Good", "good", "broken disc", "broken_disc", "scratch")):
         image(tmp_path / name / "0.png", number)
@@ -222,6 +270,36 @@ def test_contact_sheet(tmp_path: Path) -> None:
     assert contact_sheet(rows, gap_px=2).shape == (2 * 18 + 2, 3 * 18 + 2, 3)
     with pytest.raises(DataError, match="at least one class"):
         contact_sheet([])
+
+
+CYAN = (0, 229, 255)
+
+
+def test_a_contact_sheet_of_boxes_has_a_row_a_class_with_its_boxes_outlined(tmp_path: Path) -> None:
+    dataset = read_dataset(boxes_of_two(tmp_path, train="1 .25 .5 .5 1", test=""))
+    rows = {row.label: row.thumbnails for row in class_rows(dataset, thumb_px=16)}
+    assert list(rows) == ["(no object)", "crack", "pit"]
+    assert [len(thumbnails) for thumbnails in rows.values()] == [1, 1, 1]
+    crack = (rows["crack"][0] == CYAN).all(2)
+    assert (crack[:, 0].sum(), crack[:, 8].sum(), crack[:, 9:].sum()) == (12, 12, 0)
+    assert not (rows["(no object)"] == CYAN).all(-1).any()
+
+
+def test_a_contact_sheet_of_masks_has_a_row_a_class_with_its_pixels_tinted(tmp_path: Path) -> None:
+    for number, name in enumerate(("none", "both")):
+        image(tmp_path / "images" / f"{name}.png", number, (16, 16))
+        numbers = np.zeros((16, 16), np.uint8)
+        numbers[:4], numbers[12:] = number, 2 * number
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        Image.fromarray(numbers).save(tmp_path / "masks" / f"{name}.png")
+    (tmp_path / "classes.txt").write_text("background\nrust\npit\n")
+    rows = {row.label: row.thumbnails for row in class_rows(read_dataset(tmp_path), thumb_px=16)}
+    assert list(rows) == ["(no object)", "pit", "rust"]
+    plain = np.asarray(Image.open(tmp_path / "images" / "both.png"))
+    for label, part in (("rust", slice(0, 4)), ("pit", slice(12, 16))):
+        changed = (rows[label][0] != plain).any(2)
+        assert changed[part].all()
+        assert changed.sum() == 4 * 16
 
 
 def test_runs_without_torch() -> None:

@@ -84,7 +84,16 @@ def test_annotations_of_no_image_are_refused_where_all_are_and_told_where_some_a
     assert dataset.notes == (
         "2 annotations are of images that instances_train.json does not list and were left out; "
         f"first image_id {image_id}",
+        "1 images have no annotation and are taken as showing nothing; first 0.png",
     )
+
+
+def test_images_that_no_file_annotates_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "scratch", "scratch")
+    [note] = read_dataset(tmp_path).notes
+    assert note == "1 images have no annotation and are taken as showing nothing; first 1.png"
+    write(tmp_path, "pit", annotations=[{"id": 1, "image_id": 1, "category_id": 1, "bbox": [1, 2, 20, 10]}])
+    assert read_dataset(tmp_path).notes == ()
 
 
 def test_a_mark_at_the_start_of_the_file_is_skipped(tmp_path: Path) -> None:

@@ -26,6 +26,29 @@ def test_of_two_classes_any_value_is_the_second(tmp_path: Path) -> None:
     assert np.array_equal(read_class_mask(tmp_path / "a.png", classes=2), NUMBERS > 0)
 
 
+@pytest.mark.parametrize("kind", ["L", "P"])
+def test_of_two_classes_255_beside_1_is_no_matter_what(tmp_path: Path, kind: str) -> None:
+    numbers = np.array([[0, 1, 1], [255, 255, 0]], np.uint8)
+    picture = Image.frombytes(kind, (3, 2), numbers.tobytes())
+    if kind == "P":
+        picture.putpalette([9, 9, 9] * 256)
+    picture.save(tmp_path / "a.png")
+    assert np.array_equal(read_class_mask(tmp_path / "a.png", classes=2), numbers)
+    Image.fromarray(np.where(numbers == 1, 0, numbers)).save(tmp_path / "b.png")
+    assert np.array_equal(read_class_mask(tmp_path / "b.png", classes=2), numbers == 255)
+
+
+@pytest.mark.parametrize(("values", "is_told"), [((1, 2), True), ((1, 255), True), ((255, 255), False)])
+def test_check_tells_of_values_that_count_as_one_defect(tmp_path: Path, values: tuple[int, int], is_told: bool) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    Image.new("RGB", (3, 2), (90, 0, 0)).save(tmp_path / "images" / "a.png")
+    Image.fromarray(np.array([[0, *values], [0, 0, 0]], np.uint8)).save(tmp_path / "masks" / "a.png")
+    notes = [note for note in check_dataset(tmp_path).notes if "more than one value beside 0" in note]
+    assert len(notes) == is_told
+    assert all(note.startswith("1 masks hold") and note.endswith("first masks/a.png") for note in notes)
+
+
 def test_of_two_classes_a_palette_gives_its_numbers_and_not_its_colours(tmp_path: Path) -> None:
     palette = Image.frombytes("P", (3, 2), NUMBERS.tobytes())
     palette.putpalette([255, 255, 255, 0, 0, 0, 0, 0, 0])

@@ -99,7 +99,10 @@ def test_crowds_are_left_out_and_make_no_image_of_nothing(tmp_path: Path) -> Non
     coco(tmp_path / "beside", annotations=[crowd, crowd | {"iscrowd": 0}])
     dataset = read_dataset(tmp_path / "beside")
     assert boxes_of(dataset) == {"a.jpg": (Box("scratch", (1, 1, 6, 6)),), "b.jpg": ()}
-    assert len(dataset.notes) == 1
+    assert [note.split(";")[0] for note in dataset.notes] == [
+        "1 crowds were left out",
+        "1 images have no annotation and are taken as showing nothing",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -361,7 +364,7 @@ def test_what_is_written_as_coco_is_read_back(tmp_path: Path, capsys: pytest.Cap
     assert second.layout == "coco"
     assert boxes_of(second) == boxes_of(first)
     assert {s.path.name: s.split for s in second} == {"a.jpg": "train", "b.jpg": "test"}
-    assert not second.notes
+    assert second.notes == ("1 images have no annotation and are taken as showing nothing; first b.jpg",)
 
 
 def test_a_dataset_without_boxes_is_not_written(tmp_path: Path) -> None:

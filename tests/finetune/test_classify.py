@@ -69,6 +69,29 @@ def test_draw_sees_only_its_shots(tmp_path: Path) -> None:
     assert all(s.split == "test" for d in draws for s in d.test)
 
 
+def test_parts_that_tear_a_group_measure_what_was_not_learnt_and_say_so(tmp_path: Path) -> None:
+    data, table = class_folders(tmp_path / "data", train=4), tmp_path / "groups.csv"
+    table.write_text("file,group\ntrain/red/0.png,burst\ntest/red/0.png,burst\n")
+    result = run(tmp_path, data, "few_shot.shots=null", f"data.groups={table}")
+    assert result.metrics["draws"][0]["images"] == 5
+    told = "test images not measured, because labelled ones are of their group: 1"
+    assert told in result.metrics["notes"]
+    assert told in result.report.read_text()  # as all notes
+
+
+def test_seeds_that_draw_the_same_images_are_fitted_once_with_the_interval_over_images(tmp_path: Path) -> None:
+    data = class_folders(tmp_path / "data")
+    result = run(tmp_path, data, "few_shot.shots=null", "few_shot.seeds=[0,1,2]")
+    assert [draw["seed"] for draw in result.metrics["draws"]] == [0]
+    assert (result.metrics["balanced_accuracy"]["n"], result.metrics["balanced_accuracy"]["low"]) == (1, None)
+    assert any("2 of 3 draw the same images as one before" in note for note in result.metrics["notes"])
+
+
+def test_a_seed_named_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="a seed is named twice"):
+        recipe("classify", tmp_path, tmp_path / "run", "few_shot.seeds=[0,0]")
+
+
 @pytest.mark.parametrize("part", ["test", "val"])
 @pytest.mark.parametrize("shots", [None, 2])
 def test_rows_marked_test_beside_blank_ones_are_measured_and_never_learnt(part: Split, shots: int | None) -> None:

@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ def test_all_images_of_a_set_teach_what_is_not_there_too(tmp_path: Path) -> None
 def test_shots_count_images_that_contain_a_class(tmp_path: Path) -> None:
     quick = (*QUICK, "train.steps=1", "few_shot.shots=2")
     result = finetune(recipe("detect", boxed(tmp_path / "data"), tmp_path / "run", *quick))
-    assert result.metrics["draws"][0]["labelled"] == 2
+    assert result.metrics["draws"][0]["labelled"] == 2 + 2  # and images that show nothing
+    assert any("2 of the 4 images drawn show nothing" in note for note in result.metrics["notes"])
     with pytest.raises(DataError, match="9 images per class asked, but 'dark' is in 4, 'light' is in 4"):
         finetune(recipe("detect", boxed(tmp_path / "more"), tmp_path / "again", *QUICK, "few_shot.shots=9"))
 
@@ -95,6 +97,19 @@ def test_bad_boxes_and_images_are_named(tmp_path: Path) -> None:
     result = finetune(recipe("detect", data, tmp_path / "run", *QUICK, "train.steps=1", "few_shot.shots=null"))
     assert any("boxes without area were left out; first train1.xml" in note for note in result.metrics["notes"])
     assert [Path(one["image"]).name for one in result.metrics["skipped"]] == ["test1.png"]
+
+
+def test_the_next_image_of_a_class_stands_in_for_a_damaged_one(tmp_path: Path) -> None:
+    data, quick = boxed(tmp_path / "data"), (*QUICK, "train.steps=1", "few_shot.shots=1")
+    shown = [data / "JPEGImages" / f"train{number}.png" for number in (1, 2, 4, 5)]
+    for path in shown[:3]:
+        path.write_bytes(path.read_bytes()[:-40])
+    result = finetune(recipe("detect", data, tmp_path / "run", *quick, "few_shot.seeds=[0,1]"))
+    assert [draw["labelled"] for draw in result.metrics["draws"]] == [1 + 1, 1 + 1]  # and one that shows nothing
+    assert {one["reason"] for one in result.metrics["skipped"]} == {"truncated"}
+    shown[3].write_bytes(shown[3].read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"no readable image is left of class\(es\) dark, light; first: "):
+        finetune(recipe("detect", data, tmp_path / "again", *quick))
 
 
 def test_a_class_that_is_tested_alone_is_told_before_training(tmp_path: Path) -> None:
@@ -142,13 +157,23 @@ def test_prototypes_that_an_image_sees_in_training_do_not_know_it() -> None:
     backbone = BackboneConfig(name="test_efficientnet", weights="random", levels=(1, 2, 3, 4))
     model = DetectConfig(backbone=backbone, preprocess=PreprocessConfig(image_px=64)).build(["spot"])
 
-    def others(*shown: Labelled) -> list[torch.Tensor]:
-        parts = detecting.start(model, shown, AugmentConfig().build(), count=len(shown), seed=0)
-        return [part.weight_CD for part in parts]
+    def others(*shown: Labelled, parts: Sequence[int] = (0, 1)) -> list[torch.Tensor]:
+        found = detecting.start(model, shown, AugmentConfig().build(), parts=parts, seed=0)
+        return [part.weight_CD for part in found]
 
     (of_first, of_second), (moved, same) = others(images[0], images[1]), others(images[0], images[2])
     assert torch.equal(of_second, same)  # made of the first image alone
     assert not torch.allclose(of_first, moved)
+    group, turned = (others(*images[:2][::step], images[2], parts=(0, 0, 1))[0] for step in (1, -1))
+    assert torch.equal(group, turned)  # made of the third alone
+
+
+def test_images_of_one_group_are_in_one_part_of_the_prototypes() -> None:
+    groups = [None, "a", None, "b", "a", None, "b"]
+    samples = [Sample(Path(f"/d/{at}.png"), group=group) for at, group in enumerate(groups)]
+    assert detecting.parts_apart(samples) == [0, 1, 2, 3, 1, 0, 3]
+    assert detecting.parts_apart([Sample(Path(f"/d/{at}.png")) for at in range(6)]) == [0, 1, 2, 3, 0, 1]
+    assert detecting.parts_apart(samples[1:2]) == [0]
 
 
 @pytest.mark.parametrize(("kind", "side", "told"), [("detect", 72, "of 32.*take 64"), ("segment", 70, "of 8.*take 72")])

@@ -4,7 +4,7 @@ import pytest
 
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
 from pangu_cv.errors import DataError
-from pangu_cv.finetune.draws import donor, draw_support, parts_of
+from pangu_cv.finetune.draws import donor, draw_support, parts_of, torn_note
 
 
 def boxes(*contents: str, group: dict[int, str] | None = None) -> dict[Sample, frozenset[str]]:
@@ -62,6 +62,23 @@ def test_a_rare_class_comes_back_with_its_group() -> None:
         support, measured = draw_support(list(contents), (), contents, shots=None, seed=seed)
         assert any("rare" in contents[s] for s in support)
         assert not {s.group for s in support if s.group} & {s.group for s in measured}
+
+
+@pytest.mark.parametrize("shots", [None, 1])
+def test_test_images_of_a_group_that_was_learnt_are_not_measured(shots: int | None) -> None:
+    contents = boxes("a", "a", "a", "a", group={0: "part", 1: "other", 2: "part"})
+    first, second, *test = contents
+    support, measured = draw_support([first, second][: 1 if shots else 2], test, contents, shots=shots, seed=0)
+    assert first in support
+    assert measured == (test[1],)  # the other is of no group
+    with pytest.raises(DataError, match="no image is left to measure on: all 1 are of groups"):
+        draw_support([first], test[:1], contents, shots=shots, seed=0)
+
+
+def test_images_left_out_are_told_by_the_most_in_any_draw() -> None:
+    assert torn_note([0, 0]) == []
+    assert torn_note([2, 2])[0].endswith("of their group: 2")
+    assert torn_note([0, 3])[0].endswith("of their group: up to 3")
 
 
 def test_samples_are_looked_up_once_an_image_not_once_a_class(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,6 +46,7 @@ def test_every_setting_of_a_shipped_recipe_counts(name: str) -> None:
         ("classify", "train.steps=7", "train: changes nothing here: the head is fitted in closed form"),
         ("classify", "augment.flip_lr=false", "views of task.fit_views"),
         ("multilabel", "augment.rot90=false", "views of task.fit_views"),
+        ("multilabel", "loss.kind=seesaw", "loss: changes nothing here: the head is fitted in closed form"),
         ("detect", "augment.variants=8", "augment.variants: changes nothing here: training shows new variants"),
         ("segment", "loss.kind=seesaw", "loss: changes nothing here: masks have losses of their own"),
     ],
@@ -62,7 +63,14 @@ def test_a_setting_that_changes_nothing_is_told(name: str, override: str, told: 
         ("classify", ("augment.variants=8", "train.precision=bf16-mixed")),
         ("classify_adapt", ("adapt.kind=linear", "loss.kind=seesaw")),
         ("detect", ("loss.kind=seesaw", "adapt.kind=partial")),
+        ("multilabel", ("adapt.kind=partial", "train.steps=7", "augment.flip_lr=false")),
     ],
 )
 def test_a_setting_that_counts_is_not(name: str, overrides: tuple[str, ...]) -> None:
     assert remarks(None, _asked(name, *overrides), [])["notes"] == []
+
+
+def test_a_tagger_that_trains_has_a_loss_of_its_own() -> None:
+    asked = _asked("multilabel", "adapt.kind=partial", "loss.kind=seesaw", "augment.variants=8")
+    assert [note.split(": ")[0] for note in remarks(None, asked, [])["notes"]] == ["loss", "augment.variants"]
+    assert "tags have a loss of their own" in remarks(None, asked, [])["notes"][0]

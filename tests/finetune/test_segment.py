@@ -90,6 +90,21 @@ def test_images_without_masks_are_told(tmp_path: Path) -> None:
         finetune(recipe("segment", data, tmp_path / "run", *QUICK))
 
 
+def test_classes_that_no_usable_mask_teaches_are_told(tmp_path: Path) -> None:
+    data = masked(tmp_path / "data")
+    (data / "classes.txt").write_text("background\ncrack\nhole\n")
+    quick = (*QUICK, "train.steps=1", "few_shot.shots=1")
+    told = "no usable training mask shows hole"
+    assert any(told in note for note in finetune(recipe("segment", data, tmp_path / "run", *quick)).metrics["notes"])
+    assert told in (tmp_path / "run" / "report.html").read_text()
+    mask = read_class_mask(data / "masks" / "test1.png", classes=3)
+    mask[:9] = 2
+    save(data / "masks" / "test1.png", mask)
+    with pytest.raises(DataError, match=f"{told}, and test masks do"):
+        finetune(recipe("segment", data, tmp_path / "again", *quick))
+    assert not (tmp_path / "again").exists()
+
+
 def test_settings_of_the_other_task_are_refused(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"for task\.kind=anomaly"):
         finetune(recipe("segment", masked(tmp_path / "data"), tmp_path / "run", "forget=[x]"))

@@ -110,7 +110,8 @@ def boxed(root: Path, *, train: int = 6, test: int = 3, side: int = 64) -> Path:
         names = [f"{part}{number}" for number in range(count)]
         (root / "ImageSets" / "Main" / f"{part}.txt").write_text("\n".join(names))
         for number, name in enumerate(names):
-            image, objects = picture(COLOURS["blue"], 4000 + number, height=side, width=side + 16), ""
+            seed = 4000 + number + 500 * (part == "test")  # a test image without objects is no copy of a training image
+            image, objects = picture(COLOURS["blue"], seed, height=side, width=side + 16), ""
             for label, value in (("dark", 10), ("light", 250)) if number % 3 else ():
                 x, y = int(random.integers(2, side - 12)), 4 if label == "dark" else side // 2 + 4
                 image[y : y + 24, x : x + 24] = value

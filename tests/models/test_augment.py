@@ -36,6 +36,30 @@ def test_no_crop_cuts_the_defect_away(seed: int) -> None:
     assert made.mask.sum() >= 48
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_every_class_keeps_a_box_and_half_of_its_pixels(seed: int) -> None:
+    two = labelled()
+    assert two.mask is not None
+    two.mask[40:44, 6:10], two.mask[:, 45:] = 2, 255
+    boxes = np.array([[20, 10, 32, 18], [6, 40, 10, 44]], np.float32)
+    crops = STILL.model_copy(update={"scale": (0.2, 0.4)}).build()
+    boxed = crops(Labelled(two.image, None, boxes, np.array([3, 5])), seed=seed)
+    assert sorted(boxed.label_K.tolist()) == [3, 5]
+    masked = crops(Labelled(two.image, two.mask, boxes[:0], np.array([], np.int64)), seed=seed)
+    assert masked.mask is not None
+    assert ((masked.mask == 1).sum() >= 48, (masked.mask == 2).sum() >= 8) == (True, True)
+
+
+def test_pixels_that_say_nothing_are_no_defect_to_keep_or_to_look_for() -> None:
+    image, mask = labelled(200).image, labelled(200).mask
+    assert mask is not None
+    masks = (mask, np.where(mask == 0, 255, mask).astype(np.uint8))
+    plain, open_ones = (Labelled(image, one, np.zeros((0, 4), np.float32), np.zeros(0, np.int64)) for one in masks)
+    for seed in range(12):
+        first, second = (STILL.build(tile_px=64)(one, seed=seed) for one in (plain, open_ones))
+        assert np.array_equal(first.image, second.image)
+
+
 def test_a_crop_that_never_keeps_it_is_given_up() -> None:
     wide = labelled()
     assert wide.mask is not None

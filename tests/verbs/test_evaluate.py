@@ -32,23 +32,79 @@ def test_a_classifier_is_a_gate_once_the_good_class_is_named(classify: Made, tmp
         assert words in page
 
 
-def test_images_that_were_learnt_from_are_counted(classify: Made, anomaly: Made, tmp_path: Path, capsys) -> None:
+LEFT_OUT = "8 of the 12 images are left out, since the model has learnt from them; --with-learnt measures them too"
+
+
+def test_images_that_were_learnt_from_are_left_out_unless_asked_for(classify: Made, tmp_path: Path, capsys) -> None:
     figures, page = evaluated(classify.run, classify.data / "train", tmp_path / "a")
-    assert figures["notes"] == ["8 of the 12 images are ones the model has learnt from: the figures are too good"]
-    assert figures["notes"][0] in page
-    assert f"! {figures['notes'][0]}" in capsys.readouterr().out
+    assert (figures["images"], figures["notes"]) == (4, [LEFT_OUT])
+    assert LEFT_OUT in page
+    told = capsys.readouterr().out
+    assert f"! {LEFT_OUT}" in told
+    assert "measured on 4 images\n" in told
+    figures, page = evaluated(classify.run, classify.data / "train", tmp_path / "all", "--with-learnt")
+    too_good = "8 of the 12 images are ones the model has learnt from: the figures are too good"
+    assert (figures["images"], figures["notes"]) == (12, [too_good])
+    assert too_good in page
     assert evaluated(classify.run, classify.data, tmp_path / "b")[0]["notes"] == []
     [note] = evaluated(classify.bundle, classify.data / "train", tmp_path / "c")[0]["notes"]
     assert note.startswith("the dataset names no test part")
     assert "which images the model has learnt from is not known" in note
 
 
-def test_images_that_the_rival_learnt_from_are_counted_by_its_name(classify: Made, tmp_path: Path, capsys) -> None:
-    figures, page = evaluated(classify.bundle, classify.data / "train", tmp_path, "--against", classify.run)
-    note = "run: 8 of the 12 images are ones the model has learnt from: the figures are too good"
+def test_images_that_the_rival_learnt_from_are_left_out_of_both(classify: Made, tmp_path: Path, capsys) -> None:
+    figures, page = evaluated(classify.bundle, classify.data / "train", tmp_path / "a", "--against", classify.run)
+    note = f"run: {LEFT_OUT}"
     assert [one for one in figures["notes"] if one.startswith("run: ")] == [note]
+    assert figures["images"] == figures["against"]["images"] == 4
     assert note in page
     assert f"! {note}" in capsys.readouterr().out
+    both = ("--against", classify.run, "--with-learnt")
+    figures, _ = evaluated(classify.bundle, classify.data / "train", tmp_path / "b", *both)
+    assert figures["images"] == figures["against"]["images"] == 12
+    assert "run: 8 of the 12 images are ones the model has learnt from: the figures are too good" in figures["notes"]
+
+
+def test_where_all_was_learnt_nothing_is_measured(anomaly: Made, tmp_path: Path, capsys) -> None:
+    data = copy_of(anomaly.data / "train", tmp_path / "data")
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["evaluate", str(anomaly.run), str(data), "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "all 20 images to measure on are ones that a model has learnt from" in told
+    assert "--with-learnt" in told
+
+
+def test_what_the_reading_of_the_data_left_out_is_told(detect: Made, tmp_path: Path, capsys) -> None:
+    data = copy_of(detect.data, tmp_path / "data")
+    (data / "JPEGImages" / "test1.png").write_bytes(b"no image")
+    beside = data / "Annotations" / "test2.xml"
+    box = "<bndbox><xmin>900</xmin><ymin>900</ymin><xmax>950</xmax><ymax>950</ymax></bndbox>"
+    beside.write_text(
+        beside.read_text().replace("</annotation>", f"<object><name>dark</name>{box}</object></annotation>")
+    )
+    figures, page = evaluated(detect.run, data, tmp_path / "out")
+    [note] = figures["notes"]
+    assert note == "1 boxes outside their image were left out; first test2.xml"
+    assert note in page
+    told = capsys.readouterr().out
+    assert f"! {note}" in told
+    assert f"measured on 2 images, 1 left out: first {data / 'JPEGImages' / 'test1.png'}: " in told
+
+
+def test_a_test_part_without_labels_leaves_the_measuring_to_val(classify: Made, tmp_path: Path) -> None:
+    """As 'pangu-cv finetune' chooses it."""
+    rows = ["file,label,split"]
+    for at, path in enumerate(sorted((classify.data / "test").glob("*/*.png"))):
+        rows.append(f"{path.relative_to(classify.data).as_posix()},{path.parent.name if at % 4 else ''},val")
+        rows.append(f"{path.relative_to(classify.data).as_posix().replace('test', 'train')},,test")
+    (tmp_path / "set.csv").write_text("\n".join(rows))
+    figures, _ = evaluated(classify.run, tmp_path / "set.csv", tmp_path / "out", "--root", classify.data)
+    assert figures["images"] == 6
+    assert figures["notes"] == [
+        "2 of the 8 images of val have no label, and are not measured",
+        "10 rows have no label",
+    ]
 
 
 def test_a_run_is_held_to_the_rate_that_was_certified_as_its_bundle_is(anomaly: Made, tmp_path: Path) -> None:
@@ -90,7 +146,7 @@ def test_a_classifier_without_a_memory_knows_what_it_learnt_from(tmp_path: Path)
     settings = ("few_shot.shots=3", "task.memory_per_class=null")
     run = finetune(recipe("classify", data, tmp_path / "run", *settings)).folder
     [note] = evaluated(run, data / "train", tmp_path / "seen")[0]["notes"]
-    assert note.startswith("6 of the 8 images are ones the model has learnt from")
+    assert note.startswith("6 of the 8 images are left out, since the model has learnt from them")
 
 
 def test_masks_of_the_anomaly_layout_that_were_learnt_from_are_counted(tmp_path: Path) -> None:

@@ -35,6 +35,11 @@ def test_an_interval_of_no_width_is_none() -> None:
     assert "100.0% on 9" in told("segment", "f1", interval(1, 1, 1), over_draws=interval(1, None, None))
 
 
+def test_draws_that_are_all_alike_tell_the_interval_over_images() -> None:
+    alike = [interval(0.8, 0.7, 0.9)] * 2
+    assert "80.0% [70.0%, 90.0%]" in told("segment", "f1", *alike, over_draws=interval(0.8, 0.8, 0.8))
+
+
 @pytest.mark.parametrize("kind", ["classify", "detect", "segment", "multilabel"])
 def test_every_task_writes_the_interval_that_is_told(kind: str, request: pytest.FixtureRequest) -> None:
     made: Made = request.getfixturevalue(kind)

@@ -15,8 +15,11 @@ from tests.finetune.tiny import Made
 def test_masks_are_written_as_class_numbers(segment: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     predict(segment.bundle, segment.data / "images", out=tmp_path / "out")
     record = json.loads((tmp_path / "out" / "predictions.json").read_text())["predictions"][0]
-    mask = np.asarray(Image.open(tmp_path / "out" / record["mask"]))
+    picture = Image.open(tmp_path / "out" / record["mask"])
+    mask, seen = np.asarray(picture), np.asarray(picture.convert("RGB"))
     assert mask.shape == (record["height"], record["width"])
+    assert (seen[mask == 0] == 0).all()
+    assert (seen[mask == 1].max(1) > 200).all()  # class numbers as greys would all look black
     assert int((mask == 1).sum()) == record["pixels"]["crack"]
     assert "crack" in capsys.readouterr().out
 

@@ -101,10 +101,14 @@ def _joined(found: Iterable[tuple[Path, Sample, bool]], notes: Notes) -> tuple[S
         both = None if first.boxes is None or sample.boxes is None else (*first.boxes, *sample.boxes)
         boxes = None if both is None else tuple(dict.fromkeys(both))  # two files may hold the same annotation
         kept[place] = replace(first, split=first.split or sample.split, boxes=boxes)
-    return tuple(
+    samples = tuple(
         replace(one, boxes=known(one.boxes, was_annotated=place in annotated, image=one.path, notes=notes))
         for place, one in kept.items()
     )
+    for place, one in kept.items():
+        if place not in annotated:
+            notes.add("images have no annotation and are taken as showing nothing", one.path.name)
+    return samples
 
 
 def _boxes(tree: dict[str, Any], names: dict[str | None, str], file: Path, notes: Notes) -> _Boxes:
