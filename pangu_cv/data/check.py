@@ -139,8 +139,8 @@ def _merged(dataset: Dataset, facts: Sequence[ImageFacts]) -> tuple[str, ...]:
     if not several:
         return ()
     return (
-        f"{len(several)} masks hold more than one value beside 0: all count as one defect, but 255 beside 1 alone as "
-        "no matter what; masks beside images/ may have a classes.txt that names what the values mean; "
+        f"{len(several)} masks hold more than one value beside 0: all count as one defect, but to finetune segment "
+        "255 beside 1 alone is no matter what; masks beside images/ may have a classes.txt that names the values; "
         f"first {relative(several[0], dataset.root)}",
     )
 

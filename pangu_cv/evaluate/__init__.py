@@ -15,7 +15,15 @@ from pangu_cv.evaluate.decider import (
 from pangu_cv.evaluate.detect import evaluate_detect, found_boxes, true_boxes
 from pangu_cv.evaluate.inspection import as_inspection, good_class
 from pangu_cv.evaluate.multilabel import evaluate_multilabel, require_known, truth_of
-from pangu_cv.evaluate.parts import marks_by_path, measured_samples, passed_over, test_samples, to_measure
+from pangu_cv.evaluate.parts import (
+    known_to,
+    marks_by_path,
+    measured_samples,
+    passed_over,
+    test_samples,
+    to_measure,
+    with_kin,
+)
 from pangu_cv.evaluate.segment import evaluate_segment, require_same_masks
 
 __all__ = [
@@ -34,6 +42,7 @@ __all__ = [
     "found_boxes",
     "good_class",
     "is_masked",
+    "known_to",
     "marks_by_path",
     "matching_mask",
     "measured_samples",
@@ -45,4 +54,5 @@ __all__ = [
     "to_measure",
     "true_boxes",
     "truth_of",
+    "with_kin",
 ]

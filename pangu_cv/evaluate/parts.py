@@ -1,6 +1,6 @@
 """Which images of a dataset a model is measured on, and by what those that it has learnt from are known."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from pangu_cv.data.sample import Dataset, Sample
@@ -52,6 +52,19 @@ def passed_over(dataset: Dataset, measured: Sequence[Sample], task: str) -> list
         return []
     where = f" of {part}" if part else ""
     return [f"{left} of the {len(beside)} images{where} have no {_NEEDED.get(task, 'label')}, and are not measured"]
+
+
+def with_kin(measured: Sequence[Sample], dataset: Dataset) -> tuple[Sample, ...]:
+    """The images and all others of their groups."""
+    groups = {s.group for s in measured} - {None}
+    there = set(measured)
+    return (*measured, *(s for s in dataset if s.group in groups and s not in there))
+
+
+def known_to(measured: Sequence[Sample], kin: Iterable[Sample], learnt: Collection[Path]) -> set[Path]:
+    """Those measured that were learnt from, or that share a group with an image of ``kin`` that was."""
+    groups = {s.group for s in kin if s.path in learnt} - {None}
+    return {s.path for s in measured if s.path in learnt or s.group in groups}
 
 
 def marks_by_path(samples: Sequence[Sample]) -> dict[Path, str]:

@@ -10,7 +10,7 @@ from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import Evaluated, Loaders, TorchDecider, evaluate_anomaly
 from pangu_cv.features import digest
-from pangu_cv.finetune.draws import to_learn_from
+from pangu_cv.finetune.draws import apart, to_learn_from, torn_note
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, skipped_json
 from pangu_cv.finetune.remarks import remarks
 from pangu_cv.metrics import AnomalyOutcome
@@ -33,6 +33,8 @@ class NormalSplit:
 
     normals: tuple[Sample, ...]
     test: tuple[Sample, ...]
+    torn: tuple[Sample, ...] = ()
+    """Test images left out, because normal ones that were learnt are of their group."""
 
 
 def finetune_anomaly(recipe: FinetuneRecipe, task: AnomalyConfig) -> FinetuneResult:
@@ -51,7 +53,8 @@ def finetune_anomaly(recipe: FinetuneRecipe, task: AnomalyConfig) -> FinetuneRes
     provenance = _grown(provenance_of(recipe, split.normals, dataset.root), start.provenance)
     save_model(SavedModel(learned.model, provenance, start.parent, learned.normality), run.model)
     evaluated = _measure(learned.model, split.test, spec) if split.test else None
-    notes = (*dataset.notes, *(evaluated.notes if evaluated else ()))
+    torn = torn_note([(split.torn, split.test)], lambda s: [str(s.label)])
+    notes = (*dataset.notes, *torn, *(evaluated.notes if evaluated else ()))
     metrics = _metrics(learned, evaluated) | remarks(learned.model.backbone.source, recipe, notes)
     run.write_metrics(metrics)
     _report(run, recipe, learned, evaluated, split)
@@ -60,7 +63,7 @@ def finetune_anomaly(recipe: FinetuneRecipe, task: AnomalyConfig) -> FinetuneRes
 
 def split_of(dataset: Dataset, *, shots: int | None, seed: int) -> NormalSplit:
     """Normals to learn from: ``good`` of the training split, else of no split where others are measured on, else four
-    fifths of all ``good`` images.
+    fifths of all ``good`` images. Test images of a group that was learnt are left out.
     """
     good = tuple(s for s in dataset if s.label == NORMAL)
     test = tuple(s for s in dataset if s.split in ("test", "val") and s.label is not None)
@@ -74,7 +77,10 @@ def split_of(dataset: Dataset, *, shots: int | None, seed: int) -> NormalSplit:
     if not normals or not is_told:
         parts = holdout(good, fraction=0.2, seed=seed)
         normals, test = parts.kept, parts.held_out + tuple(s for s in dataset if s.label not in (NORMAL, None))
-    return NormalSplit(draw_split(normals, shots=shots, seed=seed).support, test)
+    support = draw_split(normals, shots=shots, seed=seed).support
+    measured = apart(support, test) if test else ()
+    kept = frozenset(measured)
+    return NormalSplit(support, measured, torn=tuple(s for s in test if s not in kept))
 
 
 @dataclass(frozen=True)

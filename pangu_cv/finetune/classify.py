@@ -42,7 +42,7 @@ class Draw:
     support: tuple[Sample, ...]
     test: tuple[Sample, ...]
     pool: tuple[Path, ...] = ()
-    torn: int = 0
+    torn: tuple[Sample, ...] = ()
     """Test images left out, because labelled ones are of their group."""
 
 
@@ -66,7 +66,7 @@ def finetune_classify(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneR
     results, skipped, memory = fit_draws(model, draws, recipe)
     provenance = provenance_of(recipe, draws[0].support, dataset.root)
     save_model(SavedModel(model, provenance, parent_of(model), memory=memory), run.model)
-    notes = (*dataset.notes, *torn_note([draw.torn for draw in draws]), *repeated)
+    notes = (*dataset.notes, *torn_told(draws), *repeated)
     metrics = _metrics(results, skipped) | stated(model) | remarks(model.backbone.source, recipe, notes)
     run.write_metrics(metrics)
     _report(run, recipe, results, skipped, metrics)
@@ -90,6 +90,17 @@ def once_each(draws: Sequence[Draw]) -> tuple[list[Draw], list[str]]:
     left = len(draws) - len(kept)
     told = f"few_shot.seeds: {left} of {len(draws)} draw the same images as one before, and were left out"
     return list(kept.values()), [told] if left else []
+
+
+def _tested(seed: int, support: tuple[Sample, ...], test: tuple[Sample, ...]) -> Draw:
+    measured = apart(support, test)
+    kept = frozenset(measured)
+    return Draw(seed, support, measured, torn=tuple(s for s in test if s not in kept))
+
+
+def torn_told(draws: Sequence[Draw]) -> list[str]:
+    """The note on test images that were left out of the draws."""
+    return torn_note([(draw.torn, draw.test) for draw in draws], lambda s: [str(s.label)])
 
 
 def classes_of(recipe: FinetuneRecipe, task: ClassifyConfig, draws: Sequence[Draw]) -> tuple[str, ...]:
@@ -123,11 +134,7 @@ def draws_of(dataset: Dataset, *, shots: int | None, seeds: Sequence[int], may_b
         if not may_be_unknown:
             require_same_classes(pool, test)
         supports = [draw_split(pool, shots=shots, seed=seed).support for seed in seeds]
-        left = [apart(support, test) for support in supports]
-        return [
-            Draw(seed, support, measured, torn=len(test) - len(measured))
-            for seed, support, measured in zip(seeds, supports, left, strict=True)
-        ]
+        return [_tested(seed, support, test) for seed, support in zip(seeds, supports, strict=True)]
     if shots is None:
         parts = [holdout(pool, fraction=0.2, seed=seed) for seed in seeds]
         draws = [Draw(seed, part.kept, part.held_out) for seed, part in zip(seeds, parts, strict=True)]

@@ -25,9 +25,9 @@ from pangu_cv.errors import SettingsError
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
 from pangu_cv.finetune.all_draws import every_draw, headline, same_images
 from pangu_cv.finetune.auto import Auto, Choice, OutOfTimeError, Trial, choose, tried_ways
-from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, once_each, stated
+from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, once_each, stated, torn_told
 from pangu_cv.finetune.closed_form import ends_in_closed_form, labelled_image, require_closed_form, shown_features
-from pangu_cv.finetune.draws import Kept, is_readable, torn_note
+from pangu_cv.finetune.draws import Kept, is_readable
 from pangu_cv.finetune.fitted import training_figures
 from pangu_cv.finetune.fitting import Example, Memory, fit
 from pangu_cv.finetune.kin import kin_of
@@ -139,7 +139,7 @@ def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> F
             save_model(SavedModel(adapted[0].model, provenance, parent_of(adapted[0].model), memory=memory), run.model)
             adapted[0] = replace(adapted[0], remember=None)  # it holds every feature row
     same = same_images((draw.support, draw.test) for draw in draws)
-    notes = (*dataset.notes, *torn_note([draw.torn for draw in draws]), *repeated, *same)
+    notes = (*dataset.notes, *torn_told(draws), *repeated, *same)
     metrics = _metrics(adapted) | remarks(adapted[0].model.backbone.source, recipe, notes)
     metrics |= stated(adapted[0].model)
     run.write_metrics(metrics)

@@ -28,8 +28,9 @@ def draw_dense(
 ) -> Parts:
     """``draw_support``, with ``shots`` images that show nothing (None: all), of ``normal`` and of the pool.
 
-    No image of ``normal`` is of a group that is measured. Without a test part, half of the pool's images that show
-    nothing are left to measure on. Images that are not ``usable`` stay, and the next ones of their classes join them.
+    None that shows nothing is of a group that is measured: they are many, and what is measured is dear. Without a test
+    part, half of the pool's are left to measure on. Images that are not ``usable`` stay, and the next ones of their
+    classes join them.
     """
     support, measured = draw_support(pool, test, contents, shots=shots, seed=seed)
     if shots is not None:
@@ -37,9 +38,9 @@ def draw_dense(
     taken = {s.group for s in measured if s.group is not None}
     blank, most = [s for s in normal if s.group not in taken], None
     if shots is not None:  # else the pool's are in the draw
-        of_pool = [s for s in pool if not contents[s]]
-        most = min(shots, len(blank) + len(of_pool) // (1 if test else 2))
-        blank += of_pool
+        of_pool = [s for s in pool if not contents[s] and s.group not in taken]
+        blank += of_pool if test else _showing_nothing(of_pool, shots=len(of_pool) // 2, seed=seed)
+        most = min(shots, len(blank))
     learnt = (*support, *_showing_nothing(blank, shots=most, seed=seed))
     seen = set(learnt)
     return learnt, apart(learnt, [s for s in measured if s not in seen])
@@ -71,7 +72,8 @@ def _refilled(
 
 def notes_of(draws: Sequence[Parts], test: Sequence[Sample], contents: Contents, *, shots: int | None) -> list[str]:
     """What a run tells of its draws: test images left out, images that show nothing among a few, the same images."""
-    torn = torn_note([len(set(test).difference(measured)) for _, measured in draws])
+    left = [(set(test).difference(measured), measured) for _, measured in draws]
+    torn = torn_note(left, lambda s: contents.get(s, frozenset()))
     blank = sum(not contents[s] for s in draws[0][0]) if shots else 0
     told = (
         [f"{blank} of the {len(draws[0][0])} images drawn show nothing, and teach what is not there"] if blank else []

@@ -1,7 +1,7 @@
 """Which annotated images a trained task may see and which it is measured on; keeping them in memory within bounds."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -15,6 +15,7 @@ from pangu_cv.evaluate import to_measure
 from pangu_runtime.decode import DecodeSpec, decode
 
 Item = TypeVar("Item")
+_NOTHING_LEFT = "no image is left to measure on; lower few_shot.shots or add a test split"
 Parts = tuple[tuple[Sample, ...], tuple[Sample, ...]]
 
 
@@ -65,8 +66,6 @@ def draw_support(
         support = (*support, *(s for s in kept if not contents[s]))
     seen = set(kept) if shots is None else set(support)
     measured = tuple(test) or (drawn.rest if shots is not None else tuple(s for s in pool if s not in seen))
-    if not measured:
-        raise DataError("no image is left to measure on; lower few_shot.shots or add a test split")
     return support, apart(support, measured)
 
 
@@ -75,6 +74,8 @@ def apart(support: Iterable[Sample], measured: Sequence[Sample]) -> tuple[Sample
 
     Parts that a layout names may tear groups.
     """
+    if not measured:
+        raise DataError(_NOTHING_LEFT)
     groups = {s.group for s in support if s.group is not None}
     left = tuple(s for s in measured if s.group not in groups)
     if not left:
@@ -85,13 +86,25 @@ def apart(support: Iterable[Sample], measured: Sequence[Sample]) -> tuple[Sample
     return left
 
 
-def torn_note(left_out: Sequence[int]) -> list[str]:
-    """A note on test images that are of a group that was learnt, given their number in every draw."""
+def torn_note(
+    draws: Iterable[tuple[Collection[Sample], Collection[Sample]]], shown: Callable[[Sample], Iterable[str]]
+) -> list[str]:
+    """A note on test images that are of a group that was learnt, given those left out and those measured of each draw,
+    and which classes are not measured for it."""
+    left_out, gone = set[int](), set[str]()
+    for left, measured in draws:
+        left_out.add(len(left))
+        gone |= _classes(left, shown) - _classes(measured, shown)
     most = max(left_out)
     if not most:
         return []
-    number = f"{most}" if len(set(left_out)) == 1 else f"up to {most}"
-    return [f"test images not measured, because labelled ones are of their group: {number}"]
+    number = f"{most}" if len(left_out) == 1 else f"up to {most}"
+    lost = f"; no test image is left of {', '.join(sorted(gone))}, which no figure counts" if gone else ""
+    return [f"test images not measured, because labelled ones are of their group: {number}{lost}"]
+
+
+def _classes(samples: Iterable[Sample], shown: Callable[[Sample], Iterable[str]]) -> set[str]:
+    return {name for sample in samples for name in shown(sample)}
 
 
 def _all_but_a_fifth(pool: Sequence[Sample], contents: Mapping[Sample, frozenset[str]], *, seed: int) -> list[Sample]:

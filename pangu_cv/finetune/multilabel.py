@@ -43,7 +43,7 @@ def finetune_multilabel(recipe: FinetuneRecipe, task: MultilabelConfig) -> Finet
     is_frozen = recipe.adapt.kind == "frozen"
     fitted, memory = (fit_draws if is_frozen else fit_draws_trained)(task, recipe, classes, draws, shown)
     save_first(fitted[0], recipe, dataset, run, memory=memory)
-    torn = torn_note([len(set(test).difference(measured)) for _, measured in draws])
+    torn = torn_note([(set(test).difference(measured), measured) for _, measured in draws], shown.__getitem__)
     told = [*torn, *same_images(draws), *one_sided(fitted[0].support, shown, classes), *(() if is_frozen else (SEEN,))]
     metrics = _metrics(fitted) | remarks(fitted[0].model.backbone.source, recipe, [*dataset.notes, *told])
     run.write_metrics(metrics)

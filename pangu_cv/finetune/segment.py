@@ -92,7 +92,7 @@ def never_learnt(
     if strange := [name for name in missing if name in tested]:
         raise DataError(
             f"no usable training mask shows {', '.join(strange)}, and test masks do; label training images of it, or "
-            "leave it out of the test part"
+            "give its pixels 255 (no matter what) in the test masks"
         )
     return [f"no usable training mask shows {', '.join(missing)}: the model never finds it"]
 

@@ -52,8 +52,8 @@ class AugmentConfig(Settings):
     variants: Annotated[int, Field(ge=0)] = 0
     """classify: variants of each labelled image that a head in closed form is fitted to, beside the task's views."""
     keep: Share = 0.5
-    """Least share of what is labelled (each class's pixels of a mask, number of boxes) that a crop must leave, and with
-    it a box of each class."""
+    """Least share of what is labelled (pixels of a mask, number of boxes) that a crop must leave, and with it a box or
+    some pixels of each class."""
 
     def build(self, *, tile_px: int | None = None) -> "Augment":
         """The maker of variants, of a tile of larger images where a side is given."""
@@ -155,13 +155,15 @@ class Augment:
 
 
 def _left(before: Labelled, after: Labelled) -> float:
-    """Share of the boxes, or of some class's pixels, that is left; 0 where no box of a class is, 1 where none was."""
+    """Share of the boxes or of the labelled pixels that is left; 0 where nothing of a class is, 1 where nothing was."""
     shares = []
     if len(before.boxes_K4):
         is_lost = set(before.label_K.tolist()) > set(after.label_K.tolist())
         shares.append(0.0 if is_lost else len(after.boxes_K4) / len(before.boxes_K4))
     were, are = _pixels(before.mask), _pixels(after.mask)
-    shares += (are[were > 0] / were[were > 0]).tolist()
+    if were.any():
+        is_lost = bool((are[were > 0] == 0).any())
+        shares.append(0.0 if is_lost else float(are.sum() / were.sum()))
     return min(shares, default=1.0)
 
 

@@ -25,7 +25,7 @@ def check_settings(recipe: PretrainRecipe) -> None:
     for source in recipe.data:
         if source.groups is not None or source.split != "own":
             raise SettingsError(
-                f"data: groups and split of '{source.path}' would do nothing, since data is not measured on: name the "
+                f"data: groups and split of '{source.path}' say what is measured on, and data is not: name the "
                 "parts to learn from in splits, and groups and split under targets"
             )
     if recipe.objective.kind == "joint" and recipe.objective.keys.queue and recipe.objective.keys.momentum is None:

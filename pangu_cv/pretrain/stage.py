@@ -75,7 +75,8 @@ def pretrain(recipe: PretrainRecipe) -> PretrainResult:
             probe=lambda: _probe(setting),
             keep=lambda state: _keep(setting, state),
         )
-    found = verdict(state.rounds[0], state.rounds[state.best], images=len(setting.images.paths))
+    datasets = [target.path.resolve() for target in recipe.targets]
+    found = verdict(state.rounds[0], state.rounds[state.best], images=len(setting.images.paths), datasets=datasets)
     metrics = _metrics(setting, state, found)
     run = setting.run
     if setting.fabric.is_global_zero:

@@ -4,6 +4,7 @@ On images that did not choose the state: the best of many rounds is partly the l
 target has too few images to prove, all of them together may.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from math import hypot
@@ -58,7 +59,8 @@ class TargetVerdict:
 class Verdict:
     """All targets, and the mean gain over them with the originals kept where the verdict says so.
 
-    ``together`` is the mean gain over several targets with none kept back, None for one.
+    ``together`` is the mean gain over those of several targets whose images did not choose the state, with none kept
+    back; None for fewer than two.
     """
 
     targets: tuple[TargetVerdict, ...]
@@ -89,34 +91,39 @@ class Verdict:
         return {"sentence": self.sentence, "targets": [asdict(t) for t in self.targets], "together": together}
 
 
-def verdict(before: Sequence[Score], after: Sequence[Score], *, images: int) -> Verdict:
-    """Compare draw by draw and image by image.
+def verdict(
+    before: Sequence[Score], after: Sequence[Score], *, images: int, datasets: Sequence[object] | None = None
+) -> Verdict:
+    """Compare draw by draw and image by image; ``datasets`` names what each target measures on, default: each its own.
 
     A target uses the new weights where its own images prove a gain, or where those of all targets together prove one
-    and its own gain is no smaller than the least that is worth it.
+    and its own gain is no smaller than the least that is worth it. Targets whose images chose the state too prove
+    nothing for others.
     """
     pairs = list(zip(before, after, strict=True))
     gains = [gain_of(old.judged, new.judged) for old, new in pairs]
-    together = _mean_of(gains) if len(gains) > 1 else None
-    by_all = together is not None and is_worth_it(together)
+    names = range(len(pairs)) if datasets is None else datasets
+    apart = [(name, gain) for name, gain, (_, new) in zip(names, gains, pairs, strict=True) if new.is_apart]
+    together = _mean_of(apart) if len(apart) > 1 else None
+    is_proven = together is not None and is_worth_it(together)
     targets = []
     for (old, new), gain in zip(pairs, gains, strict=True):
         is_own = is_worth_it(gain)
-        use = is_own or (by_all and gain.mean >= LEAST_GAIN)
-        target = TargetVerdict(
-            new.target, old.judged.mean, new.judged.mean, gain, use, by_all=use and not is_own, is_apart=new.is_apart
-        )
-        targets.append(target)
+        by_all = is_proven and new.is_apart and not is_own and gain.mean >= LEAST_GAIN
+        figures = (old.judged.mean, new.judged.mean, gain)
+        targets.append(TargetVerdict(new.target, *figures, is_own or by_all, by_all=by_all, is_apart=new.is_apart))
     return Verdict(tuple(targets), images, together)
 
 
-def _mean_of(gains: Sequence[Interval]) -> Interval:
-    """Mean gain over targets, whose images and draws are their own: what is uncertain adds up as squares."""
-    mean, n = float(np.mean([gain.mean for gain in gains])), sum(gain.n for gain in gains)
-    halves = [gain.high - gain.mean for gain in gains if gain.high is not None]
-    if len(halves) < len(gains):
-        return Interval(mean, None, None, n)
-    half = float(np.linalg.norm(halves)) / len(gains)
+def _mean_of(gains: Sequence[tuple[object, Interval]]) -> Interval:
+    """Mean gain over targets: what is uncertain adds up as squares, but plainly where they measure on one dataset."""
+    mean, n = float(np.mean([gain.mean for _, gain in gains])), sum(gain.n for _, gain in gains)
+    halves: dict[object, float] = defaultdict(float)
+    for name, gain in gains:
+        if gain.high is None:
+            return Interval(mean, None, None, n)
+        halves[name] += gain.high - gain.mean
+    half = float(np.linalg.norm(list(halves.values()))) / len(gains)
     return Interval(mean, mean - half, mean + half, n)
 
 

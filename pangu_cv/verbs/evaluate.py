@@ -25,12 +25,14 @@ from pangu_cv.evaluate import (
     evaluate_multilabel,
     evaluate_segment,
     good_class,
+    known_to,
     marks_by_path,
     measured_samples,
     passed_over,
     require_comparable,
     require_same_masks,
     to_measure,
+    with_kin,
 )
 from pangu_cv.features import Skipped
 from pangu_cv.metrics.gate import Gate, gate
@@ -240,8 +242,9 @@ def _chosen(dataset: Dataset, models: Sequence[_Opened], *, with_learnt: bool) -
     """
     task = models[0].task
     found = measured_samples(dataset, task)
-    marks = marks_by_path(found) if any(one.learnt for one in models) else {}
-    seen = [{path for path, mark in marks.items() if mark in one.learnt} for one in models]
+    kin = with_kin(found, dataset)
+    marks = marks_by_path(kin) if any(one.learnt for one in models) else {}
+    seen = [known_to(found, kin, {path for path, mark in marks.items() if mark in one.learnt}) for one in models]
     notes = []
     for one, own in zip(models, seen, strict=True):
         told = _learnt_told(one, own, found, with_learnt=with_learnt)
@@ -270,8 +273,8 @@ def _learnt_told(one: _Opened, seen: Collection[Path], found: Sequence[Sample], 
         return None
     count = f"{len(seen)} of the {len(found)} images are"
     if with_learnt:
-        return f"{count} ones the model has learnt from: the figures are too good"
-    return f"{count} left out, since the model has learnt from them; --with-learnt measures them too"
+        return f"{count} ones the model has learnt from, or of their groups: the figures are too good"
+    return f"{count} left out, since the model has learnt from them or their groups; --with-learnt measures them too"
 
 
 def _measure(opened: _Opened, dataset: Dataset, samples: Sequence[Sample]) -> _Measured:

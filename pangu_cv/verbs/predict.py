@@ -52,8 +52,8 @@ def predict(
         Print one JSON object per image.
     out
         A new folder for predictions.json and, beside it, heat maps of anomalies, masks of class numbers (PNG with
-        a palette) or images with their boxes. There, #2 is a name that cannot be drawn: class 2, from 0, in
-        predictions.json.
+        a palette: Pillow reads the numbers, OpenCV the colours) or images with their boxes. There, #2 is a name that
+        cannot be drawn: class 2, from 0, in predictions.json.
     threshold
         Move the threshold of a bundle (all tasks but segment) for this run; the move is logged and stands in every
         prediction. A classifier answers 'unknown' below it.

@@ -5,7 +5,7 @@ import pytest
 
 from pangu_cv.data.sample import Box, Dataset, Sample
 from pangu_cv.data.shown import classes_shown
-from pangu_cv.evaluate import marks_by_path, measured_samples, parts, passed_over
+from pangu_cv.evaluate import known_to, marks_by_path, measured_samples, parts, passed_over, with_kin
 from pangu_cv.evaluate.decider import is_masked
 from pangu_cv.finetune.draws import parts_of
 
@@ -77,3 +77,18 @@ def test_copies_have_one_mark_and_missing_files_none(tmp_path: Path) -> None:
     marks = marks_by_path([Sample(tmp_path / name) for name in "abcd"])
     assert sorted(path.name for path in marks) == ["a", "b", "c"]
     assert marks[tmp_path / "a"] == marks[tmp_path / "b"] != marks[tmp_path / "c"]
+
+
+def test_groups_of_what_was_learnt_are_known_too() -> None:
+    groups = ("lot1", "lot2", None, "lot1", "lot2", "lot3")
+    splits = ("train", "train", "train", "test", "test", "test")
+    samples = [
+        Sample(Path(f"/d/{at}.png"), label="a", split=s, group=g)
+        for at, (s, g) in enumerate(zip(splits, groups, strict=True))
+    ]
+    found = samples[3:]
+    kin = with_kin(found, Dataset(Path("/d"), "csv", tuple(samples)))
+    assert set(kin) == {*found, *samples[:2]}
+    assert known_to(found, kin, {samples[0].path, samples[2].path}) == {samples[3].path}
+    assert known_to(found, kin, {samples[5].path}) == {samples[5].path}
+    assert known_to(found, kin, set()) == set()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from pangu_cv import cli
-from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.data.sample import Dataset, Sample, Split
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import TorchDecider
 from pangu_cv.finetune import FinetuneResult, finetune
@@ -132,6 +132,20 @@ def test_normals_of_a_table_that_are_marked_test_are_never_learnt(tested: str, l
     assert len(split.normals) == learnt
     assert not set(split.normals) & {*marked, *split.test}
     assert set(marked) <= set(split.test)
+
+
+def test_test_images_of_a_group_whose_normals_were_learnt_are_not_measured() -> None:
+    def of(split: Split, *labels: str) -> list[Sample]:
+        return [
+            Sample(Path(f"/d/{split}{at}.png"), label=label, split=split, group=f"part{at}")
+            for at, label in enumerate(labels)
+        ]
+
+    train, test = of("train", "good", "good"), of("test", "good", "stain", "good", "stain")
+    split = split_of(Dataset(Path("/d"), "csv", (*train, *test)), shots=None, seed=0)
+    assert set(split.normals) == set(train)
+    assert split.test == tuple(test[2:])
+    assert split.torn == tuple(test[:2])
 
 
 def test_second_seed_is_refused(tmp_path: Path) -> None:

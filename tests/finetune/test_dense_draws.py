@@ -47,6 +47,29 @@ def test_normal_images_of_a_group_that_is_measured_are_not_learnt() -> None:
         assert any(s.label == "good" for s in support)
 
 
+@pytest.mark.parametrize("is_tested", [True, False])
+def test_images_that_show_nothing_cost_none_that_is_measured(*, is_tested: bool) -> None:
+    """Lots of parts, each with a defect and empty frames: empty frames of every lot would leave nothing to measure."""
+    count = 6
+    groups = {at: f"lot{at % count}" for at in range(3 * count)}
+    contents = boxes(*["a"] * count, *[""] * (2 * count), group=groups)
+    test = tuple(contents)[3:count] if is_tested else ()
+    pool = [s for s in contents if s not in test]
+    for seed in range(8):
+        measured = draw_support(pool, test, contents, shots=2, seed=seed)[1]
+        support, left = draw_dense(pool, test, contents, shots=2, seed=seed)
+        assert set(left) == set(measured) - set(support)
+        assert not {s.group for s in left} & {s.group for s in support}
+        assert {s for s in measured if contents[s]} <= set(left)
+
+
+def test_half_of_the_empty_images_of_the_pool_are_left_to_measure_on() -> None:
+    contents = boxes(*["a"] * 12, *[""] * 4)
+    for seed in range(6):
+        _, measured = draw_dense(list(contents), (), contents, shots=5, seed=seed, normal=normals(None, None))
+        assert sum(not contents[s] for s in measured) >= 2
+
+
 def test_the_next_image_of_each_class_stands_in_for_one_that_cannot_be_used() -> None:
     contents = boxes(*["a"] * 8, *["b"] * 8)
     order = {name: [s for s in _order(contents, seed=1) if name in contents[s]] for name in "ab"}

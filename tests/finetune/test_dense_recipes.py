@@ -76,7 +76,8 @@ def test_labelled_defects_are_pasted_in_training_and_shown(
     monkeypatch.setattr(fitted, "training_variants", showing)
     page = run(tmp_path, kind, "augment.paste=1").report.read_text()
     assert in_training[0] >= 3  # a batch
-    assert "paste 1" in page or kind == "detect"  # whose images may have no room
+    if kind == "segment":  # a detector's images may have no room
+        assert "paste 1" in page
     pasted.clear()
     assert "paste 1" not in run(tmp_path, kind, name="without").report.read_text()
     assert not pasted

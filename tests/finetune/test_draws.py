@@ -4,7 +4,7 @@ import pytest
 
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
 from pangu_cv.errors import DataError
-from pangu_cv.finetune.draws import donor, draw_support, parts_of, torn_note
+from pangu_cv.finetune.draws import apart, donor, draw_support, parts_of, torn_note
 
 
 def boxes(*contents: str, group: dict[int, str] | None = None) -> dict[Sample, frozenset[str]]:
@@ -76,9 +76,21 @@ def test_test_images_of_a_group_that_was_learnt_are_not_measured(shots: int | No
 
 
 def test_images_left_out_are_told_by_the_most_in_any_draw() -> None:
-    assert torn_note([0, 0]) == []
-    assert torn_note([2, 2])[0].endswith("of their group: 2")
-    assert torn_note([0, 3])[0].endswith("of their group: up to 3")
+    contents = boxes("a", "a", "a", "b", "")
+    first, second, third, other, _ = contents
+
+    def told(*left: list[Sample]) -> list[str]:
+        return torn_note([(out, [s for s in contents if s not in out]) for out in left], contents.__getitem__)
+
+    assert told([], []) == []
+    assert told([first, second], [second, third])[0].endswith("of their group: 2")
+    assert told([], [first, second])[0].endswith("of their group: up to 2")
+    assert told([other])[0].endswith("of their group: 1; no test image is left of b, which no figure counts")
+
+
+def test_where_the_draw_takes_all_it_says_so() -> None:
+    with pytest.raises(DataError, match=r"left to measure on; lower few_shot\.shots"):
+        apart([], [])
 
 
 def test_samples_are_looked_up_once_an_image_not_once_a_class(monkeypatch: pytest.MonkeyPatch) -> None:

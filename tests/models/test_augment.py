@@ -37,7 +37,7 @@ def test_no_crop_cuts_the_defect_away(seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_every_class_keeps_a_box_and_half_of_its_pixels(seed: int) -> None:
+def test_every_class_keeps_a_box_or_pixels_and_all_keep_half(seed: int) -> None:
     two = labelled()
     assert two.mask is not None
     two.mask[40:44, 6:10], two.mask[:, 45:] = 2, 255
@@ -47,7 +47,9 @@ def test_every_class_keeps_a_box_and_half_of_its_pixels(seed: int) -> None:
     assert sorted(boxed.label_K.tolist()) == [3, 5]
     masked = crops(Labelled(two.image, two.mask, boxes[:0], np.array([], np.int64)), seed=seed)
     assert masked.mask is not None
-    assert ((masked.mask == 1).sum() >= 48, (masked.mask == 2).sum() >= 8) == (True, True)
+    left = [int((masked.mask == number).sum()) for number in (1, 2)]
+    assert min(left) > 0
+    assert sum(left) >= (96 + 16) / 2  # what nobody decided (255) counts for neither
 
 
 def test_pixels_that_say_nothing_are_no_defect_to_keep_or_to_look_for() -> None:

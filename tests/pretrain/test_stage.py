@@ -180,7 +180,7 @@ def test_full_disk_leaves_the_last_good_state(tmp_path: Path, monkeypatch: pytes
         ({"objective": {"kind": "joint", "keys": {"queue": 8}}}, r"keys\.queue: needs"),
         ({"engine": {"accelerator": "gpu"}}, r"engine\.accelerator: 'gpu' asked for"),
         ({"text": {"tower": "nowhere"}, "labels": 1}, r"text\.tower: 'nowhere'"),
-        ({"split": "anew"}, r"data: groups and split of '.*' would do nothing"),
+        ({"split": "anew"}, r"data: groups and split of '.*' say what is measured on"),
         ({"range_16bit": (0, 4095)}, r"range_16bit and max_pixels must be the same.*has \[0, 65535\].*\[0, 4095\]"),
         (
             {"text": {"tower": "any", "template": "a {lable}"}, "labels": 1},

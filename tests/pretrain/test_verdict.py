@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from pangu_cv.pretrain import loop
 from pangu_cv.pretrain.scores import Judged, Score, balanced_parts
+from pangu_cv.pretrain.state import State
 from pangu_cv.pretrain.verdict import verdict
 from tests.pretrain import small
 
@@ -71,6 +75,18 @@ def test_what_none_proves_alone_all_may_prove_together() -> None:
     assert found.together.mean == pytest.approx((9 * 0.015 + 0.004 - 0.01) / 11)
     assert found.together.high - found.together.mean == pytest.approx(3 * (alone.high - alone.mean) / 11)
     assert verdict(before[:1], after[:1], images=100).together is None
+    again = verdict(before[:9], after[:9], images=100, datasets=["one"] * 9)  # asked nine times, and no surer for it
+    assert again.together is not None
+    assert again.together.high == pytest.approx(alone.high)
+    assert not any(target.use for target in again.targets)
+
+
+def test_images_that_chose_the_round_prove_nothing_for_others() -> None:
+    before, after = [BEFORE, _score("rail")], [_score("steel", 0.04, 0.04), _score("rail", 0.02, [0.5, -0.46] * 50)]
+    assert verdict(before, after, images=100).together is not None
+    shared = [replace(score, is_apart=False) for score in after]
+    assert verdict(before, shared, images=100).together is None
+    assert verdict(before, [after[1], shared[0]], images=100).targets[0].use is False
 
 
 def test_one_image_more_or_less_is_no_gain() -> None:
@@ -94,7 +110,8 @@ def test_without_effect_it_is_hardly_ever_used(targets: int) -> None:
     used = 0
     for _ in range(200 // targets):
         rounds = [[_lucky(random) for _ in range(targets)] for _ in range(11)]
-        best = max(rounds, key=lambda scores: np.mean([score.mean for score in scores]))
+        state = State(rounds=rounds)
+        best = max(rounds, key=lambda scores: loop._worth(scores, state))
         used += sum(target.use for target in verdict(rounds[0], best, images=100).targets)
     assert used <= 200 * 0.05
 
