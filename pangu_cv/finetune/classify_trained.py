@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
@@ -31,6 +31,7 @@ from pangu_cv.finetune.draws import Kept, is_readable
 from pangu_cv.finetune.fitted import training_figures
 from pangu_cv.finetune.fitting import Example, Memory, fit
 from pangu_cv.finetune.kin import kin_of
+from pangu_cv.finetune.learner import Learner
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, skipped_json
 from pangu_cv.finetune.remarks import remarks
 from pangu_cv.finetune.unlabelled import Taught, features_of_others, taught_by_others, teach
@@ -102,20 +103,6 @@ class Start:
         """With what earlier runs have left on disk, where the recipe allows."""
         model = task.build(classes)
         return cls(model, FeatureStore(cache_folder() if recipe.cache else None, model.fingerprint))
-
-
-class _Trained(nn.Module):
-    """What is trained: the model's backbone and a head that learns."""
-
-    def __init__(self, model: ClassifyModel) -> None:
-        super().__init__()
-        self.backbone, self.head = model.backbone, model.head.learnable()
-
-    def train(self, mode: bool = True) -> "_Trained":
-        """The backbone's statistics stay as they are: a handful of images must not move them."""
-        super().train(mode)
-        self.backbone.eval()
-        return self
 
 
 def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneResult:
@@ -254,7 +241,7 @@ def adapt(
     counts = Counter(label_N.tolist())
     require_closed_form(recipe, task, counts)
     loss = recipe.loss.build([counts[c] for c in range(len(classes))])
-    trained, augment = _Trained(model), recipe.augment.build()
+    trained, augment = Learner(model), recipe.augment.build()
     load = Kept(lambda s: labelled_image(s, spec), lambda one: one.image.nbytes)
 
     def make(place: int, item_seed: int) -> Example:

@@ -134,7 +134,8 @@ def _readable(
             lost.append(Skipped(sample.path, error.reason, str(error)))
     shown = {box.label for sample in readable for box in sample.boxes or ()}
     if unseen := [name for name in classes if name not in shown]:
-        raise DataError(f"no readable image is left of class(es) {', '.join(unseen)}; first: {lost[0].message}")
+        first = f"; first: {lost[0].message}" if lost else ""
+        raise DataError(f"no readable image is left of class(es) {', '.join(unseen)}{first}")
     return readable, lost
 
 

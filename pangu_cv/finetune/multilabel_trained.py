@@ -22,6 +22,7 @@ from pangu_cv.finetune.draws import Kept, Parts
 from pangu_cv.finetune.fitted import Fitted
 from pangu_cv.finetune.fitting import Example, fit
 from pangu_cv.finetune.kin import kin_of
+from pangu_cv.finetune.learner import Learner
 from pangu_cv.finetune.multilabel_frozen import FittedDraws, Shown, decided, fit_head, memory_of
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.metrics.multilabel import MultilabelOutcome
@@ -37,20 +38,6 @@ from pangu_runtime.decode import DecodeSpec
 SEEN = "what was trained has seen every labelled image, so probabilities may be surer than they should be of new ones"
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits float32[B,C] and truth bool[B,C] to a mean loss."""
-
-
-class _Trained(nn.Module):
-    """What is trained: the model's backbone and a head that learns."""
-
-    def __init__(self, model: MultilabelModel) -> None:
-        super().__init__()
-        self.backbone, self.head = model.backbone, model.head.learnable()
-
-    def train(self, mode: bool = True) -> "_Trained":
-        """The backbone's statistics stay as they are: a handful of images must not move them."""
-        super().train(mode)
-        self.backbone.eval()
-        return self
 
 
 def fit_draws_trained(
@@ -109,7 +96,7 @@ def train_tags(
     model: MultilabelModel, recipe: FinetuneRecipe, support: Sequence[Sample], shown: Shown, *, seed: int
 ) -> tuple[LearnableMap, History]:
     """Train the backbone of a model whose head is fitted, under a head that learns and is returned."""
-    spec, trained, augment = recipe.data.decode_spec, _Trained(model), recipe.augment.build()
+    spec, trained, augment = recipe.data.decode_spec, Learner(model), recipe.augment.build()
     present_NC = torch.from_numpy(truth_of([shown[s] for s in support], model.classes))
     loss = tag_loss(present_NC)
     load = Kept(lambda s: tagged_image(s, model.classes, spec), lambda one: one.image.nbytes)

@@ -32,7 +32,10 @@ def test_a_classifier_is_a_gate_once_the_good_class_is_named(classify: Made, tmp
         assert words in page
 
 
-LEFT_OUT = "8 of the 12 images are left out, since the model has learnt from them or their groups; --with-learnt measures them too"
+LEFT_OUT = (
+    "8 of the 12 images are left out, since the model has learnt from them or their groups; --with-learnt measures "
+    "them too"
+)
 
 
 def test_images_that_were_learnt_from_are_left_out_unless_asked_for(classify: Made, tmp_path: Path, capsys) -> None:
@@ -62,7 +65,10 @@ def test_images_that_the_rival_learnt_from_are_left_out_of_both(classify: Made, 
     both = ("--against", classify.run, "--with-learnt")
     figures, _ = evaluated(classify.bundle, classify.data / "train", tmp_path / "b", *both)
     assert figures["images"] == figures["against"]["images"] == 12
-    assert "run: 8 of the 12 images are ones the model has learnt from, or of their groups: the figures are too good" in figures["notes"]
+    assert (
+        "run: 8 of the 12 images are ones the model has learnt from, or of their groups: the figures are too good"
+        in figures["notes"]
+    )
 
 
 def test_where_all_was_learnt_nothing_is_measured(anomaly: Made, tmp_path: Path, capsys) -> None:
