@@ -45,10 +45,10 @@ def decimal(value: float | None, digits: int = 3) -> str:
 
 
 def percent_range(interval: Interval) -> str:
-    """The ends of a share's interval in per cent."""
+    """The ends of a share's interval in per cent; Student's of a few draws may go beyond what a share can be."""
     if interval.low is None or interval.high is None:
         return "–"
-    return f"{100 * interval.low:.1f} to {100 * interval.high:.1f} %"
+    return f"{100 * max(0.0, interval.low):.1f} to {100 * min(1.0, interval.high):.1f} %"
 
 
 def band(interval: Interval | None) -> str:

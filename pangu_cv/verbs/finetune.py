@@ -73,8 +73,9 @@ def _measured(metrics: dict[str, Any], key: str) -> str:
     if interval is None:
         return "undefined"
     # An interval of no width says that no case was seen, not that there is none.
-    is_told = interval["low"] not in (None, interval["high"])
-    return f"{interval['mean']:.1%}" + (f" [{interval['low']:.1%}, {interval['high']:.1%}]" if is_told else "")
+    low, high = interval["low"], interval["high"]
+    told = "" if low in (None, high) else f" [{max(0.0, low):.1%}, {min(1.0, high):.1%}]"
+    return f"{interval['mean']:.1%}{told}"
 
 
 def _where(metrics: dict[str, Any]) -> str:

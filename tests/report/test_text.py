@@ -1,6 +1,6 @@
 import pytest
 
-from pangu_cv.metrics import proportion_interval
+from pangu_cv.metrics import mean_interval, proportion_interval
 from pangu_cv.report.text import counted, decimal, escaped, percent, percent_range, readable, shortened
 
 
@@ -42,3 +42,4 @@ def test_other_numbers():
         "2 images",
     )
     assert percent_range(proportion_interval(0, 10)) == "0.0 to 27.8 %"
+    assert percent_range(mean_interval([0.05, 0.95])) == "0.0 to 100.0 %"

@@ -40,6 +40,12 @@ def test_draws_that_are_all_alike_tell_the_interval_over_images() -> None:
     assert "80.0% [70.0%, 90.0%]" in told("segment", "f1", *alike, over_draws=interval(0.8, 0.8, 0.8))
 
 
+def test_no_share_is_told_beyond_what_it_can_be() -> None:
+    """Student's interval of two draws knows no bounds."""
+    two = [interval(0.05, 0.04, 0.06), interval(0.95, 0.94, 0.96)]
+    assert "50.0% [0.0%, 100.0%]" in told("segment", "f1", *two, over_draws=interval(0.5, -5.2, 6.2))
+
+
 @pytest.mark.parametrize("kind", ["classify", "detect", "segment", "multilabel"])
 def test_every_task_writes_the_interval_that_is_told(kind: str, request: pytest.FixtureRequest) -> None:
     made: Made = request.getfixturevalue(kind)
