@@ -20,7 +20,7 @@ VIT = ("task.backbone.name=test_vit", "task.backbone.levels=[1,3,4]", "task.prep
 QUICK = (*VIT, "few_shot.shots=2", "train.steps=6", "train.batch=3", "train.workers=0", "train.backbone_lr=1e-3")
 
 
-@pytest.mark.parametrize("kind", ["linear", "partial", "full", "lora", "prompt"])
+@pytest.mark.parametrize("kind", ["linear", pytest.param("partial", marks=pytest.mark.slow), "full", "lora", "prompt"])
 def test_every_way_ends_in_a_plain_network(tmp_path: Path, kind: str) -> None:
     if kind == "lora":
         pytest.importorskip("peft")
