@@ -31,7 +31,6 @@ from pangu_cv.finetune.draws import Kept, is_readable
 from pangu_cv.finetune.fitted import training_figures
 from pangu_cv.finetune.fitting import Example, Memory, fit
 from pangu_cv.finetune.kin import kin_of
-from pangu_cv.finetune.learner import Learner
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult, provenance_of, skipped_json
 from pangu_cv.finetune.remarks import remarks
 from pangu_cv.finetune.unlabelled import Taught, features_of_others, taught_by_others, teach
@@ -48,6 +47,7 @@ from pangu_cv.report.variants import training_variants
 from pangu_cv.runs import Run
 from pangu_cv.tasks.class_memory import ClassMemory, remembered
 from pangu_cv.tasks.classify import ClassifyConfig, ClassifyModel
+from pangu_cv.tasks.learner import Learner
 from pangu_cv.tasks.saved import SavedModel, parent_of, save_model
 from pangu_cv.tasks.viewed import pooled
 from pangu_runtime.decode import decode

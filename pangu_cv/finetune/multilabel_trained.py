@@ -22,7 +22,6 @@ from pangu_cv.finetune.draws import Kept, Parts
 from pangu_cv.finetune.fitted import Fitted
 from pangu_cv.finetune.fitting import Example, fit
 from pangu_cv.finetune.kin import kin_of
-from pangu_cv.finetune.learner import Learner
 from pangu_cv.finetune.multilabel_frozen import FittedDraws, Shown, decided, fit_head, memory_of
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.metrics.multilabel import MultilabelOutcome
@@ -31,6 +30,7 @@ from pangu_cv.models.ridge_map import LearnableMap
 from pangu_cv.models.training import History
 from pangu_cv.progress import bar
 from pangu_cv.tasks.class_memory import ClassMemory
+from pangu_cv.tasks.learner import Learner
 from pangu_cv.tasks.multilabel import MultilabelConfig, MultilabelModel
 from pangu_cv.tasks.viewed import pooled
 from pangu_runtime.decode import DecodeSpec

@@ -33,7 +33,7 @@ def training_variants(
         "What training shows",
         "The first labelled image and variants of it: each policy alone, as strong as it gets, then all of them as "
         f"often as the recipe says. Where places are labelled, a crop leaves at least {config.keep:.0%} of boxes or "
-        "of each class's pixels, and a box of each class.",
+        "of labelled pixels, and something of each class.",
     )
     page.pairs(rows)
 

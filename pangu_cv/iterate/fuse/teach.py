@@ -24,6 +24,7 @@ from pangu_cv.models.labelled import Labelled
 from pangu_cv.models.training import History, Pool, TrainConfig, suits_bf16, train
 from pangu_cv.settings import Settings
 from pangu_cv.tasks.classify import ClassifyModel
+from pangu_cv.tasks.learner import Learner
 from pangu_cv.tasks.viewed import pooled
 from pangu_runtime.decode import DecodeSpec, decode
 
@@ -48,23 +49,11 @@ class _Shown:
     kept: tuple[Tensor, ...]
 
 
-class _Learner(nn.Module):
-    def __init__(self, model: ClassifyModel) -> None:
-        super().__init__()
-        self.backbone, self.head = model.backbone, model.head.learnable()
-
-    def train(self, mode: bool = True) -> "_Learner":
-        """The backbone's statistics stay as they are."""
-        super().train(mode)
-        self.backbone.eval()
-        return self
-
-
 def teach(
     model: ClassifyModel, paths: Sequence[Path], beliefs_NC: Floats, config: TeachConfig, *, spec: DecodeSpec, seed: int
 ) -> History:
     """Train the last blocks of a model whose head is fitted; the head is to be refitted then."""
-    learner, augment = _Learner(model), config.augment.build()
+    learner, augment = Learner(model), config.augment.build()
     groups = Partial(blocks=config.blocks).prepare(model.backbone)
     learner.head.requires_grad_(True)
     targets_NC = torch.from_numpy(beliefs_NC).float()
