@@ -46,7 +46,7 @@ def pool_recipe(
     ``labels`` is the share of labels used, ``changes`` are further settings.
     """
     tables = [{"path": str(data / "splits" / f"{table}.csv"), "root": str(data)} for table in subjects.TABLES]
-    probe = {"images": 40, "draws": 2, "shots": 2} if is_quick else {"images": 360, "draws": 20}
+    probe = {"images": 40, "draws": 2, "shots": 2} if is_quick else {"images": 720, "draws": 20}
     settings = [
         f"data={json.dumps([table | {'labels': labels} for table in tables])}",
         f"targets={json.dumps([table | probe for table in tables])}",

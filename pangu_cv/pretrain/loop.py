@@ -25,6 +25,7 @@ from torch.distributed.tensor import DTensor
 from pangu_cv.errors import DataError, PanguError, SettingsError
 from pangu_cv.models.gpu import words_for_full_memory
 from pangu_cv.pretrain.batches import Batch, Feed
+from pangu_cv.pretrain.choice import best_round
 from pangu_cv.pretrain.neighbours import IntArray, nearest_images, of_all, sample
 from pangu_cv.pretrain.objectives import Objective
 from pangu_cv.pretrain.optimiser import set_rate
@@ -69,10 +70,8 @@ def train(
         start = time.perf_counter()
         _round(recipe, parts, state, end)
         state.minutes.append(state.minutes[-1] + (time.perf_counter() - start) / 60)
-        scores = probe()
-        state.rounds.append(scores)
-        if not scores or _worth(scores, state) > _worth(state.rounds[state.best], state):
-            state.best = len(state.rounds) - 1
+        state.rounds.append(probe())
+        state.best = best_round(state.rounds)
         keep(state)
         save(parts, key, state)
         _tell(recipe, parts, state)
@@ -82,12 +81,6 @@ def train(
 def _tell(recipe: PretrainRecipe, parts: Parts, state: State) -> None:
     if parts.fabric.is_global_zero:
         tell(parts.folder, state, steps=recipe.optim.steps, round_steps=recipe.round_steps)
-
-
-def _worth(scores: list[Score], state: State) -> float:
-    """Mean gain over the start, where a target that loses keeps the original and so loses nothing."""
-    gains = [max(0.0, score.mean - start.mean) for score, start in zip(scores, state.rounds[0], strict=True)]
-    return float(np.mean(gains)) if gains else 0.0
 
 
 def _round(recipe: PretrainRecipe, parts: Parts, state: State, end: int) -> None:

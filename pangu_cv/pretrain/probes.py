@@ -1,10 +1,10 @@
 """Does it help? Few-shot accuracy, nearest neighbours and patch anomaly on the targets, at the resolution of use.
 
 Probes see the training part of a target only, and measure on images that pretraining does not see either: a backbone
-tells apart what it was trained on, labelled or not, better than what comes later. Half of these choose the round and
-the others give the verdict: the best of many rounds looks better than it is on the images that chose it. Probes are the
-deciders of ``tasks`` in small: frozen features, the ridge head of ``classify`` with its views, the patch distance of
-``anomaly``.
+tells apart what it was trained on, labelled or not, better than what comes later. These are told in two folds: the best
+of many rounds looks better than it is on the images that chose it, so that each fold judges what the other chooses.
+Probes are the deciders of ``tasks`` in small: frozen features, the ridge head of ``classify`` with its views, the patch
+distance of ``anomaly``.
 
 Shapes: M images, V views, S pixels a side, D features; R draws.
 """
@@ -31,6 +31,7 @@ from pangu_cv.models.backbone import Backbone
 from pangu_cv.models.memory_bank import nearest
 from pangu_cv.models.preprocess import PreprocessConfig
 from pangu_cv.models.ridge_head import RidgeHeadConfig
+from pangu_cv.pretrain.choice import FOLDS
 from pangu_cv.pretrain.scores import Judged, Score, area_parts, balanced_parts
 from pangu_cv.tasks.anomaly import NORMAL, describe
 from pangu_cv.tasks.viewed import View, pooled, see
@@ -41,7 +42,7 @@ _BATCH = 16
 _BANK_PATCHES = 4096
 _SEED = 7
 _DEFECT = "defect"
-_LEAST_HALVED = 20  # with fewer, half of them would say too little of either
+_LEAST_PARTED = 20  # with fewer, a fold of them would say too little
 
 
 class TargetConfig(DataConfig):
@@ -62,8 +63,7 @@ class TargetConfig(DataConfig):
     images: Annotated[int, Field(ge=8)] = 300
     """Images used at most, of all classes alike; more where there are so many classes that shots ask for them."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.4
-    """Share of them that is measured on, and taken out of what is learnt from: half to choose the round, half for the
-    verdict."""
+    """Share of them that is measured on, and taken out of what is learnt from."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,7 @@ class Probe:
         self.mean = 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1)
         self.std = 255 * torch.tensor(backbone.std).view(1, 3, 1, 1)
         self.draws = self._draws()
-        self.choosing, self.judging = self._halves()
+        self.folds = self._folds()
 
     def _part(self, samples: Sequence[Sample]) -> _Part:
         preprocess = PreprocessConfig(image_px=self.config.image_px).build(mean=(0, 0, 0), std=(1 / 255,) * 3)
@@ -130,11 +130,6 @@ class Probe:
         samples = (*self.seen.samples, *self.held.samples)
         return [(str(s.path), str(s.label), s.path.stat().st_size) for s in samples]
 
-    @property
-    def is_apart(self) -> bool:
-        """Whether images of their own choose the round."""
-        return not set(self.choosing.tolist()) & set(self.judging.tolist())
-
     def measure(self, backbone: Backbone) -> Score:
         """The backbone as it is now."""
         if self.config.kind == "anomaly":
@@ -143,20 +138,18 @@ class Probe:
             seen_MVD, groups = self._features(backbone, self.seen, self.config.fit_views)
             held_MVD, _ = self._features(backbone, self.held, ("identity",))
         is_right_RM = np.stack([self._few_shot(seen_MVD, held_MVD, groups, support) for support in self.draws])
-        chosen, judged = (
-            balanced_parts(is_right_RM[:, rows], self.held.label_M[rows].numpy())
-            for rows in (self.choosing, self.judging)
-        )
-        knn = _knn(seen_MVD[:, 0], self.seen.label_M, held_MVD[self.choosing, 0], self.held.label_M[self.choosing])
-        return Score(self.title, tuple(chosen.mean(1).tolist()), knn, Judged.of(judged), self.is_apart)
+        label_M = self.held.label_M.numpy()
+        folds = [Judged.of(balanced_parts(is_right_RM[:, rows], label_M[rows])) for rows in self.folds]
+        knn = _knn(seen_MVD[:, 0], self.seen.label_M, held_MVD[:, 0], self.held.label_M)
+        return Score(self.title, tuple(folds), knn)
 
-    def _halves(self) -> tuple[Tensor, Tensor]:
-        """Row numbers held out that choose the round, and those of the verdict: all of them twice where too few."""
-        parted = holdout(self.held.samples, fraction=0.5, seed=_SEED)
-        halves = parted.held_out, parted.kept
-        if len(self.held.samples) < _LEAST_HALVED or any(len({s.label for s in half}) < 2 for half in halves):
-            return torch.arange(len(self.held.samples)), torch.arange(len(self.held.samples))
-        return self.held.rows(halves[0]), self.held.rows(halves[1])
+    def _folds(self) -> list[list[int]]:
+        """Row numbers of those held out, whole groups at a time; all of them in one where they are too few."""
+        parted = holdout(self.held.samples, fraction=1 / FOLDS, seed=_SEED)
+        folds = parted.held_out, parted.kept
+        if len(self.held.samples) < _LEAST_PARTED or any(len({s.label for s in fold}) < 2 for fold in folds):
+            return [list(range(len(self.held.samples)))]
+        return [self.held.rows(fold).tolist() for fold in folds]
 
     def _draws(self) -> list[Tensor]:
         """Row numbers of each draw's images among those seen."""
@@ -209,8 +202,8 @@ class Probe:
             scores = distances.topk(max(1, distances.shape[1] // 33), 1).values.mean(1)
             found.append(scores.numpy())
         scores_RM = np.stack(found).astype(np.float64)
-        chosen, judged = (area_parts(scores_RM[:, rows], is_defect[rows]) for rows in (self.choosing, self.judging))
-        return Score(self.title, tuple(chosen.mean(1).tolist()), None, Judged.of(judged), self.is_apart)
+        folds = [Judged.of(area_parts(scores_RM[:, rows], is_defect[rows])) for rows in self.folds]
+        return Score(self.title, tuple(folds), None)
 
     def _patches(self, backbone: Backbone, part: _Part) -> Tensor:
         found = []

@@ -63,9 +63,10 @@ def _targets(page: Page, recipe: PretrainRecipe, state: State, found: Verdict) -
     page.section(
         "Does it help?",
         "Probes on the training part of each target, the best round against the starting weights on the same draws: "
-        "balanced accuracy with few labels, or image AUROC, on images that were kept from pretraining for this. Half "
-        "of these chose the round, which the curves show; the others give the verdict, and its interval counts draws "
-        f"and images. {_untouched(recipe)}{_no_better(state)}",
+        "balanced accuracy with few labels, or image AUROC, on images that were kept from pretraining for this. All of "
+        "them choose the round, as the curves show. For the verdict each half of them judges the round that the other "
+        "half would choose, so that no image speaks for its own choice; the interval counts draws and images. "
+        f"{_untouched(recipe)}{_no_better(state)}",
     )
     rows = []
     for number, target in enumerate(found.targets):

@@ -5,6 +5,7 @@ A gain is worth no more than the images it was found on: with what each adds, an
 Shapes: D draws, N images.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,14 @@ class Judged:
         """From what each image adds in each draw."""
         return cls(tuple(parts_DN.mean(1).tolist()), tuple(parts_DN.mean(0).tolist()))
 
+    @classmethod
+    def joined(cls, folds: Sequence["Judged"]) -> "Judged":
+        """All images of several folds, each image counting alike."""
+        by_draw_KD = np.array([fold.by_draw for fold in folds])
+        counts = [len(fold.by_image) for fold in folds]
+        by_draw_D = np.average(by_draw_KD, axis=0, weights=counts)
+        return cls(tuple(by_draw_D.tolist()), tuple(value for fold in folds for value in fold.by_image))
+
     @property
     def mean(self) -> float:
         """The figure, a share of 1."""
@@ -35,20 +44,28 @@ class Judged:
 class Score:
     """One target, one state of the backbone: shares of 1.
 
-    ``values``, one per draw, choose the round; ``knn``, votes of those seen, is told beside. The verdict is given on
-    ``judged``, the same figure as ``values`` on images of its own where ``is_apart``.
+    ``folds`` has the figure on each fold of the images that are held out, one alone where they are too few to part;
+    ``knn``, votes of those seen, is told beside.
     """
 
     target: str
-    values: tuple[float, ...]
+    folds: tuple[Judged, ...]
     knn: float | None
-    judged: Judged
-    is_apart: bool
 
     @property
     def mean(self) -> float:
-        """Mean over draws, of the images that choose the round."""
-        return float(np.mean(self.values))
+        """The figure, mean over draws and folds."""
+        return self.mean_beside(None)
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether images that do not choose the round can judge it."""
+        return len(self.folds) > 1
+
+    def mean_beside(self, fold: int | None) -> float:
+        """The figure without one fold; of all folds where there is one alone."""
+        beside = [judged.mean for number, judged in enumerate(self.folds) if number != fold or not self.is_apart]
+        return float(np.mean(beside))
 
 
 def balanced_parts(is_right_DN: NDArray[np.bool_], label_N: NDArray[np.int64]) -> Floats:

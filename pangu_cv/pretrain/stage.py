@@ -60,8 +60,8 @@ class _Setting:
         images = self.images
         files = [(str(path), path.stat().st_size) for path in images.paths]
         told = [images.label_M.tolist(), images.text_M.tolist(), images.labels, images.texts]
-        measured = [(probe.images, probe.judging.tolist()) for probe in self.probes]
-        return digest("pretrain-5", known, files, told, measured)
+        measured = [(probe.images, probe.folds) for probe in self.probes]
+        return digest("pretrain-6", known, files, told, measured)
 
 
 def pretrain(recipe: PretrainRecipe) -> PretrainResult:
@@ -76,7 +76,7 @@ def pretrain(recipe: PretrainRecipe) -> PretrainResult:
             keep=lambda state: _keep(setting, state),
         )
     datasets = [target.path.resolve() for target in recipe.targets]
-    found = verdict(state.rounds[0], state.rounds[state.best], images=len(setting.images.paths), datasets=datasets)
+    found = verdict(state.rounds, images=len(setting.images.paths), datasets=datasets)
     metrics = _metrics(setting, state, found)
     run = setting.run
     if setting.fabric.is_global_zero:

@@ -38,5 +38,5 @@ class State:
 
 
 def _score(plain: dict[str, Any]) -> Score:
-    judged = Judged(**{name: tuple(values) for name, values in plain["judged"].items()})
-    return Score(**(plain | {"values": tuple(plain["values"]), "judged": judged}))
+    folds = tuple(Judged(**{name: tuple(values) for name, values in fold.items()}) for fold in plain["folds"])
+    return Score(**(plain | {"folds": folds}))

@@ -79,10 +79,10 @@ def images(folder: Path, *, count: int = 12, side: int = 80, classes: tuple[str,
     return folder
 
 
-def score(value: float, *, judged: float | None = None, target: str = "data") -> Score:
-    """What a probe says where all draws and all images agree."""
-    found = (value if judged is None else judged,) * 3
-    return Score(target, (value,) * 3, None, Judged(found, found), is_apart=True)
+def score(*folds: float, target: str = "data") -> Score:
+    """What a probe says where all draws and all images of a fold agree; one figure stands for both folds."""
+    figures = folds if len(folds) > 1 else folds * 2
+    return Score(target, tuple(Judged((value,) * 3, (value,) * 3) for value in figures), None)
 
 
 def recipe(data: Path, output: Path, **changes: object) -> PretrainRecipe:

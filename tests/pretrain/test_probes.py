@@ -36,7 +36,7 @@ def test_defects_stand_out_from_good_images(tmp_path: Path) -> None:
     folder = small.images(tmp_path / "data", classes=("good", "dots"))
     backbone = small.backbone()
     score = Probe(target(folder, kind="anomaly"), backbone).measure(backbone)
-    assert len(score.values) == 3
+    assert [len(fold.by_draw) for fold in score.folds] == [3]
     assert score.mean > 0.9
     assert score.knn is None
 
@@ -66,20 +66,23 @@ def test_the_round_and_the_verdict_have_images_of_their_own(
     groups.write_text("\n".join(["file,group", *names]) + "\n")
     backbone = small.backbone()
     probe = Probe(target(folder, kind=kind, images=60, groups=groups, held_out=0.5), backbone)
-    halves = [[probe.held.samples[row] for row in rows] for rows in (probe.choosing, probe.judging)]
+    halves = [[probe.held.samples[row] for row in rows] for rows in probe.folds]
     first, second = ({sample.path for sample in half} for half in halves)
     assert first | second == {sample.path for sample in probe.held.samples}
+    assert not first & second
     assert not {sample.group for sample in halves[0]} & {sample.group for sample in halves[1]}
     assert all(len({sample.label for sample in half}) == 2 for half in halves)
     score = probe.measure(backbone)
     assert score.is_apart
-    assert len(first) != len(second) == len(score.judged.by_image) >= 9
-    assert len(score.judged.by_draw) == len(score.values) == 3
-    assert score.judged.mean > 0.6
-    probe.held = with_other_labels(probe.held, probe.judging)
+    assert [len(fold.by_image) for fold in score.folds] == [len(first), len(second)]
+    assert len(first) != len(second) >= 9
+    assert [len(fold.by_draw) for fold in score.folds] == [3, 3]
+    assert all(fold.mean > 0.6 for fold in score.folds)
+    assert score.mean_beside(0) == score.folds[1].mean
+    probe.held = with_other_labels(probe.held, torch.tensor(probe.folds[1]))
     told = probe.measure(backbone)
-    assert told.values == score.values  # the round is chosen without the images of the verdict
-    assert told.judged.mean == pytest.approx(1 - score.judged.mean)
+    assert told.folds[0] == score.folds[0]  # what one fold chooses does not hang on the images of the other
+    assert told.folds[1].mean == pytest.approx(1 - score.folds[1].mean)
 
 
 def with_other_labels(held: _Part, rows: torch.Tensor) -> _Part:
@@ -96,8 +99,8 @@ def test_few_images_choose_the_round_and_judge_it(tmp_path: Path) -> None:
     backbone = small.backbone()
     score = Probe(target(small.images(tmp_path / "data", count=20), images=40), backbone).measure(backbone)
     assert not score.is_apart  # 16 are held out
-    assert score.judged.by_draw == score.values
-    assert len(score.judged.by_image) == 16
+    assert [len(fold.by_image) for fold in score.folds] == [16]
+    assert score.mean_beside(0) == score.mean
 
 
 def test_anomaly_wants_good_images(tmp_path: Path) -> None:

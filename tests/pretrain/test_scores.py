@@ -28,6 +28,14 @@ def test_spread_of_what_images_add_is_that_of_the_area_over_samples() -> None:
 
 
 def test_a_state_has_its_scores_again() -> None:
-    score = Score("steel", (0.5, 0.6), None, Judged((0.4, 0.5), (0.0, 1.0, 0.35)), is_apart=False)
+    score = Score("steel", (Judged((0.4, 0.5), (0.0, 1.0, 0.35)), Judged((0.4, 0.6), (0.5,))), None)
     state = State(step=3, rounds=[[score]], minutes=[0.0])
     assert State.from_text(state.as_text()) == state
+
+
+def test_folds_joined_are_the_figure_of_all_their_images() -> None:
+    parts_DN = np.random.default_rng(0).random((3, 10))
+    joined = Judged.joined([Judged.of(parts_DN[:, :4]), Judged.of(parts_DN[:, 4:])])
+    whole = Judged.of(parts_DN)
+    assert joined.by_draw == pytest.approx(whole.by_draw)
+    assert joined.by_image == pytest.approx(whole.by_image)

@@ -58,11 +58,13 @@ def test_best_weights_are_kept_not_the_last(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_images_that_choose_the_round_do_not_judge_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = iter([small.score(0.5), small.score(0.6, judged=0.5), small.score(0.7, judged=0.4)])
+    """The halves of the images disagree about the rounds: each is judged by the one that the other would take."""
+    found = iter([small.score(0.5), small.score(0.45, 0.7), small.score(0.8, 0.4)])
     monkeypatch.setattr("pangu_cv.pretrain.stage.measure_all", lambda *_: [next(found)])
     result = pretrain(small.recipe(small.images(tmp_path / "data"), tmp_path / "run"))
     assert result.metrics["best_round"] == 2
-    assert result.metrics["verdict"]["targets"][0]["after"] == pytest.approx(0.4)
+    assert result.metrics["rounds"][2]["data"]["mean"] == pytest.approx(0.6)
+    assert result.metrics["verdict"]["targets"][0]["after"] == pytest.approx((0.45 + 0.4) / 2)
     assert "keep the original" in result.metrics["verdict"]["sentence"]
 
 
