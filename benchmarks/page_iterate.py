@@ -79,7 +79,8 @@ def _labelling(results: Results) -> list[str]:
         "### Human seconds\n\nHours of a simulated person, 2 % of whose answers are wrong, until the test accuracy of "
         "all labels less a point, which the benchmark knows and the person does not: mean over seeds, each of which "
         "draws pool and test images anew. A dash: not reached in any. *To its own stop*: until nothing more is asked, "
-        f"within {PATIENCE:g} times those hours, and the accuracy there against the target, in points."
+        f"within {PATIENCE:g} times those hours, and the accuracy there against the target, in points, with the "
+        "machine's labels learnt too."
     )
     rows = []
     for price in PRICES:

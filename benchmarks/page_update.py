@@ -46,7 +46,11 @@ def _gaps(runs: Sequence[Mapping[str, Any]], way: str, step: int) -> list[float]
 
 
 def _near_promise(results: Results, *, all_images: bool) -> Promise:
-    each = "all images of the pool, kept as sums" if all_images else "20 images each, all of which the memory keeps"
+    each = (
+        "all images of the pool, kept as sums from their cap on"
+        if all_images
+        else "20 images each, all of which the memory keeps"
+    )
     text = f"Classes in five steps, {each}: balanced accuracy after each, beside fitting all images at once"
     runs, target = _runs(results, all_images=all_images), "within 0.5 points"
     if not runs:
