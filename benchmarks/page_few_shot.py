@@ -12,6 +12,7 @@ from benchmarks.few_shot_segmentation import METHODS
 from benchmarks.markdown import NOT_RUN, Promise, Results, mean_points, points, table, verdict
 from benchmarks.plan import TABLES
 from benchmarks.plan_few_shot import (
+    BOXED_SHOTS,
     DETECTION,
     SEEDS,
     SEGMENTATION,
@@ -81,7 +82,7 @@ def _detect_promises(results: Results) -> list[Promise]:
     promised = []
     for name in DETECTION:
         text = f"Detection, {name}: AP50 and AP ahead of FCOS in the same time, 10 and 30 images a class"
-        runs = {f"{shots} images": _runs(results, partial(detect_name, name, shots)) for shots in (10, 30)}
+        runs = {f"{shots} images": _runs(results, partial(detect_name, name, shots)) for shots in BOXED_SHOTS}
         promised.append(_ahead(text, "ahead at both", runs, gains))
     return promised
 
@@ -180,7 +181,7 @@ def _ways(results: Results) -> list[str]:
 
 def _detection(results: Results) -> list[str]:
     rows = []
-    for name, shots in [*((name, shots) for name in DETECTION for shots in (10, 30)), ("cplid", None)]:
+    for name, shots in [*((name, shots) for name in DETECTION for shots in BOXED_SHOTS), ("cplid", None)]:
         found = _runs(results, partial(detect_name, name, shots))
         label = f"{name}, {'all images' if shots is None else f'{shots} images a class'}"
         if not found:

@@ -11,6 +11,7 @@ from benchmarks.plan import TABLES
 
 SHOTS, DRAWS = 5, 5
 DETECTION = ("neu_det", "deeppcb")
+BOXED_SHOTS = (10, 30)
 SEGMENTATION = ("crackforest", "crack500_subset")
 SEEDS = range(3)
 TAIL_SEEDS = range(5)
@@ -78,7 +79,7 @@ def few_shot_cells(*, is_full: bool) -> list[Cell]:
         cells += [_growth("images", task, count) for task in TASKS for count in IMAGES]
         cells += [_growth("classes", task, count) for task in TASKS for count in CLASSES]
         cells += [_ways(table, way) for way in WAYS if way not in FIRST_WAYS for table in TABLES]
-        cells += [_detect(name, shots, seed) for shots in (10, 30) for name in DETECTION for seed in SEEDS]
+        cells += [_detect(name, shots, seed) for shots in BOXED_SHOTS for name in DETECTION for seed in SEEDS]
         cells += [_detect("cplid", None, 0)]
         cells += [_segment(name, shots, seed) for shots in (5, None) for name in SEGMENTATION for seed in SEEDS]
         cells += [_tail(arm, seed) for seed in TAIL_SEEDS for arm in ARMS]
