@@ -23,15 +23,16 @@ TAIL = 10
 """A class with at most so many images is of the tail, one with at least ``HEAD`` of the head."""
 HEAD = 40
 FLIPS = {"scale": [1.0, 1.0], "light": 0.0, "blur": 0.0, "noise": 0.0}
-ARMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "cross-entropy, flips": ("cross_entropy", FLIPS),
-    "cross-entropy, all variants": ("cross_entropy", {}),
-    "logit adjustment, flips": ("logit_adjusted", FLIPS),
-    "class-balanced, flips": ("class_balanced", FLIPS),
-    "Seesaw, flips": ("seesaw", FLIPS),
-    "ACSL, flips": ("acsl", FLIPS),
-    "logit adjustment, all variants": ("logit_adjusted", {}),
-    "Seesaw, all variants": ("seesaw", {}),
+ARMS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "cross-entropy, flips": ({"kind": "cross_entropy"}, FLIPS),
+    "cross-entropy, all variants": ({"kind": "cross_entropy"}, {}),
+    "logit adjustment, flips": ({"kind": "logit_adjusted"}, FLIPS),
+    "class-balanced, flips": ({"kind": "class_balanced"}, FLIPS),
+    "Seesaw, flips": ({"kind": "seesaw"}, FLIPS),
+    "ACSL, flips": ({"kind": "acsl"}, FLIPS),
+    "logit adjustment, all variants": ({"kind": "logit_adjusted"}, {}),
+    "logit adjustment twice as strong, all variants": ({"kind": "logit_adjusted", "strength": 2.0}, {}),
+    "Seesaw, all variants": ({"kind": "seesaw"}, {}),
 }
 
 
@@ -39,7 +40,7 @@ def measure(*, data: str, is_quick: bool, arm: str, seed: int) -> dict[str, Any]
     """Recall of every class on the test images, with the number of its training images."""
     loss, augment = ARMS[arm]
     base = subjects.classify_recipe(Path(data), TABLES[0], backbone=BACKBONE)
-    tree = base.model_dump(mode="json") | {"adapt": {"kind": "linear"}, "loss": {"kind": loss}, "augment": augment}
+    tree = base.model_dump(mode="json") | {"adapt": {"kind": "linear"}, "loss": loss, "augment": augment}
     tree["train"] = tree["train"] | {"steps": 2 if is_quick else 400, "batch": 32, "pool": 40 if is_quick else 1200}
     recipe = FinetuneRecipe.parse(tree, origin="benchmark")
     pool, test = _union(Path(data))
