@@ -39,14 +39,23 @@ _QUICK = ("optim.steps=2", "round_steps=2", "optim.batch=8", "views.image_px=64"
 
 
 def pool_recipe(
-    data: Path, preset: str, *, seed: int, name: str, is_quick: bool, labels: float = 0.0, changes: Sequence[str] = ()
+    data: Path,
+    preset: str,
+    *,
+    seed: int,
+    name: str,
+    is_quick: bool,
+    labels: float = 0.0,
+    images: int = 360,
+    changes: Sequence[str] = (),
 ) -> PretrainRecipe:
     """A shipped recipe on the pools, probed within the pools; its run folder can be resumed.
 
-    ``labels`` is the share of labels used, ``changes`` are further settings.
+    ``labels`` is the share of labels used, ``images`` how many of a table are probed on,
+    ``changes`` are further settings.
     """
     tables = [{"path": str(data / "splits" / f"{table}.csv"), "root": str(data)} for table in subjects.TABLES]
-    probe = {"images": 40, "draws": 2, "shots": 2} if is_quick else {"images": 720, "draws": 20}
+    probe = {"images": 40, "draws": 2, "shots": 2} if is_quick else {"images": images, "draws": 20}
     settings = [
         f"data={json.dumps([table | {'labels': labels} for table in tables])}",
         f"targets={json.dumps([table | probe for table in tables])}",

@@ -10,7 +10,7 @@ import numpy as np
 from pangu_cv.pretrain.scores import Score
 
 FOLDS = 2
-"""Parts of the held-out images of a target: each judges the state that the others choose."""
+"""Halves of the held-out images of a target: each judges the state that the other chooses."""
 
 
 def best_round(rounds: Sequence[Sequence[Score]], *, beside: int | None = None) -> int:
@@ -21,4 +21,5 @@ def best_round(rounds: Sequence[Sequence[Score]], *, beside: int | None = None) 
     if not rounds[0]:
         return len(rounds) - 1
     figures_RT = np.array([[score.mean_beside(beside) for score in scores] for scores in rounds])
-    return int(np.maximum(figures_RT - figures_RT[0], 0).mean(1).argmax())
+    worth_R = np.maximum(figures_RT - figures_RT[0], 0).mean(1)
+    return int(np.nan_to_num(worth_R, nan=0.0).argmax())  # weights that burst give no number

@@ -9,6 +9,7 @@ distance of ``anomaly``.
 Shapes: M images, V views, S pixels a side, D features; R draws.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -43,6 +44,7 @@ _BANK_PATCHES = 4096
 _SEED = 7
 _DEFECT = "defect"
 _LEAST_PARTED = 20  # with fewer, a fold of them would say too little
+_LEAST_OF_A_KIND = 3  # normal images and defects of a fold: an area of fewer hangs on each of them
 
 
 class TargetConfig(DataConfig):
@@ -103,10 +105,11 @@ class Probe:
         parted = _parted(config)
         self.classes = sorted({str(s.label) for s in parted.kept})
         self.seen, self.held = (self._part(samples) for samples in (parted.kept, parted.held_out))
-        if config.kind == "anomaly" and len({sample.label for sample in self.held.samples}) < 2:
+        defects = sum(sample.label != NORMAL for sample in self.held.samples)
+        if config.kind == "anomaly" and min(defects, len(self.held.samples) - defects) < 2:
             raise DataError(
-                f"targets: {config.path}: of {len(self.held.samples)} images that are held out none is a defect, or "
-                "all are; an anomaly target needs some of both"
+                f"targets: {config.path}: of {len(self.held.samples)} images that are held out {defects} are defects; "
+                "an anomaly target needs two of both: label more images, or raise its held_out"
             )
         self.mean = 255 * torch.tensor(backbone.mean).view(1, 3, 1, 1)
         self.std = 255 * torch.tensor(backbone.std).view(1, 3, 1, 1)
@@ -146,10 +149,12 @@ class Probe:
     def _folds(self) -> list[list[int]]:
         """Row numbers of those held out, whole groups at a time; all of them in one where they are too few."""
         parted = holdout(self.held.samples, fraction=1 / FOLDS, seed=_SEED)
-        folds = parted.held_out, parted.kept
-        if len(self.held.samples) < _LEAST_PARTED or any(len({s.label for s in fold}) < 2 for fold in folds):
+        folds = [self.held.rows(fold).tolist() for fold in (parted.held_out, parted.kept)]
+        counts = [Counter(self.held.label_M[fold].tolist()) for fold in folds]
+        least = _LEAST_OF_A_KIND if self.config.kind == "anomaly" else 1
+        if len(self.held.samples) < _LEAST_PARTED or any(len(c) < 2 or min(c.values()) < least for c in counts):
             return [list(range(len(self.held.samples)))]
-        return [self.held.rows(fold).tolist() for fold in folds]
+        return folds
 
     def _draws(self) -> list[Tensor]:
         """Row numbers of each draw's images among those seen."""
@@ -215,9 +220,14 @@ class Probe:
 
 
 def _chosen(config: TargetConfig) -> list[Sample]:
-    """At most ``images`` labelled samples, as many of each class as there can be."""
+    """At most ``images`` labelled samples, as many of each class as there can be; all kinds of defects are one."""
     wanted = {None if split == "none" else split for split in config.splits}
     samples = [s for s in config.read() if s.split in wanted and s.label is not None]
+    if config.kind == "anomaly":
+        found = sorted({str(s.label) for s in samples})
+        if NORMAL not in found:
+            raise DataError(f"targets: {config.path} has no '{NORMAL}' images; found {', '.join(found)}")
+        samples = [s if s.label == NORMAL else replace(s, label=_DEFECT) for s in samples]
     classes = sorted({str(s.label) for s in samples})
     if len(classes) < 2:
         raise DataError(
@@ -232,10 +242,6 @@ def _chosen(config: TargetConfig) -> list[Sample]:
         members = [s for s in samples if s.label == name]
         order = np.random.default_rng([_SEED, len(members)]).permutation(len(members))[:share]
         chosen += [members[at] for at in sorted(order)]
-    if config.kind == "anomaly":
-        if NORMAL not in classes:
-            raise DataError(f"targets: {config.path} has no '{NORMAL}' images; found {', '.join(classes)}")
-        return [s if s.label == NORMAL else replace(s, label=_DEFECT) for s in chosen]  # a kind may have one image
     return chosen
 
 

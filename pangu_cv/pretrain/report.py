@@ -62,10 +62,11 @@ def _targets(page: Page, recipe: PretrainRecipe, state: State, found: Verdict) -
         return
     page.section(
         "Does it help?",
-        "Probes on the training part of each target, the best round against the starting weights on the same draws: "
+        "Probes on the training part of each target, against the starting weights on the same draws: "
         "balanced accuracy with few labels, or image AUROC, on images that were kept from pretraining for this. All of "
         "them choose the round, as the curves show. For the verdict each half of them judges the round that the other "
-        "half would choose, so that no image speaks for its own choice; the interval counts draws and images. "
+        "half would choose (table and gains below), so that no image speaks for its own choice; the interval counts "
+        "draws and images. "
         f"{_untouched(recipe)}{_no_better(state)}",
     )
     rows = []

@@ -54,7 +54,7 @@ class Score:
 
     @property
     def mean(self) -> float:
-        """The figure, mean over draws and folds."""
+        """The figure, mean over draws and images."""
         return self.mean_beside(None)
 
     @property
@@ -63,9 +63,9 @@ class Score:
         return len(self.folds) > 1
 
     def mean_beside(self, fold: int | None) -> float:
-        """The figure without one fold; of all folds where there is one alone."""
-        beside = [judged.mean for number, judged in enumerate(self.folds) if number != fold or not self.is_apart]
-        return float(np.mean(beside))
+        """The figure without one fold; of all images where there is one alone."""
+        beside = [judged for number, judged in enumerate(self.folds) if number != fold or not self.is_apart]
+        return Judged.joined(beside).mean
 
 
 def balanced_parts(is_right_DN: NDArray[np.bool_], label_N: NDArray[np.int64]) -> Floats:
@@ -78,9 +78,10 @@ def area_parts(score_DN: Floats, is_defect_N: NDArray[np.bool_]) -> Floats:
     """What each image adds to AUROC, float[D,N]: the mean of a row is that of the draw.
 
     Their variance is DeLong's (1988, doi:10.2307/2531595): how many normal images a defect lies above varies over
-    defects, and how many defects lie above it over normal images.
+    defects, and how many defects lie above it over normal images. Two of each kind at least: one alone does not vary.
     """
-    weight_N = len(is_defect_N) / np.where(is_defect_N, is_defect_N.sum(), (~is_defect_N).sum())
+    count_N = np.where(is_defect_N, is_defect_N.sum(), (~is_defect_N).sum())
+    weight_N = len(is_defect_N) / np.sqrt(count_N * np.maximum(count_N - 1.0, 1.0))
     parts_DN = np.empty(score_DN.shape)
     for scores_N, parts_N in zip(score_DN, parts_DN, strict=True):
         won = (np.sign(scores_N[is_defect_N][:, None] - scores_N[~is_defect_N]) + 1) / 2  # a tie is half won

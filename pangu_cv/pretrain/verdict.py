@@ -1,8 +1,8 @@
-"""Use it or keep the original: the best state against the starting weights, target by target.
+"""Use it or keep the original: what a run has brought over the starting weights, target by target.
 
-The best of many rounds is partly the luckiest on the images that chose it. So each fold of them judges the state that
-the other chooses, both verdicts are put together, and the state that all of them choose is used (as cross-validation
-judges a fit by fits on less). What each target has too few images to prove, all of them together may.
+The best of many rounds is partly the luckiest on the images that chose it. So each half of them judges the state that
+the other half chooses, both are put together, and the state that all of them choose is used (as cross-validation judges
+a fit by fits on less) where it gains too. What each target has too few images to prove, all of them together may.
 """
 
 from collections import defaultdict
@@ -18,8 +18,8 @@ from pangu_cv.pretrain.choice import FOLDS, best_round
 from pangu_cv.pretrain.scores import Judged, Score
 
 LEAST_GAIN = 0.005  # half a point: less is not worth a second backbone
-# Two folds that name the same state are both lucky: without effect their gains correlate by 1/pi for one state beside
-# the start (E[ab; a, b > 0] over E[a^2; b > 0] of normal a, b), by 0.36 for more. Simulated in the tests.
+# Two halves that name the same state are both lucky: without effect their gains correlate by 1/pi for one state beside
+# the start (E[ab; a, b > 0] over E[a^2; b > 0] of normal a, b), by up to 0.37 for more. The halves share their draws.
 _ALIKE = 4 / 3
 
 
@@ -31,6 +31,8 @@ def is_worth_it(gain: Interval) -> bool:
 @dataclass(frozen=True)
 class TargetVerdict:
     """One target: before, after, the paired gain and its images, and whether to use the new weights.
+
+    ``after`` is of the states that did not see the images they are judged by; the one that is kept is near them.
 
     ``by_all`` says that its own images do not prove the gain and all targets together do. Where not ``is_apart`` the
     same images chose the state, and the gain is a little too good.
@@ -100,8 +102,9 @@ def verdict(rounds: Sequence[Sequence[Score]], *, images: int, datasets: Sequenc
     """Compare draw by draw and image by image; ``datasets`` names what each target measures on, default: each its own.
 
     A target uses the new weights where its own images prove a gain, or where those of all targets together prove one
-    and its own gain is no smaller than the least that is worth it. Targets whose images are too few to part chose the
-    state that they judge, and prove nothing for others.
+    and its own gain is no smaller than the least that is worth it; in either case the state that is kept must gain as
+    much on all of its images. Targets whose images are too few to part chose the state that they judge, and prove
+    nothing for others.
     """
     pairs = _judged(rounds)
     gains = [gain_of(old, new, folds=len(start.folds)) for start, (old, new) in zip(rounds[0], pairs, strict=True)]
@@ -110,16 +113,17 @@ def verdict(rounds: Sequence[Sequence[Score]], *, images: int, datasets: Sequenc
     together = _mean_of(apart) if len(apart) > 1 else None
     is_proven = together is not None and is_worth_it(together)
     targets = []
-    for start, (old, new), gain in zip(rounds[0], pairs, gains, strict=True):
-        is_own = is_worth_it(gain)
-        by_all = is_proven and start.is_apart and not is_own and gain.mean >= LEAST_GAIN
+    for start, kept, (old, new), gain in zip(rounds[0], rounds[best_round(rounds)], pairs, gains, strict=True):
+        gains_kept = kept.mean - start.mean >= LEAST_GAIN
+        is_own = gains_kept and is_worth_it(gain)
+        by_all = gains_kept and is_proven and start.is_apart and not is_own and gain.mean >= LEAST_GAIN
         figures = (old.mean, new.mean, gain)
         targets.append(TargetVerdict(start.target, *figures, is_own or by_all, by_all=by_all, is_apart=start.is_apart))
     return Verdict(tuple(targets), images, together)
 
 
 def _judged(rounds: Sequence[Sequence[Score]]) -> list[tuple[Judged, Judged]]:
-    """By target the start, and of each fold the round that the other chose, or the start where that is kept."""
+    """By target the start, and of each half the round that the other chose, or the start where that is kept."""
     best = best_round(rounds)
     chosen = [best and best_round(rounds, beside=fold) for fold in range(FOLDS)]
     pairs = []
@@ -150,6 +154,5 @@ def gain_of(old: Judged, new: Judged, *, folds: int) -> Interval:
     draws, images = paired_gain(new.by_draw, old.by_draw), paired_gain(new.by_image, old.by_image)
     if draws.high is None or images.high is None:
         return Interval(draws.mean, None, None, images.n)
-    among = _ALIKE**0.5 if folds > 1 else 1.0
-    half = hypot(draws.high - draws.mean, among * (images.high - images.mean))
+    half = hypot(draws.high - draws.mean, images.high - images.mean) * (_ALIKE**0.5 if folds > 1 else 1.0)
     return Interval(draws.mean, draws.mean - half, draws.mean + half, images.n)

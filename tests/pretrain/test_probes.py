@@ -52,14 +52,12 @@ def test_kinds_of_defects_with_one_image_each_are_measured_on_too(tmp_path: Path
     assert 0 <= probe.measure(small.backbone()).mean <= 1  # not a number where nothing is held out
     for number in range(1, 6):
         shutil.rmtree(folder / f"kind{number}")
-    with pytest.raises(DataError, match="an anomaly target needs some of both"):
+    with pytest.raises(DataError, match="an anomaly target needs two of both"):
         Probe(target(folder, kind="anomaly"), small.backbone())
 
 
 @pytest.mark.parametrize(("kind", "classes"), [("classify", ("dots", "plain")), ("anomaly", ("dots", "good"))])
-def test_the_round_and_the_verdict_have_images_of_their_own(
-    kind: str, classes: tuple[str, str], tmp_path: Path
-) -> None:
+def test_the_halves_have_images_of_their_own(kind: str, classes: tuple[str, str], tmp_path: Path) -> None:
     folder = small.images(tmp_path / "data", count=30, classes=classes)
     groups = tmp_path / "groups.csv"
     names = [f"{label}/{number}.png,{label}{number // 3}" for label in classes for number in range(30)]
@@ -101,6 +99,16 @@ def test_few_images_choose_the_round_and_judge_it(tmp_path: Path) -> None:
     assert not score.is_apart  # 16 are held out
     assert [len(fold.by_image) for fold in score.folds] == [16]
     assert score.mean_beside(0) == score.mean
+
+
+def test_halves_of_one_defect_each_are_not_parted(tmp_path: Path) -> None:
+    folder = small.images(tmp_path / "data", count=50, classes=("good", "dots"))
+    for number in range(6, 50):
+        (folder / "dots" / f"{number}.png").unlink()
+    backbone = small.backbone()
+    probe = Probe(target(folder, kind="anomaly", images=100), backbone)
+    assert sum(sample.label == "defect" for sample in probe.held.samples) == 2
+    assert not probe.measure(backbone).is_apart
 
 
 def test_anomaly_wants_good_images(tmp_path: Path) -> None:

@@ -33,6 +33,14 @@ def test_a_state_has_its_scores_again() -> None:
     assert State.from_text(state.as_text()) == state
 
 
+def test_images_count_alike_however_they_are_parted() -> None:
+    few, many = Judged((0.5, 0.5), (0.5,) * 8), Judged((0.7, 0.7), (0.7,) * 22)
+    score = Score("steel", (few, many), None)
+    assert score.mean == pytest.approx((8 * 0.5 + 22 * 0.7) / 30)
+    assert score.mean_beside(0) == pytest.approx(0.7)
+    assert Score("steel", (few,), None).mean_beside(0) == pytest.approx(0.5)
+
+
 def test_folds_joined_are_the_figure_of_all_their_images() -> None:
     parts_DN = np.random.default_rng(0).random((3, 10))
     joined = Judged.joined([Judged.of(parts_DN[:, :4]), Judged.of(parts_DN[:, 4:])])

@@ -107,6 +107,40 @@ def test_each_half_judges_what_the_other_chooses() -> None:
     assert found.after == pytest.approx((0.51 + 0.52) / 2)
 
 
+def test_a_target_that_the_kept_state_loses_on_keeps_the_original() -> None:
+    """The halves choose rounds that gain on steel; all together they choose one that gains on rail alone."""
+    figures = [
+        ((0.5, 0.5), (0.5, 0.5)),
+        ((0.52, 0.52), (0.6, 0.49)),
+        ((0.52, 0.52), (0.49, 0.6)),
+        ((0.45, 0.45), (0.58, 0.58)),
+    ]
+    rounds = [[small.score(*a, target="steel"), small.score(*b, target="rail")] for a, b in figures]
+    assert best_round(rounds) == 3
+    steel, rail = verdict(rounds, images=100).targets
+    assert steel.gain.mean == pytest.approx(0.02)
+    assert not steel.use
+    assert not rail.use  # its halves chose rounds that lose on each other
+
+
+def test_a_round_without_a_number_is_not_chosen() -> None:
+    rounds = [[small.score(value)] for value in (0.5, 0.6, float("nan"), 0.7)]
+    assert best_round(rounds) == 3
+    assert best_round(rounds[:3]) == 1
+
+
+def test_targets_that_are_parted_and_that_are_not_stand_beside_each_other() -> None:
+    """Of steel, which is not parted, the kept round is judged; of rail each half the other's choice."""
+    rounds = [
+        [Score("steel", (Judged((one, one), (one, one)),), None), small.score(*halves, target="rail")]
+        for one, halves in ((0.5, (0.5, 0.5)), (0.6, (0.7, 0.5)), (0.55, (0.5, 0.6)))
+    ]
+    assert best_round(rounds) == 1
+    steel, rail = verdict(rounds, images=100).targets
+    assert steel.after == pytest.approx(0.6)
+    assert rail.after == pytest.approx(0.5)
+
+
 def test_where_the_start_is_kept_nothing_is_gained() -> None:
     rounds = [[small.score(0.5)], [small.score(0.7, 0.2)], [small.score(0.2, 0.7)]]
     assert best_round(rounds) == 0
@@ -141,16 +175,16 @@ def test_without_effect_it_is_hardly_ever_used(targets: int) -> None:
     for _ in range(200 // targets):
         rounds = [[_lucky(random) for _ in range(targets)] for _ in range(11)]
         used += sum(target.use for target in verdict(rounds, images=100).targets)
-    assert used <= 200 * 0.05
+    assert used <= 200 * 0.035
 
 
 def test_an_effect_is_seen_in_all_images() -> None:
-    """In nine of ten runs and more; half of the images proves it in eight."""
+    """In nine of ten runs; half of the images proves it in seven."""
     random, used = np.random.default_rng(0), 0
-    for _ in range(40):
+    for _ in range(100):
         rounds = [[_lucky(random)], *([_lucky(random, gain=0.2)] for _ in range(3))]
         used += verdict(rounds, images=100).targets[0].use
-    assert used >= 36
+    assert used >= 85
 
 
 def _lucky(random: np.random.Generator, *, gain: float = 0.0) -> Score:
