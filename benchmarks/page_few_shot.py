@@ -228,7 +228,8 @@ def _tails(results: Results) -> list[str]:
         rows.append([arm, str(len(found)), *figures, balanced, *told])
     note = (
         f"Long tail: 13 classes of xsdd and neu_det, 100 images to 1; recall in % of classes with at most {TAIL} "
-        f"images (tail) and at least {HEAD} (head), and the gain over plain cross-entropy with flips in points:"
+        f"images (tail) and at least {HEAD} (head), and the gain over plain cross-entropy with flips in points. "
+        "Training goes on from the closed form; a *balanced start* is as `finetune` takes it and raises small classes:"
     )
     heads = ["arm", "seeds", "tail", "head", "all classes", "gain, tail", "gain, head"]
     return [note, "", *table(heads, rows)]
