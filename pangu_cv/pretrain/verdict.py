@@ -18,6 +18,7 @@ from pangu_cv.pretrain.choice import FOLDS, best_round
 from pangu_cv.pretrain.scores import Judged, Score
 
 LEAST_GAIN = 0.005  # half a point: less is not worth a second backbone
+MOST_LOSS = 0.01  # a point: more is not risked on one target because the others gain
 # Two halves that name the same state are both lucky: without effect their gains correlate by 1/pi for one state beside
 # the start (E[ab; a, b > 0] over E[a^2; b > 0] of normal a, b), by up to 0.37 for more. The halves share their draws.
 _ALIKE = 4 / 3
@@ -26,6 +27,11 @@ _ALIKE = 4 / 3
 def is_worth_it(gain: Interval) -> bool:
     """At least half a point, and no accident of draws or images: the whole interval lies above 0."""
     return gain.mean >= LEAST_GAIN and gain.low is not None and gain.low > 0
+
+
+def _is_safe(gain: Interval) -> bool:
+    """Worth it where others prove it: as much as is worth it, and no more than ``MOST_LOSS`` to lose."""
+    return gain.mean >= LEAST_GAIN and gain.low is not None and gain.low >= -MOST_LOSS
 
 
 @dataclass(frozen=True)
@@ -101,9 +107,9 @@ class Verdict:
 def verdict(rounds: Sequence[Sequence[Score]], *, images: int, datasets: Sequence[object] | None = None) -> Verdict:
     """Compare draw by draw and image by image; ``datasets`` names what each target measures on, default: each its own.
 
-    A target uses the new weights where its own images prove a gain, or where those of all targets together prove one
-    and its own gain is no smaller than the least that is worth it; in either case the state that is kept must gain as
-    much on all of its images. Targets whose images are too few to part chose the state that they judge, and prove
+    A target uses the new weights where its own images prove a gain; or where those of all targets together prove one,
+    its own gain is no smaller than the least that is worth it, and its own images rule out a loss of more than a point.
+    In either case the state that is kept must gain as much on all of its images. Targets whose images are too few to part chose the state that they judge, and prove
     nothing for others.
     """
     pairs = _judged(rounds)
@@ -116,7 +122,7 @@ def verdict(rounds: Sequence[Sequence[Score]], *, images: int, datasets: Sequenc
     for start, kept, (old, new), gain in zip(rounds[0], rounds[best_round(rounds)], pairs, gains, strict=True):
         gains_kept = kept.mean - start.mean >= LEAST_GAIN
         is_own = gains_kept and is_worth_it(gain)
-        by_all = gains_kept and is_proven and start.is_apart and not is_own and gain.mean >= LEAST_GAIN
+        by_all = gains_kept and is_proven and start.is_apart and not is_own and _is_safe(gain)
         figures = (old.mean, new.mean, gain)
         targets.append(TargetVerdict(start.target, *figures, is_own or by_all, by_all=by_all, is_apart=start.is_apart))
     return Verdict(tuple(targets), images, together)

@@ -59,23 +59,30 @@ def test_originals_that_are_kept_are_named_and_count_as_no_gain() -> None:
 
 
 def test_what_none_proves_alone_all_may_prove_together() -> None:
-    """Nine targets with the same small gain, a tenth with less than is worth it, an eleventh that loses."""
+    """Nine targets with the same small gain; of three others one has less than is worth it, one loses, one may lose."""
     noise = np.random.default_rng(0).normal(0, 0.1, 100)
     wide = noise - noise.mean() + 0.015
     names = [f"line {number}" for number in range(9)]
-    before = [_score(name) for name in (*names, "flat", "loses")]
+    before = [_score(name) for name in (*names, "flat", "loses", "may lose")]
     gains = [_score(name, 0.015, wide) for name in names]
-    after = [*gains, _score("flat", 0.004, 0.004), _score("loses", -0.01, -0.01)]
+    others = [_score("flat", 0.004, 0.004), _score("loses", -0.01, -0.01)]
+    after = [*gains, *others, _score("may lose", 0.015, 1.5 * (wide - 0.015) + 0.015)]
     found = _verdict(before, after)
     assert not any(_verdict([b], [a]).targets[0].use for b, a in zip(before, after, strict=True))
-    assert [target.use for target in found.targets] == [True] * 9 + [False] * 2
-    assert [target.by_all for target in found.targets] == [True] * 9 + [False] * 2
+    assert [target.use for target in found.targets] == [True] * 9 + [False] * 3
+    assert [target.by_all for target in found.targets] == [True] * 9 + [False] * 3
     assert found.targets[0].sentence.endswith("use it (by all together)")
     assert found.together is not None
     alone = _verdict(before[:1], after[:1]).targets[0].gain
     assert alone.high is not None
-    assert found.together.mean == pytest.approx((9 * 0.015 + 0.004 - 0.01) / 11)
-    assert found.together.high - found.together.mean == pytest.approx(3 * (alone.high - alone.mean) / 11)
+    risky = found.targets[-1].gain
+    assert risky.high is not None
+    assert risky.low is not None
+    assert alone.low is not None
+    assert risky.low < -0.01 < alone.low
+    assert found.together.mean == pytest.approx((10 * 0.015 + 0.004 - 0.01) / 12)
+    half = (9 * (alone.high - alone.mean) ** 2 + (risky.high - risky.mean) ** 2) ** 0.5
+    assert found.together.high - found.together.mean == pytest.approx(half / 12)
     assert _verdict(before[:1], after[:1]).together is None
     again = _verdict(before[:9], after[:9], datasets=["one"] * 9)  # asked nine times, and no surer for it
     assert again.together is not None
