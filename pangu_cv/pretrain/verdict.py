@@ -109,8 +109,8 @@ def verdict(rounds: Sequence[Sequence[Score]], *, images: int, datasets: Sequenc
 
     A target uses the new weights where its own images prove a gain; or where those of all targets together prove one,
     its own gain is no smaller than the least that is worth it, and its own images rule out a loss of more than a point.
-    In either case the state that is kept must gain as much on all of its images. Targets whose images are too few to part chose the state that they judge, and prove
-    nothing for others.
+    In either case the state that is kept must gain as much on all of its images. Targets whose images are too few to
+    part chose the state that they judge, and prove nothing for others.
     """
     pairs = _judged(rounds)
     gains = [gain_of(old, new, folds=len(start.folds)) for start, (old, new) in zip(rounds[0], pairs, strict=True)]
