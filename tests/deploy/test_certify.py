@@ -17,7 +17,7 @@ from tests.finetune.tiny import Made
 SIZES_HW = [(1, 1), (1, 500), (7, 900), (600, 3), (64, 64), (63, 65), (301, 217), (480, 640)]
 
 
-@pytest.mark.parametrize("kind", ["classify", "unknown", "multilabel", "anomaly"])
+@pytest.mark.parametrize("kind", ["classify", pytest.param("unknown", marks=pytest.mark.slow), "multilabel", "anomaly"])
 def test_graph_decides_like_the_model_at_every_size(kind: str, request: pytest.FixtureRequest) -> None:
     made: Made = request.getfixturevalue(kind)
     trained, exported = TorchDecider(load_model(made.run / "model").model), Predictor(made.bundle)

@@ -171,6 +171,7 @@ def test_teaching_brings_the_student_nearer(tmp_path: Path) -> None:
     assert result.metrics["agreement"]["images"] > 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run, images = teacher("classify")
     bound = "budget.params_m=0.15"

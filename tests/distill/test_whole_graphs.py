@@ -49,6 +49,7 @@ def test_a_kit_of_another_network_and_its_table(tmp_path: Path, monkeypatch: pyt
             taught(run, images, tmp_path / "no", *other, *bound, name="student")
 
 
+@pytest.mark.slow
 def test_a_kit_of_an_anomaly_detector_holds_its_memory(tmp_path: Path) -> None:
     """The search through it takes a share of the time."""
     run, images = teacher("anomaly")

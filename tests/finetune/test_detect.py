@@ -200,6 +200,7 @@ def test_same_recipe_gives_the_same_model(tmp_path: Path) -> None:
     assert all(torch.equal(first[name], second[name]) for name in first if not name.startswith("backbone"))
 
 
+@pytest.mark.slow
 def test_large_images_are_cut_into_tiles_by_model_and_bundle_alike(tmp_path: Path) -> None:
     data = boxed(tmp_path / "data")
     made = recipe("detect", data, tmp_path / "run", *QUICK, "task.tile={px: 80, overlap: 0.3}")
