@@ -27,6 +27,14 @@ def test_spread_of_what_images_add_is_that_of_the_area_over_samples() -> None:
     assert parts_RN.mean(1).std() == pytest.approx(expected, rel=0.1)
 
 
+def test_a_few_defects_vary_as_much_as_a_few_do() -> None:
+    """DeLong's own denominators: with four defects the plain ones find a quarter less."""
+    random = np.random.default_rng(0)
+    is_defect_N = np.arange(60) < 4
+    parts_RN = area_parts(random.normal(size=(4000, 60)) + is_defect_N, is_defect_N)
+    assert parts_RN.mean(1).var() == pytest.approx((parts_RN.var(1, ddof=1) / 60).mean(), rel=0.1)
+
+
 def test_a_state_has_its_scores_again() -> None:
     score = Score("steel", (Judged((0.4, 0.5), (0.0, 1.0, 0.35)), Judged((0.4, 0.6), (0.5,))), None)
     state = State(step=3, rounds=[[score]], minutes=[0.0])
