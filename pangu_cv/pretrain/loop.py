@@ -25,7 +25,6 @@ from torch.distributed.tensor import DTensor
 from pangu_cv.errors import DataError, PanguError, SettingsError
 from pangu_cv.models.gpu import words_for_full_memory
 from pangu_cv.pretrain.batches import Batch, Feed
-from pangu_cv.pretrain.choice import best_round
 from pangu_cv.pretrain.neighbours import IntArray, nearest_images, of_all, sample
 from pangu_cv.pretrain.objectives import Objective
 from pangu_cv.pretrain.optimiser import set_rate
@@ -71,7 +70,6 @@ def train(
         _round(recipe, parts, state, end)
         state.minutes.append(state.minutes[-1] + (time.perf_counter() - start) / 60)
         state.rounds.append(probe())
-        state.best = best_round(state.rounds)
         keep(state)
         save(parts, key, state)
         _tell(recipe, parts, state)

@@ -61,7 +61,7 @@ class _Setting:
         files = [(str(path), path.stat().st_size) for path in images.paths]
         told = [images.label_M.tolist(), images.text_M.tolist(), images.labels, images.texts]
         measured = [(probe.images, probe.folds) for probe in self.probes]
-        return digest("pretrain-6", known, files, told, measured)
+        return digest("pretrain-7", known, files, told, measured)
 
 
 def pretrain(recipe: PretrainRecipe) -> PretrainResult:

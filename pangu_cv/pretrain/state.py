@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from pangu_cv.pretrain.choice import best_round
 from pangu_cv.pretrain.scores import Judged, Score
 
 
@@ -17,8 +18,11 @@ class State:
     rounds: list[list[Score]] = field(default_factory=list)
     minutes: list[float] = field(default_factory=list)
     """Training time up to each round, without the probes."""
-    best: int = 0
-    """Position in ``rounds`` of what gains most where it gains; 0 is the start."""
+
+    @property
+    def best(self) -> int:
+        """Position in ``rounds`` of what gains most where it gains; 0 is the start."""
+        return best_round(self.rounds)
 
     @property
     def is_stale(self) -> int:

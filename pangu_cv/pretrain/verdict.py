@@ -112,14 +112,15 @@ def verdict(rounds: Sequence[Sequence[Score]], *, images: int, datasets: Sequenc
     In either case the state that is kept must gain as much on all of its images. Targets whose images are too few to
     part chose the state that they judge, and prove nothing for others.
     """
-    pairs = _judged(rounds)
+    best = best_round(rounds)
+    pairs = _judged(rounds, best)
     gains = [gain_of(old, new, folds=len(start.folds)) for start, (old, new) in zip(rounds[0], pairs, strict=True)]
     names = range(len(pairs)) if datasets is None else datasets
     apart = [(name, gain) for name, gain, start in zip(names, gains, rounds[0], strict=True) if start.is_apart]
     together = _mean_of(apart) if len(apart) > 1 else None
     is_proven = together is not None and is_worth_it(together)
     targets = []
-    for start, kept, (old, new), gain in zip(rounds[0], rounds[best_round(rounds)], pairs, gains, strict=True):
+    for start, kept, (old, new), gain in zip(rounds[0], rounds[best], pairs, gains, strict=True):
         gains_kept = kept.mean - start.mean >= LEAST_GAIN
         is_own = gains_kept and is_worth_it(gain)
         by_all = gains_kept and is_proven and start.is_apart and not is_own and _is_safe(gain)
@@ -128,9 +129,8 @@ def verdict(rounds: Sequence[Sequence[Score]], *, images: int, datasets: Sequenc
     return Verdict(tuple(targets), images, together)
 
 
-def _judged(rounds: Sequence[Sequence[Score]]) -> list[tuple[Judged, Judged]]:
+def _judged(rounds: Sequence[Sequence[Score]], best: int) -> list[tuple[Judged, Judged]]:
     """By target the start, and of each half the round that the other chose, or the start where that is kept."""
-    best = best_round(rounds)
     chosen = [best and best_round(rounds, beside=fold) for fold in range(FOLDS)]
     pairs = []
     for target, start in enumerate(rounds[0]):
