@@ -49,6 +49,7 @@ def evaluate_anomaly(
         defect_N=tuple(str(s.label) for s in decided.samples),
         asked_false_alarm_rate=asked_rate,
         pixels=pixels.scores() if has_masks else None,
+        groups=decided.groups,
     )
     return Evaluated(outcome, decided.skipped, _told(unfit))
 

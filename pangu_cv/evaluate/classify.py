@@ -74,4 +74,5 @@ def classification_outcome(
     if unknown_rate is not None:
         unknown = UnknownOutcome(paths, scores_NC.max(1), answer_N, truth_N, threshold, unknown_rate)
     known = tuple(path for path, known in zip(paths, is_known_N, strict=True) if known)
-    return ClassificationOutcome(tuple(classes), known, scores_NC[is_known_N], truth_N[is_known_N], unknown)
+    groups = tuple(s.group for s, known in zip(samples, is_known_N, strict=True) if known)
+    return ClassificationOutcome(tuple(classes), known, scores_NC[is_known_N], truth_N[is_known_N], unknown, groups)

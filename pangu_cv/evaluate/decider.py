@@ -110,6 +110,11 @@ class Decided(Generic[Row]):
         """Of the images that could be read."""
         return tuple(str(s.path) for s in self.samples)
 
+    @property
+    def groups(self) -> tuple[str | None, ...]:
+        """Of the images that could be read."""
+        return tuple(s.group for s in self.samples)
+
 
 def decide_all(
     decider: Decider,

@@ -36,7 +36,7 @@ def evaluate_detect(
     decided = decide_all(decider, boxed, keep, spec=decode_spec, needs=" and has boxes", progress=progress)
     sizes, found, thresholds = zip(*decided.rows, strict=True)
     truth = tuple(true_boxes(sample, classes) for sample in decided.samples)
-    outcome = DetectionOutcome(tuple(classes), decided.paths, sizes, found, truth, thresholds[0])
+    outcome = DetectionOutcome(tuple(classes), decided.paths, sizes, found, truth, thresholds[0], decided.groups)
     return Evaluated(outcome, decided.skipped)
 
 

@@ -35,7 +35,7 @@ def evaluate_multilabel(
     scores, present, thresholds = zip(*decided.rows, strict=True)
     truth = truth_of([shown[s] for s in decided.samples], classes)
     outcome = MultilabelOutcome(
-        tuple(classes), decided.paths, np.stack(scores), np.stack(present), truth, thresholds[0]
+        tuple(classes), decided.paths, np.stack(scores), np.stack(present), truth, thresholds[0], decided.groups
     )
     return Evaluated(outcome, decided.skipped)
 

@@ -62,6 +62,6 @@ def evaluate_segment(
     decided = decide_all(decider, masked, keep, spec=decode_spec, needs=" and has a mask", progress=progress)
     found, confidences = zip(*decided.rows, strict=True)
     outcome = SegmentationOutcome(
-        tuple(classes), decided.paths, total_CC, np.stack(found), np.array(confidences), pixels
+        tuple(classes), decided.paths, total_CC, np.stack(found), np.array(confidences), pixels, decided.groups
     )
     return Evaluated(outcome, decided.skipped)

@@ -9,7 +9,6 @@ from pangu_cv.finetune.multilabel import finetune_multilabel
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
 from pangu_cv.finetune.segment import finetune_segment
 from pangu_cv.finetune.unlabelled import require_learns_from_others
-from pangu_cv.models.adapt import Moving
 
 __all__ = ["FinetuneRecipe", "FinetuneResult", "finetune"]
 
@@ -18,7 +17,6 @@ def finetune(recipe: FinetuneRecipe) -> FinetuneResult:
     """Fit, measure, save and report; see ``FinetuneRecipe``."""
     if recipe.augment.paste and recipe.task.kind not in ("detect", "segment"):
         raise SettingsError("augment.paste: is for task.kind=detect and segment, where it is known what to paste")
-    _require_head_with_a_start(recipe)
     require_learns_from_others(recipe)
     match recipe.task.kind:
         case "classify" if recipe.adapt.kind == "frozen" and not recipe.augment.variants and recipe.unlabelled is None:
@@ -33,12 +31,3 @@ def finetune(recipe: FinetuneRecipe) -> FinetuneResult:
             return finetune_segment(recipe, recipe.task)
         case _:
             return finetune_anomaly(recipe, recipe.task)
-
-
-def _require_head_with_a_start(recipe: FinetuneRecipe) -> None:
-    ways = recipe.adapt.ways if recipe.adapt.kind == "auto" else (recipe.adapt,)
-    if recipe.task.kind in ("detect", "segment") and any(isinstance(w, Moving) and w.interpolate < 1 for w in ways):
-        raise SettingsError(
-            f"adapt.interpolate: is for task.kind=classify, whose head starts in closed form; a head of "
-            f"task.kind={recipe.task.kind} learns from random weights. Take adapt.l2_sp, or leave it out"
-        )

@@ -15,16 +15,29 @@ from pydantic import Field
 
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import GpuMemoryError, SettingsError
+from pangu_cv.finetune.folds import Shown, folds_of
 from pangu_cv.models.adapt import Adapt, Frozen, Linear, Partial
+from pangu_cv.models.training import History, TrainConfig
 from pangu_cv.report.page import Page
 from pangu_cv.settings import Settings
 
 Trial = Callable[[Adapt, Sequence[Sample], Sequence[Sample], int], Sequence[float]]
 """(way, images to learn from, images to measure on, seed) to what each measured image is worth, 0..1."""
+_SECONDS = 24.0
+_LEAST = 0.2  # of a training's steps, in a trial
 
 
 class OutOfTimeError(Exception):
     """A trial that did not come to its end within its share of the time: what it would have said is not known."""
+
+
+def require_enough(history: History, train: TrainConfig) -> None:
+    """Raise OutOfTimeError where next to none of the steps were made.
+
+    A training that its limit of time cuts short cools down by the clock, so a few steps of it speak for the way.
+    """
+    if history.losses and len(history.losses["total"]) < _LEAST * train.steps:
+        raise OutOfTimeError
 
 
 class Auto(Settings):
@@ -37,9 +50,19 @@ class Auto(Settings):
     folds: Annotated[int, Field(ge=2, le=20)] = 5
     """Parts the labelled images are cut into; a class with fewer images is cut into as many as it has."""
     seconds: Annotated[float, Field(gt=0)] | None = None
-    """For the trials; the way that is chosen is trained after that. null is 24 for classify, where a way that does
-    not get through a fifth of its steps in a fold's share of them is given up; 900 for detect and segment, which may
-    take as long again to measure."""
+    """For the trials; the way that is chosen is trained after that. null is 24 for classify and multilabel, where a way
+    that does not get through a fifth of its steps in a fold's share of them is given up; 900 for detect and segment,
+    which may take as long again to measure."""
+
+    @property
+    def seconds_of_images(self) -> float:
+        """Of tasks that say one thing of an image."""
+        return self.seconds or _SECONDS
+
+    def shortened(self, train: TrainConfig) -> TrainConfig:
+        """A training that ends in time for all folds of such a task; ``require_enough`` says whether it was enough."""
+        share = self.seconds_of_images / self.folds
+        return train.model_copy(update={"max_seconds": min(share, train.max_seconds or share)})
 
 
 @dataclass
@@ -73,9 +96,14 @@ class Choice:
     tried: tuple[Tried, ...]
 
 
-def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int, seconds: float) -> Choice:
-    """Try the ways on folds of the labelled images until all are done or ``seconds`` have gone."""
-    folds = folds_of(support, config.folds, seed=seed)
+def choose(
+    config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int, seconds: float, shown: Shown | None = None
+) -> Choice:
+    """Try the ways on folds of the labelled images until all are done or ``seconds`` have gone.
+
+    ``shown`` are the classes of each image, where its label does not say them.
+    """
+    folds = folds_of(support, config.folds, seed=seed, shown=shown)
     tried = (Tried(Frozen()), *(Tried(way) for way in config.ways if way.kind != "frozen"))
     start = time.monotonic()
     for number, fold in enumerate(folds):
@@ -97,24 +125,6 @@ def choose(config: Auto, support: Sequence[Sample], trial: Trial, *, seed: int, 
                 one.given_up = str(error)
             one.seconds += time.monotonic() - began
     return Choice(_best(tried), tried)
-
-
-def folds_of(support: Sequence[Sample], count: int, *, seed: int) -> list[list[Sample]]:
-    """Parts with each class spread evenly and groups whole; a class of one image or group is never held out alone."""
-    random = np.random.default_rng([seed, 11])
-    folds: list[list[Sample]] = [[] for _ in range(count)]
-    fold_of: dict[str, int] = {}
-    for label in sorted({str(s.label) for s in support}):
-        units: dict[str, list[Sample]] = {}
-        for number, sample in enumerate(s for s in support if str(s.label) == label):
-            units.setdefault(sample.group or f"alone {label} {number}", []).append(sample)
-        names = sorted(units.keys() - fold_of.keys())
-        for place, at in enumerate(random.permutation(len(names)) if len(units) > 1 else ()):
-            fold_of[names[at]] = place % count
-        for name, members in units.items():
-            if name in fold_of:
-                folds[fold_of[name]] += members
-    return [fold for fold in folds if fold]
 
 
 def _expected(one: Tried, tried: Sequence[Tried]) -> float:

@@ -24,7 +24,7 @@ from pangu_cv.data.sample import Sample
 from pangu_cv.errors import SettingsError
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
 from pangu_cv.finetune.all_draws import every_draw, headline, same_images
-from pangu_cv.finetune.auto import Auto, Choice, OutOfTimeError, Trial, choose, tried_ways
+from pangu_cv.finetune.auto import Auto, Choice, Trial, choose, require_enough, tried_ways
 from pangu_cv.finetune.classify import Draw, DrawResult, classes_of, decided, draws_for, once_each, stated, torn_told
 from pangu_cv.finetune.closed_form import ends_in_closed_form, labelled_image, require_closed_form, shown_features
 from pangu_cv.finetune.draws import Kept, is_readable
@@ -52,8 +52,6 @@ from pangu_cv.tasks.saved import SavedModel, parent_of, save_model
 from pangu_cv.tasks.viewed import pooled
 from pangu_runtime.decode import decode
 
-_AUTO_SECONDS = 24.0
-_LEAST = 0.2  # of a training's steps, in a trial
 # Leaving an image out of the head does not take it out of the backbone (docs/LOG.md: 7.2 % where 5 % were asked).
 _SEEN = "the backbone learnt from these images too, so images of known classes may be answered unknown more often"
 
@@ -140,13 +138,11 @@ def adapt_draw(
     """Adapt to a draw, fit the head, measure on the draw's test images."""
     choice, start = None, replace(start, variants={})
     if recipe.adapt.kind == "auto":
-        seconds = recipe.adapt.seconds or _AUTO_SECONDS
-        share = seconds / recipe.adapt.folds
-        own = recipe.train.max_seconds
-        limit = recipe.train.model_copy(update={"max_seconds": min(share, own or share)})
-        trial = _trial(task, recipe.model_copy(update={"train": limit, "unlabelled": None}), classes, start)
+        auto = _open_to_others(recipe.adapt, draw)
+        brief = recipe.model_copy(update={"train": auto.shortened(recipe.train), "unlabelled": None})
         readable = [s for s in draw.support if is_readable(s.path, recipe.data.decode_spec)]
-        choice = choose(_open_to_others(recipe.adapt, draw), readable, trial, seed=draw.seed, seconds=seconds)
+        trial = _trial(task, brief, classes, start)
+        choice = choose(auto, readable, trial, seed=draw.seed, seconds=auto.seconds_of_images)
         recipe = recipe.with_way(choice.way)
     fitted = adapt(task, recipe, classes, draw.support, seed=draw.seed, start=start, pool=draw.pool)
     model, spec, began = fitted.model, recipe.data.decode_spec, time.perf_counter()
@@ -173,19 +169,14 @@ def _open_to_others(auto: Auto, draw: Draw) -> Auto:
 
 
 def _trial(task: ClassifyConfig, recipe: FinetuneRecipe, classes: Sequence[str], start: Start) -> Trial:
-    """What an image is worth when it was left out: half for a right answer, half its probability of the truth.
-
-    A training that its limit of time cuts short cools down by the clock, so a few steps of it speak for the way; one
-    that makes next to none is out.
-    """
+    """What an image is worth when it was left out: half for a right answer, half its probability of the truth."""
     task = task.model_copy(update={"unknown_rate": None})  # ways are compared by their answers, not by their silence
 
     def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
         tried = recipe.with_way(way)
         fitted = adapt(task, tried, classes, learnt, seed=seed, start=start)
-        model, history = fitted.model, fitted.history
-        if history.losses and len(history.losses["total"]) < _LEAST * recipe.train.steps:
-            raise OutOfTimeError
+        require_enough(fitted.history, recipe.train)
+        model = fitted.model
         spec = recipe.data.decode_spec
         paths = [s.path for s in held]
         seen = extract(paths, model, views=task.decision_views, store=FeatureStore(None, ""), decode_spec=spec)

@@ -25,7 +25,7 @@ from pangu_cv.finetune.auto import Trial, tried_ways
 from pangu_cv.finetune.dense_draws import draw_dense, notes_of
 from pangu_cv.finetune.draws import Kept, Parts, donor, is_readable, parts_of
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
-from pangu_cv.finetune.fitting import Example, chosen_way, fit
+from pangu_cv.finetune.fitting import Example, chosen_way, fit_new_head
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
 from pangu_cv.finetune.remarks import remarks
 from pangu_cv.finetune.small_boxes import small_boxes
@@ -97,7 +97,8 @@ def fit_draw(
     """Train on a draw and measure."""
     spec = recipe.data.decode_spec
     readable, lost = _readable(support, classes, spec)
-    recipe, choice = chosen_way(recipe, readable, lambda brief: _trial(task, brief, classes), seed=seed)
+    contents = {s: frozenset(box.label for box in s.boxes or ()) for s in readable}
+    recipe, choice = chosen_way(recipe, readable, lambda brief: _trial(task, brief, classes), seed=seed, shown=contents)
     model, history = fit_boxes(task, recipe, classes, readable, seed=seed)
     with bar("measuring") as progress:
         found = evaluate_detect(TorchDecider(model), test, classes=classes, decode_spec=spec, progress=progress)
@@ -179,7 +180,7 @@ def fit_boxes(
         found = [(boxes.to(device), label.to(device)) for boxes, label, _ in truths]
         return model.losses(dense, found, classes=class_loss)
 
-    history = fit(model, recipe, make, losses_of, support=support, seed=seed)
+    history = fit_new_head(model, recipe, make, losses_of, support=support, seed=seed)
     return model, history
 
 

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from pangu_cv.data.sample import Sample
 from pangu_cv.finetune.auto import Choice, Trial, choose
+from pangu_cv.finetune.folds import Shown
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.finetune.staying_near import Start
-from pangu_cv.models.adapt import Adapt, Group, Moving, learning, settle
+from pangu_cv.models.adapt import Adapt, Frozen, Group, Moving, learning, settle
 from pangu_cv.models.backbone import Backbone, BackboneFeatures
 from pangu_cv.models.cut import Cut
 from pangu_cv.models.gpu import usable_gpu
@@ -47,11 +48,17 @@ class Trained(Protocol):
 
 
 def chosen_way(
-    recipe: FinetuneRecipe, support: Sequence[Sample], trial: Callable[[FinetuneRecipe], Trial], *, seed: int
+    recipe: FinetuneRecipe,
+    support: Sequence[Sample],
+    trial: Callable[[FinetuneRecipe], Trial],
+    *,
+    seed: int,
+    shown: Shown | None = None,
 ) -> tuple[FinetuneRecipe, Choice | None]:
     """The recipe with the way that ``auto`` takes for a dense task; as it is where the recipe names a way.
 
-    ``trial(recipe)`` tries ways by a recipe whose trainings end in time for all of them.
+    ``trial(recipe)`` tries ways by a recipe whose trainings end in time for all of them; ``shown`` are the classes of
+    each image, which are spread over the folds.
     """
     auto = recipe.adapt
     if auto.kind != "auto":
@@ -61,8 +68,34 @@ def chosen_way(
     share = min(seconds / ((len(ways) + 1) * auto.folds), recipe.train.max_seconds or float("inf"))
     brief = recipe.model_copy(update={"train": recipe.train.model_copy(update={"max_seconds": share})})
     # Trials are bounded one by one: measuring beyond that must not take the last way its turn.
-    choice = choose(auto.model_copy(update={"ways": ways}), support, trial(brief), seed=seed, seconds=2 * seconds)
+    auto = auto.model_copy(update={"ways": ways})
+    choice = choose(auto, support, trial(brief), seed=seed, seconds=2 * seconds, shown=shown)
     return recipe.with_way(choice.way), choice
+
+
+def fit_new_head(
+    model: Any,
+    recipe: FinetuneRecipe,
+    make: Callable[[int, int], Example],
+    losses_of: Callable[[Tensor, Sequence[Tensor], list[Any]], Losses],
+    *,
+    support: Sequence[Sample],
+    seed: int,
+) -> History:
+    """``fit`` of a head with random weights.
+
+    Where the recipe ends part of the way between start and trained, the head is trained alone first, so that there is
+    a start: linear probing before fine-tuning (2202.10054), then WiSE-FT. That takes as long again; ``max_seconds`` is
+    for both.
+    """
+    way, config = recipe.adapt, recipe.train
+    if not isinstance(way, Moving) or way.interpolate == 1:
+        return fit(model, recipe, make, losses_of, support=support, seed=seed)
+    if config.max_seconds:
+        halved = config.model_copy(update={"max_seconds": config.max_seconds / 2})
+        recipe = recipe.model_copy(update={"train": halved})
+    first = fit(model, recipe.with_way(Frozen()), make, losses_of, support=support, seed=seed)
+    return first.followed_by(fit(model, recipe, make, losses_of, support=support, seed=seed))
 
 
 def fit(

@@ -12,10 +12,12 @@ from pangu_cv.data.shown import classes_shown
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.evaluate import require_known
 from pangu_cv.finetune.all_draws import headline, same_images
+from pangu_cv.finetune.auto import tried_ways
 from pangu_cv.finetune.draws import Parts, draw_support, parts_of, torn_note
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
-from pangu_cv.finetune.multilabel_frozen import Shown, fit_draws
-from pangu_cv.finetune.multilabel_trained import SEEN, fit_draws_trained
+from pangu_cv.finetune.folds import Shown
+from pangu_cv.finetune.multilabel_frozen import fit_draws
+from pangu_cv.finetune.multilabel_trained import SEEN, WORTH, fit_draws_trained
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
 from pangu_cv.finetune.remarks import remarks
 from pangu_cv.metrics.interval import mean_interval
@@ -29,7 +31,8 @@ from pangu_runtime.decode import decode
 
 def finetune_multilabel(recipe: FinetuneRecipe, task: MultilabelConfig) -> FinetuneResult:
     """Run the recipe; raises PanguError for what the user can mend."""
-    _require_one_way(recipe)
+    if recipe.grow_from or recipe.forget:
+        raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
     shown = classes_shown(dataset)
     pool, test = parts_of(dataset, lambda s: s in shown, needs="boxes or a label")
@@ -44,21 +47,12 @@ def finetune_multilabel(recipe: FinetuneRecipe, task: MultilabelConfig) -> Finet
     fitted, memory = (fit_draws if is_frozen else fit_draws_trained)(task, recipe, classes, draws, shown)
     save_first(fitted[0], recipe, dataset, run, memory=memory)
     torn = torn_note([(set(test).difference(measured), measured) for _, measured in draws], shown.__getitem__)
-    told = [*torn, *same_images(draws), *one_sided(fitted[0].support, shown, classes), *(() if is_frozen else (SEEN,))]
+    told = [*torn, *same_images(draws), *one_sided(fitted[0].support, shown, classes)]
+    told += [SEEN] if fitted[0].history.losses else []
     metrics = _metrics(fitted) | remarks(fitted[0].model.backbone.source, recipe, [*dataset.notes, *told])
     run.write_metrics(metrics)
     _report(run, recipe, fitted, metrics)
     return FinetuneResult(run.folder, run.model, run.report, metrics)
-
-
-def _require_one_way(recipe: FinetuneRecipe) -> None:
-    if recipe.grow_from or recipe.forget:
-        raise SettingsError("grow_from and forget are for task.kind=anomaly")
-    if recipe.adapt.kind == "auto":
-        raise SettingsError(
-            "adapt.kind: auto is not for task.kind=multilabel, whose images belong to no one class by which they could "
-            "be cut into folds; name a way: frozen, linear, partial, full, lora or prompt"
-        )
 
 
 def draw_shown(pool: Sequence[Sample], test: Sequence[Sample], shown: Shown, *, shots: int | None, seed: int) -> Parts:
@@ -116,6 +110,8 @@ def _report(
     page = Page(f"Labels of {dataset_title(recipe.data.path)}", f"{len(first.outcome.classes)} classes from {images}")
     headline(page, metrics, {"mean_ap": "Mean AP"})
     multilabel_report(page, first.outcome, load_image=lambda path: decode(Path(path), spec=spec))
+    if first.choice:
+        tried_ways(page, first.choice, measure=WORTH)
     rows = [(_share(one.outcome.mean_ap), _share(one.outcome.micro_f1)) for one in fitted]
     finish_report(page, run, recipe, fitted, columns=["mean AP", "micro F1"], rows=rows, skipped=first.skipped)
 

@@ -15,6 +15,7 @@ from pangu_cv.evaluate import truth_of
 from pangu_cv.features import Extraction, FeatureStore, cache_folder, extract
 from pangu_cv.finetune.draws import Parts
 from pangu_cv.finetune.fitted import Fitted
+from pangu_cv.finetune.folds import Shown
 from pangu_cv.finetune.kin import kin_of
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.metrics.multilabel import MultilabelOutcome
@@ -23,7 +24,6 @@ from pangu_cv.progress import bar
 from pangu_cv.tasks.class_memory import ClassMemory, remembered
 from pangu_cv.tasks.multilabel import MultilabelConfig, MultilabelModel
 
-Shown = Mapping[Sample, frozenset[str]]
 FittedDraws = tuple[list[Fitted[MultilabelOutcome]], ClassMemory | None]
 """Every draw, and what the head of the first has learnt from."""
 
@@ -79,8 +79,9 @@ def decided(model: MultilabelModel, samples: Sequence[Sample], test: Extraction,
     with torch.inference_mode():
         scores, present, _ = model.decide_from_features(_rows(test, kept), model.threshold)
     truth = truth_of([shown[s] for s in kept], model.classes)
-    paths = tuple(str(s.path) for s in kept)
-    return MultilabelOutcome(model.classes, paths, scores.numpy(), present.numpy(), truth, float(model.threshold))
+    paths, groups = tuple(str(s.path) for s in kept), tuple(s.group for s in kept)
+    threshold = float(model.threshold)
+    return MultilabelOutcome(model.classes, paths, scores.numpy(), present.numpy(), truth, threshold, groups)
 
 
 def _rows(seen: Extraction, samples: Sequence[Sample]) -> Tensor:

@@ -8,23 +8,27 @@ Shapes: N images, B images of a batch, C classes.
 
 import copy
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pangu_cv.data.sample import Sample
 from pangu_cv.evaluate import truth_of
-from pangu_cv.features import Extraction, FeatureStore, cache_folder, extract
+from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
+from pangu_cv.finetune.auto import Trial, choose, require_enough
 from pangu_cv.finetune.closed_form import labelled_image
-from pangu_cv.finetune.draws import Kept, Parts
+from pangu_cv.finetune.draws import Kept, Parts, is_readable
 from pangu_cv.finetune.fitted import Fitted
 from pangu_cv.finetune.fitting import Example, fit
+from pangu_cv.finetune.folds import Shown
 from pangu_cv.finetune.kin import kin_of
-from pangu_cv.finetune.multilabel_frozen import FittedDraws, Shown, decided, fit_head, memory_of
+from pangu_cv.finetune.multilabel_frozen import FittedDraws, decided, fit_head, memory_of
 from pangu_cv.finetune.recipe import FinetuneRecipe
 from pangu_cv.metrics.multilabel import MultilabelOutcome
+from pangu_cv.models.adapt import Adapt
 from pangu_cv.models.labelled import Labelled
 from pangu_cv.models.ridge_map import LearnableMap
 from pangu_cv.models.training import History
@@ -36,60 +40,120 @@ from pangu_cv.tasks.viewed import pooled
 from pangu_runtime.decode import DecodeSpec
 
 SEEN = "what was trained has seen every labelled image, so probabilities may be surer than they should be of new ones"
+WORTH = "half for right answers, half for the probability of the truth, classes that are shown as much as all others"
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits float32[B,C] and truth bool[B,C] to a mean loss."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """The unfitted model, and what its backbone says of images as it is before it learns."""
+
+    model: MultilabelModel
+    features: FeatureStore
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model fitted to labelled images, those that can be read, how that went, and what its head remembers."""
+
+    model: MultilabelModel
+    support: tuple[Sample, ...]
+    history: History
+    skipped: tuple[Skipped, ...]
+    memory: ClassMemory | None
 
 
 def fit_draws_trained(
     task: MultilabelConfig, recipe: FinetuneRecipe, classes: Sequence[str], draws: Sequence[Parts], shown: Shown
 ) -> FittedDraws:
     """Adapt to every draw by itself and measure it; a head that was trained has no memory."""
-    start = task.build(classes)
-    store = FeatureStore(cache_folder() if recipe.cache else None, start.fingerprint)
+    model = task.build(classes)
+    start = Start(model, FeatureStore(cache_folder() if recipe.cache else None, model.fingerprint))
     fitted: list[Fitted[MultilabelOutcome]] = []
     memory = None
     for seed, (support, measured) in zip(recipe.few_shot.seeds, draws, strict=True):
-        one, learnt = _fit_draw(copy.deepcopy(start), recipe, support, measured, shown, seed=seed, store=store)
+        one, learnt = _fit_draw(start, recipe, support, measured, shown, seed=seed)
         memory = memory if fitted else learnt
         fitted.append(one)
     return fitted, memory
 
 
 def _fit_draw(
-    model: MultilabelModel,
+    start: Start,
     recipe: FinetuneRecipe,
     support: Sequence[Sample],
     measured: Sequence[Sample],
     shown: Shown,
     *,
     seed: int,
-    store: FeatureStore,
 ) -> tuple[Fitted[MultilabelOutcome], ClassMemory | None]:
-    """``store`` is of the backbone as it is before it learns."""
-    config, spec = model.config, recipe.data.decode_spec
+    choice, auto, spec = None, recipe.adapt, recipe.data.decode_spec
+    if auto.kind == "auto":
+        brief = recipe.model_copy(update={"train": auto.shortened(recipe.train)})
+        readable = [s for s in support if is_readable(s.path, spec)]
+        trial, seconds = _trial(start, brief, shown), auto.seconds_of_images
+        choice = choose(auto, readable, trial, seed=seed, seconds=seconds, shown=shown)
+        recipe = recipe.with_way(choice.way)
+    fitted = adapt(start, recipe, support, shown, seed=seed)
+    is_as_before = recipe.adapt.kind in ("frozen", "linear")
+    store = start.features if is_as_before else FeatureStore(None, "")
+    test = _embedded(fitted.model, measured, fitted.model.config.decision_views, store, spec, "measuring")
+    outcome, lost = decided(fitted.model, measured, test, shown), (*fitted.skipped, *test.skipped)
+    looks = (tagged_image(fitted.support[0], fitted.model.classes, spec),)
+    return Fitted(seed, fitted.model, fitted.support, fitted.history, outcome, lost, looks, choice), fitted.memory
 
-    def embedded(samples: Sequence[Sample], views: Sequence[str], known: FeatureStore, title: str) -> Extraction:
-        with bar(title) as progress:
-            paths = [s.path for s in samples]
-            return extract(paths, model, views=views, store=known, decode_spec=spec, progress=progress)
 
-    first = embedded(support, config.fit_views, store, "features of the labelled images")
+def _trial(start: Start, recipe: FinetuneRecipe, shown: Shown) -> Trial:
+    """What an image is worth when it was left out: see ``WORTH``."""
+
+    def trial(way: Adapt, learnt: Sequence[Sample], held: Sequence[Sample], seed: int) -> list[float]:
+        fitted = adapt(start, recipe.with_way(way), learnt, shown, seed=seed)
+        require_enough(fitted.history, recipe.train)
+        views, spec = fitted.model.config.decision_views, recipe.data.decode_spec
+        test = _embedded(fitted.model, held, views, FeatureStore(None, ""), spec, "measuring")
+        found = decided(fitted.model, held, test, shown)
+        right_NC = found.is_present_NC == found.truth_NC
+        sure_NC = np.where(found.truth_NC, found.scores_NC, 1 - found.scores_NC)
+        return [_worth(row, truth) for row, truth in zip((right_NC + sure_NC) / 2, found.truth_NC, strict=True)]
+
+    return trial
+
+
+def _worth(worth_C: NDArray[np.floating], truth_C: NDArray[np.bool_]) -> float:
+    """Classes that are shown weigh together what those do that are not: else to find nothing is worth most."""
+    return float(np.mean([worth_C[side].mean() for side in (truth_C, ~truth_C) if side.any()]))
+
+
+def adapt(start: Start, recipe: FinetuneRecipe, support: Sequence[Sample], shown: Shown, *, seed: int) -> Fit:
+    """A model adapted to labelled images by the recipe's way."""
+    model, spec = copy.deepcopy(start.model), recipe.data.decode_spec
+    views, title = model.config.fit_views, "features of the labelled images"
+    first = _embedded(model, support, views, start.features, spec, title)
     readable = tuple(s for s in support if s.path in first.index)
     kin = dict(zip((s.path for s in readable), kin_of(readable), strict=True))
     fit_head(model, readable, first, shown, kin)
+    if recipe.adapt.kind == "frozen":
+        return Fit(model, readable, History(), first.skipped, memory_of(model, readable, first, shown, kin))
     head, history = train_tags(model, recipe, readable, shown, seed=seed)
-    memory = None
     if recipe.adapt.kind == "linear":
         model.head.settle(head)
-    else:
-        store = FeatureStore(None, "")
-        seen = embedded(readable, config.fit_views, store, "features of the labelled images")
-        fit_head(model, readable, seen, shown, kin)
-        memory = memory_of(model, readable, seen, shown, kin)
-    test = embedded(measured, config.decision_views, store, "measuring")
-    outcome, lost = decided(model, measured, test, shown), (*first.skipped, *test.skipped)
-    looks = (tagged_image(readable[0], model.classes, spec),)
-    return Fitted(seed, model, readable, history, outcome, lost, looks), memory
+        return Fit(model, readable, history, first.skipped, None)
+    seen = _embedded(model, readable, views, FeatureStore(None, ""), spec, title)
+    fit_head(model, readable, seen, shown, kin)
+    return Fit(model, readable, history, first.skipped, memory_of(model, readable, seen, shown, kin))
+
+
+def _embedded(
+    model: MultilabelModel,
+    samples: Sequence[Sample],
+    views: Sequence[str],
+    store: FeatureStore,
+    spec: DecodeSpec,
+    title: str,
+) -> Extraction:
+    with bar(title) as progress:
+        return extract([s.path for s in samples], model, views=views, store=store, decode_spec=spec, progress=progress)
 
 
 def train_tags(

@@ -24,7 +24,8 @@ from pangu_cv.finetune.auto import Trial, tried_ways
 from pangu_cv.finetune.dense_draws import draw_dense, notes_of
 from pangu_cv.finetune.draws import Kept, Parts, apart, donor, parts_of, to_learn_from
 from pangu_cv.finetune.fitted import Fitted, figures_of, finish_report, save_first
-from pangu_cv.finetune.fitting import Example, chosen_way, fit
+from pangu_cv.finetune.fitting import Example, chosen_way, fit_new_head
+from pangu_cv.finetune.folds import Shown
 from pangu_cv.finetune.recipe import FinetuneRecipe, FinetuneResult
 from pangu_cv.finetune.remarks import remarks
 from pangu_cv.metrics.interval import mean_interval
@@ -61,7 +62,7 @@ def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneRes
     for seed in recipe.few_shot.seeds:
         support, measured = draw_dense(list(masked), test, masked, shots=shots, seed=seed, normal=normal)
         draws.append((support, apart(support, (*measured, *test_normal))))
-        fitted.append(fit_draw(task, recipe, classes, *draws[-1], seed=seed))
+        fitted.append(fit_draw(task, recipe, classes, *draws[-1], seed=seed, shown=contents))
         if len(fitted) == 1:
             save_first(fitted[0], recipe, dataset, run)
     notes = (*dataset.notes, *unseen, *notes_of(draws, (*test, *test_normal), contents, shots=shots))
@@ -137,15 +138,16 @@ def fit_draw(
     test: Sequence[Sample],
     *,
     seed: int,
+    shown: Shown | None = None,
 ) -> Fitted[SegmentationOutcome]:
-    """Train on a draw and measure."""
+    """Train on a draw and measure; ``shown`` are the classes of each image, by which ``auto`` cuts folds."""
     spec = recipe.data.decode_spec
-    recipe, choice = chosen_way(recipe, support, lambda brief: _trial(task, brief, classes), seed=seed)
+    recipe, choice = chosen_way(recipe, support, lambda brief: _trial(task, brief, classes), seed=seed, shown=shown)
     model, history = fit_masks(task, recipe, classes, support, seed=seed)
     with bar("measuring") as progress:
         found = evaluate_segment(TorchDecider(model), test, classes=classes, decode_spec=spec, progress=progress)
-    shown = tuple(labelled(s, classes=len(classes), spec=spec) for s in support[:2])
-    return Fitted(seed, model, tuple(support), history, found.outcome, found.skipped, shown, choice)
+    looks = tuple(labelled(s, classes=len(classes), spec=spec) for s in support[:2])
+    return Fitted(seed, model, tuple(support), history, found.outcome, found.skipped, looks, choice)
 
 
 def _trial(task: SegmentConfig, recipe: FinetuneRecipe, classes: Sequence[str]) -> Trial:
@@ -179,7 +181,7 @@ def fit_masks(
         share, counts = (torch.cat(parts).to(prepared.device) for parts in zip(*truths, strict=True))
         return model.losses(model.logits_from_grids(prepared, grids), share, counts)
 
-    return model, fit(model, recipe, make, losses_of, support=support, seed=seed)
+    return model, fit_new_head(model, recipe, make, losses_of, support=support, seed=seed)
 
 
 def labelled(sample: Sample, *, classes: int, spec: DecodeSpec) -> Labelled:

@@ -20,7 +20,7 @@ from torch import Tensor
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import DataError, SettingsError
 from pangu_cv.features import Extraction, FeatureStore, Skipped, extract
-from pangu_cv.finetune.auto import folds_of
+from pangu_cv.finetune.folds import folds_of
 from pangu_cv.finetune.kin import kin_of
 from pangu_cv.finetune.recipe import FinetuneRecipe, UnlabelledConfig
 from pangu_cv.models.label_propagation import Spread

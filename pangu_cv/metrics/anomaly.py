@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.bootstrap import Figure, intervals, intervals_as_json
+from pangu_cv.metrics.bootstrap import Figure, Groups, intervals, intervals_as_json
 from pangu_cv.metrics.interval import FloatArray, Interval, proportion_interval
 from pangu_cv.metrics.pixel_auroc import PixelScores
 from pangu_cv.metrics.ranking import Ranking
@@ -33,6 +33,7 @@ class AnomalyOutcome:
     defect_N: tuple[str, ...]
     asked_false_alarm_rate: float
     pixels: PixelScores | None = None
+    groups: Groups = ()
 
     def __post_init__(self) -> None:
         n = len(self.paths)
@@ -80,8 +81,8 @@ class AnomalyOutcome:
 
     @cached_property
     def intervals(self) -> dict[str, Interval | None]:
-        """``figures`` with 95 % by bootstrap over images."""
-        return intervals(self.figures, len(self.paths))
+        """``figures`` with 95 % by bootstrap over images, those of a group together."""
+        return intervals(self.figures, len(self.paths), self.groups)
 
     @property
     def false_alarm_interval(self) -> Interval | None:

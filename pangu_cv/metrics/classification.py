@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.bootstrap import Figure, Floats, intervals, intervals_as_json, mean_of_defined, share
+from pangu_cv.metrics.bootstrap import Figure, Floats, Groups, intervals, intervals_as_json, mean_of_defined, share
 from pangu_cv.metrics.calibration import Reliability, reliability
 from pangu_cv.metrics.interval import FloatArray, Interval
 from pangu_cv.metrics.ranking import Ranking
@@ -32,6 +32,7 @@ class ClassificationOutcome:
     scores_NC: FloatArray
     truth_N: IntArray
     unknown: UnknownOutcome | None = None
+    groups: Groups = ()
 
     def __post_init__(self) -> None:
         n, c = len(self.paths), len(self.classes)
@@ -127,8 +128,8 @@ class ClassificationOutcome:
 
     @cached_property
     def intervals(self) -> dict[str, Interval | None]:
-        """``figures`` with 95 % by bootstrap over images."""
-        return intervals(self.figures, len(self.paths))
+        """``figures`` with 95 % by bootstrap over images, those of a group together."""
+        return intervals(self.figures, len(self.paths), self.groups)
 
     @property
     def negative_log_likelihood(self) -> float:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.bootstrap import Figure, Floats, intervals, intervals_as_json, mean_of_defined, share
+from pangu_cv.metrics.bootstrap import Figure, Floats, Groups, intervals, intervals_as_json, mean_of_defined, share
 from pangu_cv.metrics.box_matches import RECALLS, ClassMatches
 from pangu_cv.metrics.calibration import Reliability, reliability
 from pangu_cv.metrics.interval import Interval
@@ -49,6 +49,7 @@ class DetectionOutcome:
     found: tuple[Found, ...]
     truth: tuple[Found, ...]
     threshold: float
+    groups: Groups = ()
 
     def __post_init__(self) -> None:
         n = len(self.paths)
@@ -209,12 +210,12 @@ class DetectionOutcome:
 
     @cached_property
     def intervals(self) -> dict[str, Interval | None]:
-        """``figures`` with 95 % by bootstrap over images."""
-        return intervals(self.figures, len(self.paths))
+        """``figures`` with 95 % by bootstrap over images, those of a group together."""
+        return intervals(self.figures, len(self.paths), self.groups)
 
     @property
     def f1_interval(self) -> Interval:
-        """F1 at the threshold, with 95 % by bootstrap over images."""
+        """F1 at the threshold, with 95 % by bootstrap over images, those of a group together."""
         found = self.intervals["f1"]
         assert found is not None  # it is defined for every set
         return found

@@ -14,6 +14,7 @@ from pangu_cv.metrics.bootstrap import (
     RESAMPLES,
     Figure,
     Floats,
+    Groups,
     intervals,
     intervals_as_json,
     mean_of_defined,
@@ -40,6 +41,7 @@ class MultilabelOutcome:
     is_present_NC: Flags
     truth_NC: Flags
     threshold: float
+    groups: Groups = ()
 
     def __post_init__(self) -> None:
         shape = (len(self.paths), len(self.classes))
@@ -101,8 +103,8 @@ class MultilabelOutcome:
 
     @cached_property
     def intervals(self) -> dict[str, Interval | None]:
-        """95 % of ``figures`` by bootstrap over images, ``resamples_of`` so many."""
-        return intervals(self.figures, len(self.paths), resamples=resamples_of(*self.truth_NC.shape))
+        """95 % of ``figures`` by bootstrap over images, those of a group together, ``resamples_of`` so many."""
+        return intervals(self.figures, len(self.paths), self.groups, resamples=resamples_of(*self.truth_NC.shape))
 
     def _ap_RC(self, counts_RN: Floats) -> Floats:
         return np.stack([ranking.average_precision_R(counts_RN) for ranking in self._rankings], 1)

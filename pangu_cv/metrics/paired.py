@@ -1,7 +1,7 @@
 """Two models on the same images: what separates them, and whether chance would do.
 
-The images are what is drawn, the same for both models, so that what makes an image hard for both cancels out: the
-interval of the difference is far narrower than two intervals side by side suggest.
+The images (those of a group together) are what is drawn, the same for both models, so that what makes an image hard for
+both cancels out: the interval of the difference is far narrower than two intervals side by side suggest.
 
 Shapes: R resamples, P images that both models saw.
 """
@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.bootstrap import FEWEST_IMAGES, Figure, Floats, bootstrap, value
+from pangu_cv.metrics.bootstrap import FEWEST_IMAGES, Figure, Floats, Groups, bootstrap, units_of, value
 from pangu_cv.metrics.interval import Interval
 
 Winner = Literal["a", "b"]
@@ -25,6 +25,11 @@ class Outcome(Protocol):
     @property
     def paths(self) -> tuple[str, ...]:
         """The images."""
+        ...
+
+    @property
+    def groups(self) -> Groups:
+        """Of each image the group it is drawn with, or none at all."""
         ...
 
     @property
@@ -52,7 +57,10 @@ class Difference:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Of the images that only one model got right; ``p_value`` is McNemar's, exact (1947, doi:10.1007/BF02295996)."""
+    """Of the images that only one model got right; ``p_value`` is McNemar's, exact (1947, doi:10.1007/BF02295996).
+
+    It counts image by image, whatever their groups.
+    """
 
     only_a_right: int
     only_b_right: int
@@ -73,6 +81,8 @@ class Comparison:
     index_b_P: NDArray[np.int64]
     differences: Mapping[str, Difference]
     disagreement: Disagreement | None
+    units: int
+    """How many of them, or groups of them, are drawn."""
 
     @property
     def images(self) -> int:
@@ -81,8 +91,8 @@ class Comparison:
 
     @property
     def is_too_small(self) -> bool:
-        """Whether there are too few images to believe an interval."""
-        return self.images < FEWEST_IMAGES
+        """Whether there are too few images, or groups of them, to believe an interval."""
+        return self.units < FEWEST_IMAGES
 
     @property
     def winner(self) -> Winner | None:
@@ -108,16 +118,19 @@ def paired(a: Outcome, b: Outcome) -> Comparison:
     place_b = {path: i for i, path in enumerate(b.paths)}
     pairs = [(i, place_b[path]) for i, path in enumerate(a.paths) if path in place_b]
     index_a_P, index_b_P = np.array(pairs, np.int64).reshape(-1, 2).T
+    groups = [a.groups[place] for place in index_a_P] if a.groups else []
+    units = len(set(units_of(len(pairs), groups).tolist()))
     differences = {}
     for name, figure in (a.figures if pairs else {}).items():
         first = _among(figure, index_a_P, len(a.paths))
         second = _among(b.figures[name], index_b_P, len(b.paths))
-        if found := _difference(first, second, len(pairs)):
+        if found := _difference(first, second, len(pairs), groups):
             differences[name] = found
     right_a_N, right_b_N = (getattr(outcome, "is_correct_N", None) for outcome in (a, b))
-    if right_a_N is None or right_b_N is None:
-        return Comparison(index_a_P, index_b_P, differences, None)
-    return Comparison(index_a_P, index_b_P, differences, _disagreement(right_a_N[index_a_P], right_b_N[index_b_P]))
+    disagreement = None
+    if right_a_N is not None and right_b_N is not None:
+        disagreement = _disagreement(right_a_N[index_a_P], right_b_N[index_b_P])
+    return Comparison(index_a_P, index_b_P, differences, disagreement, units)
 
 
 def _among(figure: Figure, index_P: NDArray[np.int64], images: int) -> Figure:
@@ -131,9 +144,9 @@ def _among(figure: Figure, index_P: NDArray[np.int64], images: int) -> Figure:
     return among
 
 
-def _difference(a: Figure, b: Figure, images: int) -> Difference | None:
+def _difference(a: Figure, b: Figure, images: int, groups: Groups) -> Difference | None:
     both = value(a, images), value(b, images)
-    interval = bootstrap(lambda counts_RP: a(counts_RP) - b(counts_RP), images)
+    interval = bootstrap(lambda counts_RP: a(counts_RP) - b(counts_RP), images, groups)
     return None if interval is None or both[0] is None or both[1] is None else Difference(both[0], both[1], interval)
 
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.bootstrap import Figure, Floats, intervals, intervals_as_json, mean_of_defined, share
+from pangu_cv.metrics.bootstrap import Figure, Floats, Groups, intervals, intervals_as_json, mean_of_defined, share
 from pangu_cv.metrics.interval import FloatArray, Interval, mean_interval
 from pangu_cv.metrics.pixel_confidence import PixelConfidence
 
@@ -46,6 +46,7 @@ class SegmentationOutcome:
     pixels_N3C: NDArray[np.int32]
     defect_confidence_N: FloatArray | None = None
     pixels: PixelConfidence | None = None
+    groups: Groups = ()
 
     def __post_init__(self) -> None:
         n, c = len(self.paths), len(self.classes)
@@ -109,12 +110,12 @@ class SegmentationOutcome:
 
     @cached_property
     def intervals(self) -> dict[str, Interval | None]:
-        """``figures`` with 95 % by bootstrap over images."""
-        return intervals(self.figures, len(self.paths))
+        """``figures`` with 95 % by bootstrap over images, those of a group together."""
+        return intervals(self.figures, len(self.paths), self.groups)
 
     @property
     def f1_interval(self) -> Interval:
-        """95 % of ``f1`` by bootstrap over images."""
+        """95 % of ``f1`` by bootstrap over images, those of a group together."""
         found = self.intervals["f1"]
         assert found is not None  # it is defined for every set
         return found

@@ -60,7 +60,8 @@ class Moving(Settings):
     """Strength of the pull of the weights towards their start (L2-SP, arXiv 1802.01483)."""
     interpolate: Scale = 1.0
     """How far backbone and head are moved from their start to what was trained (WiSE-FT, 2109.01903); 1: all the way.
-    Of a classifier, whose head starts in closed form."""
+    A classifier's or tagger's head starts in closed form; that of a detector or segmenter is trained alone first, which
+    takes as long again."""
 
 
 class Partial(Moving):

@@ -11,7 +11,7 @@ import time
 import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
@@ -83,6 +83,11 @@ class History:
         """One step."""
         for name, loss in losses.items():
             self.losses.setdefault(name, []).append(float(loss.detach()))
+
+    def followed_by(self, other: "History") -> "History":
+        """Both as one; what learnt, and what freezing has saved, is of the second."""
+        losses = {name: self.losses.get(name, []) + values for name, values in other.losses.items()}
+        return replace(other, losses=losses, seconds=self.seconds + other.seconds)
 
 
 class Draws(Dataset[Item], Generic[Item]):

@@ -22,7 +22,9 @@ def verdict(comparison: Comparison, name_a: str, name_b: str) -> str:
     if not comparison.differences:
         return f"No main figure is defined for both models {here}."
     if comparison.is_too_small:
-        return f"Too few images to compare by: {counted(comparison.images, 'image')}."
+        found = counted(comparison.images, "image")
+        found += "" if comparison.units == comparison.images else f" of {counted(comparison.units, 'group')}"
+        return f"Too few images to compare by: {found}."
     (name, main), *others = comparison.differences.items()
     gap, winner = main.interval, comparison.winner
     if winner is None:

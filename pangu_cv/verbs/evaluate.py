@@ -35,6 +35,7 @@ from pangu_cv.evaluate import (
     with_kin,
 )
 from pangu_cv.features import Skipped
+from pangu_cv.metrics.bootstrap import together_told
 from pangu_cv.metrics.gate import Gate, gate
 from pangu_cv.metrics.inspection import Costs
 from pangu_cv.metrics.paired import Comparison, paired
@@ -126,6 +127,7 @@ def evaluate(
     *,
     layout: Layout = "auto",
     root: Path | None = None,
+    groups: Path | None = None,
     out: Path | None = None,
     against: Path | None = None,
     precision: Precision | None = None,
@@ -149,6 +151,9 @@ def evaluate(
         How to read it, as data.layout of 'pangu-cv finetune'; auto recognises it.
     root
         Folder that the files of a CSV table are relative to.
+    groups
+        A table ``file,group`` of images that belong together, as data.groups of 'pangu-cv finetune': all of a group are
+        left out where one was learnt from, and intervals draw them together.
     out
         The run folder; default: a new one under runs/.
     against
@@ -179,14 +184,14 @@ def evaluate(
         require_comparable(opened, other)
         models.append(other)
     good = good_class(opened.task, opened.classes, good)
-    dataset = DataConfig(path=data, layout=layout, root=root).read()
+    dataset = DataConfig(path=data, layout=layout, root=root, groups=groups).read()
     samples, notes = _chosen(dataset, models, with_learnt=with_learnt)
     measured, *others = (_measure(one, dataset, samples) for one in models)
     rival = _Rival(others[0], paired(measured.outcome, others[0].outcome)) if others else None
     inspection = as_inspection(measured.outcome, good=good)
     passed = None if inspection is None else gate(inspection, recall=recall, costs=costs)
     metrics = {"model": str(model), "precision": opened.precision, "data": str(data), **measured.outcome.summary()}
-    notes += [*measured.notes, *dataset.notes]
+    notes += [*measured.notes, *together_told(measured.outcome.groups), *dataset.notes]
     metrics |= {
         "notes": notes,
         "gate": passed.summary() if passed else None,

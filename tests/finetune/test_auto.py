@@ -10,7 +10,7 @@ import pytest
 from pangu_cv.data.sample import Sample
 from pangu_cv.errors import GpuMemoryError, SettingsError
 from pangu_cv.finetune import FinetuneRecipe, detect, finetune, segment
-from pangu_cv.finetune.auto import Auto, Trial, choose, folds_of
+from pangu_cv.finetune.auto import Auto, Trial, choose
 from pangu_cv.finetune.fitting import chosen_way
 from pangu_cv.models.adapt import Adapt, Full, Linear, Partial
 from tests.finetune.tiny import QUICK, boxed, class_folders, masked, recipe
@@ -29,23 +29,6 @@ def trial_of(worth: dict[str, Sequence[float]], seconds: float = 0.0) -> Trial:
         return [worth[way.kind][n % 2] for n in range(len(held))]
 
     return trial
-
-
-def test_folds_spread_classes_and_keep_groups_whole() -> None:
-    folds = folds_of(SUPPORT, 5, seed=0)
-    assert sorted(s.path for fold in folds for s in fold) == sorted(s.path for s in SUPPORT)
-    assert all({s.label for s in fold} == set("abc") for fold in folds)
-    grouped = [Sample(Path(f"{n}"), label="a", group=str(n // 2)) for n in range(6)]
-    assert all(len({s.group for s in fold}) == len(fold) / 2 for fold in folds_of(grouped, 3, seed=0))
-    assert folds_of([Sample(Path("1"), label="a")], 3, seed=0) == []
-
-
-def test_a_group_of_several_classes_is_held_out_whole() -> None:
-    support = [Sample(Path(f"{label}{n}.png"), label=label, group=f"part{n}") for label in "ab" for n in range(6)]
-    folds = folds_of(support, 3, seed=0)
-    assert sum(len(fold) for fold in folds) == 12
-    sides = [{s.group for s in fold} for fold in folds]
-    assert not sides[0] & sides[1] | sides[1] & sides[2] | sides[0] & sides[2]
 
 
 def test_ways_are_compared_on_the_folds_that_both_have() -> None:

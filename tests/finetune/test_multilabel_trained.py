@@ -1,13 +1,16 @@
+from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from pangu_cv.data.sample import Sample
 from pangu_cv.deploy import export
-from pangu_cv.errors import SettingsError
-from pangu_cv.finetune import finetune
-from pangu_cv.finetune.multilabel_trained import SEEN, tag_loss
+from pangu_cv.finetune import FinetuneRecipe, finetune, multilabel_trained
+from pangu_cv.finetune.folds import Shown
+from pangu_cv.finetune.multilabel_trained import SEEN, Fit, Start, _worth, adapt, tag_loss
 from pangu_cv.models.augment import Augment
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.models.labelled import Labelled
@@ -76,9 +79,47 @@ def test_a_head_that_was_trained_stays(tmp_path: Path) -> None:
     assert "All draws" in result.report.read_text()
 
 
-def test_trying_ways_is_refused_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=r"adapt\.kind: auto is not for task\.kind=multilabel.*name a way: frozen"):
-        finetune(recipe("multilabel", tmp_path, tmp_path / "run", "adapt.kind=auto"))
+def test_ways_are_tried_on_folds_that_show_every_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The way that answers best is taken and fitted to all images; by a wide margin here, so that chance has no say."""
+    adapted: list[tuple[str, int]] = []
+
+    def tampered(start: Start, recipe: FinetuneRecipe, support: Sequence[Sample], shown: Shown, *, seed: int) -> Fit:
+        assert all(sum(name in shown[s] for s in support) for name in start.model.classes)
+        adapted.append((recipe.adapt.kind, len(support)))
+        made = adapt(start, recipe, support, shown, seed=seed)
+        if recipe.adapt.kind == "frozen":
+            made.model.head.weight_CD.neg_()
+        return made
+
+    monkeypatch.setattr(multilabel_trained, "adapt", tampered)
+    ways = "adapt={kind: auto, folds: 2, seconds: 600, ways: [{kind: partial, blocks: 1}]}"
+    result = finetune(recipe("multilabel", tagged(tmp_path / "data"), tmp_path / "run", *QUICK, ways))
+    draw = result.metrics["draws"][0]
+    assert [(one["way"]["kind"], one["folds"]) for one in draw["tried"]] == [("frozen", 2), ("partial", 2)]
+    assert draw["tried"][0]["score"] < 0.5 < draw["tried"][1]["score"]
+    assert draw["way"]["kind"] == "partial"
+    assert [kind for kind, _ in adapted] == ["frozen", "partial", "frozen", "partial", "partial"]
+    assert adapted[-1][1] == draw["labelled"]
+    assert SEEN in result.metrics["notes"]
+    assert "What was tried" in result.report.read_text()
+
+
+def test_a_way_without_time_leaves_the_closed_form(tmp_path: Path) -> None:
+    ways = "adapt={kind: auto, folds: 2, seconds: 0.5, ways: [{kind: full}]}"
+    settings = (*QUICK, "train.steps=100000", ways)
+    result = finetune(recipe("multilabel", tagged(tmp_path / "data"), tmp_path / "run", *settings))
+    draw = result.metrics["draws"][0]
+    assert draw["tried"][1]["score"] is None
+    assert draw["way"]["kind"] == "frozen"
+    assert SEEN not in result.metrics["notes"]
+    assert load_model(result.model).memory is not None
+
+
+def test_to_find_nothing_is_worth_as_little_as_to_find_everything() -> None:
+    truth_C = np.array([True, False, False, False])
+    nothing, everything = ~truth_C, truth_C
+    assert _worth(nothing.astype(float), truth_C) == _worth(everything.astype(float), truth_C) == 0.5
+    assert _worth(np.ones(4), np.zeros(4, bool)) == 1.0
 
 
 def test_to_miss_a_rare_class_costs_what_to_find_it_everywhere_does() -> None:

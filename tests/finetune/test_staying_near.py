@@ -9,7 +9,7 @@ from pangu_cv.finetune.staying_near import Start
 from pangu_cv.models.adapt import Group
 from pangu_cv.models.backbone import BackboneConfig
 from pangu_cv.tasks.saved import load_model
-from tests.finetune.tiny import class_folders, recipe
+from tests.finetune.tiny import boxed, class_folders, masked, recipe
 
 VIT = ("task.backbone.name=test_vit", "task.backbone.levels=[1,3,4]", "task.preprocess.image_px=64")
 QUICK = (*VIT, "few_shot.shots=3", "train.steps=8", "train.batch=3", "train.workers=0", "train.backbone_lr=1e-2")
@@ -66,13 +66,36 @@ def test_a_head_that_was_trained_goes_part_of_the_way_too(tmp_path: Path) -> Non
     assert 0 < moved[0] < 0.9 * moved[1]
 
 
+@pytest.mark.parametrize("kind", ["detect", "segment"])
+def test_a_dense_head_is_trained_alone_first_so_that_there_is_a_start(tmp_path: Path, kind: str) -> None:
+    """Next to no way leaves the backbone as it was, under the head that was trained on it; half-way is between."""
+    data = (boxed if kind == "detect" else masked)(tmp_path / "data")
+    weights = tmp_path / "start.pth"
+    torch.manual_seed(0)
+    before = BackboneConfig(name="test_vit", weights="random", levels=(1, 3, 4)).build().network.state_dict()
+    torch.save(before, weights)
+    settings = (*QUICK, f"task.backbone.weights={weights}", "task.head.width=32", "train.backbone_lr=1e-2")
+    found, heads, moved = {}, {}, {}
+    for name, way in (
+        ("alone", "{kind: frozen}"),
+        ("start", "{kind: partial, blocks: 2, interpolate: 1.0e-6}"),
+        ("half", "{kind: partial, blocks: 2, interpolate: 0.5}"),
+    ):
+        found[name] = finetune(recipe(kind, data, tmp_path / name, *settings, f"adapt={way}"))
+        model = load_model(found[name].model).model
+        heads[name] = model.head.state_dict()
+        after = model.backbone.network.state_dict()
+        moved[name] = sum(float((after[key] - before[key]).square().sum()) for key in before) ** 0.5
+    for key, value in heads["alone"].items():
+        torch.testing.assert_close(heads["start"][key], value, rtol=1e-3, atol=1e-4)
+    assert moved["start"] < 1e-3 < moved["half"]
+    assert any(not torch.allclose(heads["half"][key], value, atol=1e-4) for key, value in heads["alone"].items())
+    assert f"{2 * 8} steps in" in found["half"].report.read_text()
+
+
 def test_what_only_training_heeds_is_not_passed_over(tmp_path: Path) -> None:
     data = class_folders(tmp_path / "data")
     with pytest.raises(SettingsError, match=r"adapt.*l2_sp"):
         finetune(recipe("classify", data, tmp_path / "run", *VIT, "adapt={kind: linear, l2_sp: 1}"))
-    way = "{kind: partial, interpolate: 0.5}"
-    for adapt in (f"adapt={way}", f"adapt={{kind: auto, ways: [{{kind: frozen}}, {way}]}}"):
-        with pytest.raises(SettingsError, match=r"adapt\.interpolate: is for task\.kind=classify.*task\.kind=detect"):
-            finetune(recipe("detect", data, tmp_path / "run", adapt))
     with pytest.raises(SettingsError, match=r"augment\.paste: is for task\.kind=detect and segment"):
         finetune(recipe("classify", data, tmp_path / "run", *QUICK, "adapt.kind=linear", "augment.paste=0.5"))

@@ -1,7 +1,15 @@
 import numpy as np
 import pytest
 
-from pangu_cv.metrics.bootstrap import bootstrap, intervals, mean_of_defined, resampled, share
+from pangu_cv.metrics.bootstrap import (
+    bootstrap,
+    intervals,
+    mean_of_defined,
+    resampled,
+    share,
+    together_told,
+    units_of,
+)
 
 
 def mean_of(values_N):
@@ -9,12 +17,12 @@ def mean_of(values_N):
 
 
 def test_rows_are_draws_with_replacement_in_blocks_that_do_not_matter(monkeypatch):
-    [whole] = resampled(50, resamples=400, seed=3)
+    [whole] = resampled(np.arange(50), resamples=400, seed=3)
     assert whole.shape == (400, 50)
     assert (whole.sum(1) == 50).all()
     assert whole.var(0).mean() == pytest.approx(49 / 50, abs=0.05)  # each count is binomial(50, 1/50)
     monkeypatch.setattr("pangu_cv.metrics.bootstrap._MOST_COUNTS", 50 * 7)
-    blocks = list(resampled(50, resamples=400, seed=3))
+    blocks = list(resampled(np.arange(50), resamples=400, seed=3))
     assert max(map(len, blocks)) == 7
     assert np.array_equal(np.concatenate(blocks), whole)
 
@@ -46,6 +54,28 @@ def test_what_is_undefined_is_none_and_rare_kinds_are_left_out_where_they_were_n
     assert intervals({"rare": of_rare, "none": lambda c: np.full(len(c), np.nan)}, 12)["none"] is None
     rare = bootstrap(of_rare, 12)
     assert (rare.mean, rare.low, rare.high, rare.n) == (5, 5, 5, 12)
+
+
+def test_images_of_a_group_are_drawn_together_and_tell_no_more_than_one():
+    values_N = np.repeat(np.random.default_rng(0).normal(size=50), 4)  # four pictures of each part, all alike
+    groups = [f"part {at // 4}" for at in range(200)]
+    alone, together = bootstrap(mean_of(values_N), 200), bootstrap(mean_of(values_N), 200, groups)
+    of_parts = bootstrap(mean_of(values_N[::4]), 50)
+    assert (together.mean, together.n) == (pytest.approx(alone.mean), 50)
+    assert (together.low, together.high) == pytest.approx((of_parts.low, of_parts.high))
+    assert together.high - together.low > 1.8 * (alone.high - alone.low)  # 2: the root of four
+    [counts_RN] = resampled(units_of(200, groups), resamples=50, seed=0)
+    assert (counts_RN.reshape(50, 50, 4) == counts_RN.reshape(50, 50, 4)[..., :1]).all()
+
+
+def test_without_a_group_an_image_is_alone():
+    assert units_of(4, [None, "a", None, "a"]).tolist() == [0, 1, 2, 1]
+    assert bootstrap(mean_of(np.arange(30)), 30, [None] * 30) == bootstrap(mean_of(np.arange(30)), 30)
+    assert bootstrap(mean_of(np.arange(30)), 30, ["one"] * 30).low is None
+    assert together_told([None, "a", "b"]) == together_told(()) == []
+    assert "the 3 images as 2," in together_told([None, "a", "a"])[0]
+    with pytest.raises(ValueError, match="4 images need as many groups"):
+        units_of(4, ["a"])
 
 
 def test_one_image_has_no_interval():

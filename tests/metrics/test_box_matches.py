@@ -39,7 +39,7 @@ def repeated(made, counts_N):
 def test_every_draw_has_the_figure_that_pycocotools_gives_it():
     made = scattered()
     figures = made.figures
-    [counts_RN] = resampled(IMAGES, resamples=8, seed=1)
+    [counts_RN] = resampled(np.arange(IMAGES), resamples=8, seed=1)
     ap_R, ap50_R = figures["ap"](counts_RN), figures["ap50"](counts_RN)
     for row, counts_N in enumerate(counts_RN):
         drawn = repeated(made, counts_N)

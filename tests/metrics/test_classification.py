@@ -43,7 +43,7 @@ def test_figures_are_those_of_sklearn():
 
 def test_figures_of_a_draw_are_those_of_the_images_drawn():
     o = outcome(n=40)
-    [counts_RN] = resampled(40, resamples=6, seed=0)
+    [counts_RN] = resampled(np.arange(40), resamples=6, seed=0)
     for row, counts_N in enumerate(counts_RN):
         index = np.repeat(np.arange(40), counts_N.astype(int))
         drawn = replace(o, scores_NC=o.scores_NC[index], truth_N=o.truth_N[index])

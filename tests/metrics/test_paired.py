@@ -44,8 +44,22 @@ def test_pairing_narrows_the_interval():
     assert difference.high - difference.low < np.ptp(_ends(paired(a, apart))) / 3
 
 
-def _ends(comparison):
-    interval = comparison.differences["image_auroc"].interval
+def test_images_of_a_group_are_drawn_together_for_both():
+    """Five pictures of each of 24 parts: what looked like a difference is one of 24."""
+    right_N = np.repeat(np.arange(24) >= 3, 5)
+    parts = tuple(f"part {at // 5}" for at in range(120))
+    better, worse = (classified(np.ones(120, bool)), classified(right_N))
+    alone = paired(better, worse)
+    together = paired(replace(better, groups=parts), replace(worse, groups=parts))
+    assert (alone.units, together.units, together.images) == (120, 24, 120)
+    wide, narrow = (np.ptp(_ends(one, "accuracy")) for one in (together, alone))
+    assert wide > 1.8 * narrow  # 2.2: the root of five
+    few = replace(better, groups=tuple(f"part {at // 20}" for at in range(120)))
+    assert paired(few, worse).is_too_small
+
+
+def _ends(comparison, figure="image_auroc"):
+    interval = comparison.differences[figure].interval
     return interval.low, interval.high
 
 

@@ -14,7 +14,7 @@ def ranking(n=60):
 
 def test_areas_of_resamples_are_those_of_sklearn_with_counts_as_weights():
     r = ranking()
-    [counts_RN] = resampled(60, resamples=20, seed=0)
+    [counts_RN] = resampled(np.arange(60), resamples=20, seed=0)
     auroc_R, precision_R = r.auroc_R(counts_RN), r.average_precision_R(counts_RN)
     for row, counts_N in enumerate(counts_RN):
         weighed = (r.is_positive_N, r.scores_N)

@@ -24,7 +24,7 @@ def outcome(n=30, seed=0):
 
 def test_figures_of_a_draw_are_those_of_the_images_drawn():
     o = outcome()
-    [counts_RN] = resampled(30, resamples=6, seed=0)
+    [counts_RN] = resampled(np.arange(30), resamples=6, seed=0)
     for row, counts_N in enumerate(counts_RN):
         index = np.repeat(np.arange(30), counts_N.astype(int))
         drawn = of(o.classes, confusions()[index])

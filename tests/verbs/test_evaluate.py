@@ -55,6 +55,26 @@ def test_images_that_were_learnt_from_are_left_out_unless_asked_for(classify: Ma
     assert "which images the model has learnt from is not known" in note
 
 
+def test_images_of_a_group_are_left_out_and_drawn_together(classify: Made, tmp_path: Path, capsys) -> None:
+    """A table of groups is heeded as in training: one learnt image of a group takes all of it out."""
+    table, data = tmp_path / "groups.csv", classify.data
+    test = sorted(path.relative_to(data).as_posix() for path in (data / "test").rglob("*.png"))
+    alone, _ = evaluated(classify.run, data, tmp_path / "alone")
+    assert alone["images"] == len(test) == 8
+    table.write_text("file,group\n" + "".join(f"{name},pair {at // 2}\n" for at, name in enumerate(test)))
+    figures, page = evaluated(classify.run, data, tmp_path / "pairs", "--groups", table)
+    assert figures["intervals"]["accuracy"]["n"] == 4
+    [note] = figures["notes"]
+    assert note.startswith("intervals count the 8 images as 4")
+    assert note in page
+    learnt = [path.relative_to(data).as_posix() for path in (data / "train").rglob("*.png")]
+    table.write_text("file,group\n" + "".join(f"{name},all\n" for name in (*learnt, *test[:3])))
+    figures, _ = evaluated(classify.run, data, tmp_path / "torn", "--groups", table)
+    assert figures["images"] == 5
+    assert any("3 of the 8 images are left out" in note for note in figures["notes"])
+    capsys.readouterr()
+
+
 def test_images_that_the_rival_learnt_from_are_left_out_of_both(classify: Made, tmp_path: Path, capsys) -> None:
     figures, page = evaluated(classify.bundle, classify.data / "train", tmp_path / "a", "--against", classify.run)
     note = f"run: {LEFT_OUT}"
