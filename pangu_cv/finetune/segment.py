@@ -40,6 +40,7 @@ from pangu_cv.runs import Run
 from pangu_cv.tasks.segment import SegmentConfig, SegmentModel
 from pangu_runtime.decode import DecodeSpec, decode
 
+_MASK = "a mask; outlines of a COCO or YOLO dataset become masks by 'pangu-cv data convert --masks'"
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_LABELS = np.zeros(0, np.int64)
 
@@ -50,7 +51,7 @@ def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneRes
         raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
     classes = dataset.mask_classes or ("background", "defect")
-    pool, test = parts_of(dataset, lambda s: s.mask is not None, needs="a mask")
+    pool, test = parts_of(dataset, lambda s: s.mask is not None, needs=_MASK)
     normal, test_normal = normals(dataset)
     contents, lost = survey((*pool, *normal), classes=classes, spec=recipe.data.decode_spec)
     masked = {s: shown for s, shown in contents.items() if s.mask is not None}

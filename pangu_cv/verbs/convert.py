@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from pangu_cv.data.coco_writer import write_coco
-from pangu_cv.data.readers import Layout, read_dataset
+from pangu_cv.data.mask_writer import write_masks
+from pangu_cv.data.readers import Layout, outlines_of, read_dataset
+from pangu_cv.data.sample import Dataset
 from pangu_cv.staging import staged_folder
 
 
-def convert(path: Path, out: Path, *, layout: Layout = "auto", root: Path | None = None) -> None:
-    """Write a dataset with boxes (COCO, YOLO or VOC layout) as COCO, images copied.
+def convert(path: Path, out: Path, *, masks: bool = False, layout: Layout = "auto", root: Path | None = None) -> None:
+    """Write a dataset with boxes (COCO, YOLO or VOC layout) as COCO, or its outlines as masks; images copied.
 
     Parameters
     ----------
@@ -16,12 +18,18 @@ def convert(path: Path, out: Path, *, layout: Layout = "auto", root: Path | None
         The dataset.
     out
         A new folder.
+    masks
+        Write images beside masks, for task.kind=segment: every polygon or run length of a COCO or YOLO dataset filled
+        with its class's number, small objects over large ones. An image with an object that has a box alone gets none.
     layout
         How to read it, as data.layout of 'pangu-cv finetune'; auto recognises it.
     root
         Folder that the files of a COCO file are relative to.
     """
     dataset = read_dataset(path, layout=layout, root=root)
+    if masks:
+        _write_masks(dataset, path, out, root=root)
+        return
     with staged_folder(out) as staging:
         written = write_coco(dataset, staging)
     for note in dataset.notes:
@@ -29,4 +37,14 @@ def convert(path: Path, out: Path, *, layout: Layout = "auto", root: Path | None
     if written.skipped:
         print(f"! {len(written.skipped)} images cannot be read and were left out; first {written.skipped[0]}")
     print(f"wrote {written.images} images with {written.boxes} boxes to {out}")
+    print(f"Next: pangu-cv data check {out}")
+
+
+def _write_masks(dataset: Dataset, path: Path, out: Path, *, root: Path | None) -> None:
+    outlined = outlines_of(dataset, path, root=root)
+    with staged_folder(out) as staging:
+        written = write_masks(dataset, outlined, staging)
+    for note in written.notes:  # the dataset's own are of its boxes
+        print(f"! {note}")
+    print(f"wrote {written.images} images, {written.masks} of them with a mask, to {out}")
     print(f"Next: pangu-cv data check {out}")

@@ -8,6 +8,7 @@ from types import ModuleType
 from typing import Literal, NoReturn
 
 from pangu_cv.data import versions
+from pangu_cv.data.outlines import Outlined
 from pangu_cv.data.readers import class_folders, coco, csv_table, image_masks, mvtec, voc, yolo
 from pangu_cv.data.readers.folders import describe
 from pangu_cv.data.readers.pictures import pictures_below
@@ -15,7 +16,15 @@ from pangu_cv.data.readers.unread import boxes_in
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
 
-__all__ = ["Layout", "pictures_below", "read_dataset", "read_images", "recognise", "require_same_classes"]
+__all__ = [
+    "Layout",
+    "outlines_of",
+    "pictures_below",
+    "read_dataset",
+    "read_images",
+    "recognise",
+    "require_same_classes",
+]
 
 Layout = Literal["auto", "class_folders", "mvtec", "csv", "coco", "yolo", "voc", "image_masks", "version"]
 
@@ -59,6 +68,23 @@ def read_dataset(path: Path, *, layout: Layout = "auto", root: Path | None = Non
         return dataset
     note = f"root '{root}' is ignored: only tables, COCO files and dataset versions have one, and this is {found}"
     return dataclasses.replace(dataset, notes=(*dataset.notes, note))
+
+
+def outlines_of(dataset: Dataset, path: Path, *, root: Path | None = None) -> dict[Path, Outlined]:
+    """The outlines of a dataset that was read from ``path``, by the resolved paths of its images.
+
+    Raises DataError for a layout that has none.
+    """
+    match dataset.layout:
+        case "coco":
+            return coco.outlines(Path(path), root=root)
+        case "yolo":
+            return yolo.outlines(Path(path))
+        case _:
+            raise DataError(
+                f"{dataset.root}: the layout '{dataset.layout}' has no outlines that could be drawn as masks; COCO "
+                "(segmentation) and YOLO (polygons) have"
+            )
 
 
 def read_images(path: Path, *, layout: Layout = "auto", root: Path | None = None) -> Dataset:

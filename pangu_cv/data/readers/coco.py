@@ -6,6 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from pangu_cv.data.outlines import Outline, Outlined, Polygon, Runs, polygon, runs_from
 from pangu_cv.data.readers.annotation import Notes, fitted_to, inside, known, numbers, split_of
 from pangu_cv.data.readers.folders import describe
 from pangu_cv.data.readers.rotation import upright
@@ -60,14 +63,23 @@ def _samples(file: Path, root: Path, notes: Notes) -> Iterator[tuple[Sample, boo
     """Every image, and whether the file says anything of it."""
     tree = _tree(file)
     names = _categories(tree, file)
-    entries = _entries(tree, "images", file)
     boxes = _boxes(tree, names, file, notes)
-    _tell_strays(boxes, [_id(entry, "id", file) for entry in entries], file, notes)
+    _tell_strays(boxes, [_id(entry, "id", file) for entry in _entries(tree, "images", file)], file, notes)
     # A part's folder names the part; the dataset's own may be called anything.
     part = "" if file.parent.resolve() == root.resolve() else file.parent.name
     split = split_of(part if file.name == _ROBOFLOW else file.stem)
+    for image, name, found, stated_px in _images(tree, file, root, notes):
+        own = boxes.get(image)
+        kept = fitted_to(found, own or (), stated_px=stated_px, place=name, notes=notes)
+        yield Sample(found, split=split, boxes=kept), own is not None
+
+
+def _images(
+    tree: dict[str, Any], file: Path, root: Path, notes: Notes
+) -> Iterator[tuple[str | None, str, Path, tuple[float, float]]]:
+    """The id of every image that is there, its name, its path, its stated width and height; infinite where not said."""
     places = _places(file, root)
-    for entry in entries:
+    for entry in _entries(tree, "images", file):
         name = str(entry.get("file_name", ""))
         if not name:
             raise DataError(f"{file}: an image (id {entry.get('id')}) has no file_name")
@@ -77,9 +89,54 @@ def _samples(file: Path, root: Path, notes: Notes) -> Iterator[tuple[Sample, boo
             continue
         sides = [entry.get(side) or float("inf") for side in ("width", "height")]
         width, height = numbers(sides, count=2, place=f"{file}: width and height of {name}")
-        own = boxes.get(_id(entry, "id", file))
-        kept = fitted_to(found, own or (), stated_px=(width, height), place=name, notes=notes)
-        yield Sample(found, split=split, boxes=kept), own is not None
+        yield _id(entry, "id", file), name, found, (width, height)
+
+
+def outlines(path: Path, *, root: Path | None = None) -> dict[Path, Outlined]:
+    """The outlines of every image by its resolved path, those of crowds among them; see ``read`` for the rest.
+
+    Raises DataError for an outline that is none.
+    """
+    found: dict[Path, Outlined] = {}
+    for file in [path] if path.is_file() else _files(path):
+        tree = _tree(file)
+        names = _categories(tree, file)
+        objects: dict[str | None, list[Outline]] = {}
+        for entry in _entries(tree, "annotations", file):
+            place = f"{file}: annotation {entry.get('id')}"
+            label = names.get(_id(entry, "category_id", file))
+            if label is None:
+                raise DataError(f"{place}: category {entry.get('category_id')!r} is not among {sorted(names.values())}")
+            shape = _shape(entry.get("segmentation"), place)
+            objects.setdefault(_id(entry, "image_id", file), []).append(Outline(label, shape))
+        for image, _, at, stated_px in _images(tree, file, root or _root_of(path), Notes()):
+            before = found.get(at.resolve(), Outlined(stated_px, ()))
+            found[at.resolve()] = Outlined(stated_px, (*before.objects, *objects.get(image, ())))
+    return found
+
+
+def _shape(told: Any, place: str) -> tuple[Polygon, ...] | Runs | None:
+    """Polygons (several are one object in parts), run lengths as numbers or compressed; None where nothing is told.
+
+    Tracing leaves parts of one or two points, which are none.
+    """
+    if not told:
+        return None
+    try:
+        if isinstance(told, dict):
+            height, width = (int(side) for side in told["size"])
+            counts = told["counts"]
+            runs = (
+                runs_from(counts) if isinstance(counts, str) else np.array([int(count) for count in counts], np.int64)
+            )
+            return Runs(height, width, runs)
+        parts = told if isinstance(told[0], list) else [told]
+        return tuple(polygon(part) for part in parts if len(part) != 2 and len(part) != 4) or None
+    except (TypeError, ValueError, KeyError, OverflowError, IndexError) as error:
+        raise DataError(
+            f"{place}: its segmentation is neither polygons [[x, y, x, y, ...], ...] nor run lengths with 'size' and "
+            f"'counts' ({error})"
+        ) from None
 
 
 def _joined(found: Iterable[tuple[Path, Sample, bool]], notes: Notes) -> tuple[Sample, ...]:

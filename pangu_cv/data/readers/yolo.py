@@ -1,9 +1,11 @@
 """YOLO's layout: a ``data.yaml``, images below ``images/`` and boxes in ``labels/`` as shares of the image's sides."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from pangu_cv.data.outlines import Outline, Outlined, polygon
 from pangu_cv.data.readers import yolo_table
 from pangu_cv.data.readers.annotation import Notes, fitted, known, numbers, read_utf8, upright_size
 from pangu_cv.data.readers.folders import describe, split_folders
@@ -33,14 +35,29 @@ def read(path: Path) -> Dataset:
         yolo_table.load(root / "data.yaml")  # tells why it is none: passed over, the classes would lose their names
     tree = yolo_table.load(table) if table else {}
     notes = Notes()
-    points = yolo_table.point_values(tree, table) if table else None
-    labels = _Labels(root, yolo_table.class_names(tree, root), points, notes)
+    labels = _labels(root, tree, table, notes)
     found = _once(yolo_table.split_images(tree, table, notes) if table else _plain(root))
     samples = tuple(Sample(image, split=split, boxes=labels.boxes(image)) for image, split in found)
     if not samples:
         told = "".join(f" ({line})" for line in notes.lines)
         raise DataError(f"{path}: no image in the folders or lists named by it{told}; found {describe(root)}")
     return Dataset(root, "yolo", samples, notes.lines)
+
+
+def outlines(path: Path) -> dict[Path, Outlined]:
+    """The outlines of every image with a file of labels, by its resolved path; see ``read`` for the rest."""
+    table = path if path.is_file() else yolo_table.table_in(path)
+    root = table.parent if table else path
+    tree = yolo_table.load(table) if table else {}
+    labels = _labels(root, tree, table, Notes())
+    found = _once(yolo_table.split_images(tree, table, Notes()) if table else _plain(root))
+    told = ((image, labels.outlines(image)) for image, _ in found)
+    return {image.resolve(): outlined for image, outlined in told if outlined is not None}
+
+
+def _labels(root: Path, tree: dict[str, Any], table: Path | None, notes: Notes) -> "_Labels":
+    points = yolo_table.point_values(tree, table) if table else None
+    return _Labels(root, yolo_table.class_names(tree, root), points, notes)
 
 
 def _plain(root: Path) -> Iterator[tuple[Path, Split | None]]:
@@ -73,16 +90,12 @@ class _Labels:
 
     def boxes(self, image: Path) -> tuple[Box, ...] | None:
         place = image.relative_to(self.root).as_posix()
-        file = _label_file(image, self.root)
-        if not file.is_file():
+        rows = self._rows(image)
+        if rows is None:
             kind = "images have no file of labels and are taken as unlabelled (empty file: no object)"
             self.notes.add(kind, place)
             return None
-        try:
-            rows = [line.split() for line in read_utf8(file).splitlines() if line.strip()]
-        except OSError as error:
-            raise DataError(f"{file}: cannot be read ({error})") from None
-        shares = [self._box(row, f"{file}:{line}") for line, row in enumerate(rows, start=1)]
+        shares = [self._box(row, place_of_row) for row, place_of_row in rows]
         if not shares:
             return ()
         size_px = upright_size(image)
@@ -94,15 +107,47 @@ class _Labels:
         boxes = fitted(found, width_px=width, height_px=height, place=place, notes=self.notes)
         return known(boxes, was_annotated=True, image=image, notes=self.notes)
 
-    def _box(self, row: list[str], place: str) -> tuple[str, tuple[float, ...]]:
-        """The label, and left, top, right and bottom as shares."""
-        number, *shares = row
+    def outlines(self, image: Path) -> Outlined | None:
+        """Of every object; None where there is no file of labels, or no size to take shares of."""
+        rows, size_px = self._rows(image), upright_size(image)
+        if rows is None or size_px is None:
+            return None
+        objects = []
+        for (number, *shares), place in rows:
+            label, shape = self._label(number, place), None
+            if self.point_values is None and _is_outline(shares):
+                points = numbers(shares, count=len(shares), place=place)
+                try:
+                    shape = (polygon(points) * size_px,)
+                except ValueError as error:
+                    raise DataError(f"{place}: the outline has {error}") from None
+            objects.append(Outline(label, shape))
+        return Outlined((float("inf"), float("inf")), tuple(objects))
+
+    def _rows(self, image: Path) -> list[tuple[list[str], str]] | None:
+        """The words of every line, and where it stands."""
+        file = _label_file(image, self.root)
+        if not file.is_file():
+            return None
+        try:
+            rows = [line.split() for line in read_utf8(file).splitlines() if line.strip()]
+        except OSError as error:
+            raise DataError(f"{file}: cannot be read ({error})") from None
+        return [(row, f"{file}:{line}") for line, row in enumerate(rows, start=1)]
+
+    def _label(self, number: str, place: str) -> str:
         label = self.names.get(_whole(number)) if self.names is not None else number
         if label is None:
             raise DataError(f"{place}: class '{number}' is not among {self.names}")
+        return label
+
+    def _box(self, row: list[str], place: str) -> tuple[str, tuple[float, ...]]:
+        """The label, and left, top, right and bottom as shares."""
+        number, *shares = row
+        label = self._label(number, place)
         if self.point_values is not None:
             shares = self._without_points(shares, place)
-        elif len(shares) >= 6 and len(shares) % 2 == 0:
+        elif _is_outline(shares):
             self.notes.add("outlines were replaced by the box around them", place)
             points = numbers(shares, count=len(shares), place=place)
             xs, ys = points[::2], points[1::2]
@@ -118,6 +163,10 @@ class _Labels:
             )
         self.notes.add("poses were replaced by their box", place)
         return shares[:4]
+
+
+def _is_outline(shares: Sequence[str]) -> bool:
+    return len(shares) >= 6 and len(shares) % 2 == 0
 
 
 def _label_file(image: Path, root: Path) -> Path:

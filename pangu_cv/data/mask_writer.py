@@ -1,0 +1,117 @@
+"""Outlines as images beside masks: ``images/``, ``masks/``, ``classes.txt``, ``<split>.txt``."""
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pangu_cv.data.duplicates import relative
+from pangu_cv.data.outlines import Outlined, class_mask_of
+from pangu_cv.data.readers.annotation import Notes, upright_size
+from pangu_cv.data.sample import Dataset, Sample
+from pangu_cv.errors import DataError, ImageError
+from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, peek
+
+BACKGROUND = "background"
+_MOST_CLASSES = 254  # beside the background; 255 means no matter what
+
+
+@dataclass(frozen=True)
+class Written:
+    """How many images were written, how many of them with a mask, and what stands in the way of others."""
+
+    images: int
+    masks: int
+    notes: tuple[str, ...]
+
+
+def write_masks(
+    dataset: Dataset, outlined: Mapping[Path, Outlined], folder: Path, *, spec: DecodeSpec = DEFAULT_SPEC
+) -> Written:
+    """Write into an empty folder. Images keep their names below the dataset's root; ``outlined`` is by resolved path.
+
+    An image whose objects are not all outlined is written without a mask: it would teach that nothing is there. Raises
+    DataError where no object has an outline.
+    """
+    classes, notes = _classes(dataset, outlined), Notes()
+    inner = dataset.root / "images"
+    base = inner if all(sample.path.is_relative_to(inner) for sample in dataset) else dataset.root
+    stems: dict[str, str] = {}
+    images = masks = 0
+    for sample in dataset:
+        name = relative(sample.path, base)
+        stem = Path(name).with_suffix("").as_posix()
+        if (first := stems.setdefault(stem, name)) != name:
+            raise DataError(f"{dataset.root}: '{first}' and '{name}' would share the mask '{stem}.png'; rename one")
+        try:
+            peek(sample.path, spec=spec)
+        except ImageError:
+            notes.add("images cannot be read and were left out", name)
+            continue
+        (folder / "images" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(sample.path, folder / "images" / name)
+        images += 1
+        if _draw(sample, name, outlined, classes, folder / "masks" / f"{stem}.png", notes):
+            masks += 1
+        if sample.split:
+            with (folder / f"{sample.split}.txt").open("a", encoding="utf-8", errors="surrogateescape") as listing:
+                listing.write(f"{stem}\n")
+    (folder / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
+    return Written(images, masks, notes.lines)
+
+
+def _classes(dataset: Dataset, outlined: Mapping[Path, Outlined]) -> tuple[str, ...]:
+    """The names of the numbers in a mask. Raises DataError."""
+    objects = [one for found in outlined.values() for one in found.objects]
+    if all(one.shape is None for one in objects):
+        raise DataError(f"{dataset.root}: no object has an outline (layout {dataset.layout}); there is nothing to draw")
+    names = sorted({one.label for one in objects})
+    if unfit := [name for name in names if [name] != name.strip().splitlines()]:
+        raise DataError(f"{dataset.root}: {unfit[0]!r} is no name for a class that a line of classes.txt could hold")
+    if BACKGROUND in names or len(names) > _MOST_CLASSES:
+        raise DataError(
+            f"{dataset.root}: at most {_MOST_CLASSES} classes, none of them '{BACKGROUND}', fit into masks; found "
+            f"{len(names)}: {', '.join(names[:8])}"
+        )
+    return (BACKGROUND, *names)
+
+
+def _draw(
+    sample: Sample, name: str, outlined: Mapping[Path, Outlined], classes: tuple[str, ...], mask: Path, notes: Notes
+) -> bool:
+    found = outlined.get(sample.path.resolve())
+    if found is None:
+        notes.add("images are unlabelled and have no mask", name)
+        return False
+    if any(one.shape is None for one in found.objects):
+        notes.add("images have an object without an outline, and so no mask", name)
+        return False
+    size_px = upright_size(sample.path)
+    assert size_px is not None, "its header was read a moment ago"
+    if any(
+        stated != float("inf") and abs(stated - own) > 1 for stated, own in zip(found.stated_px, size_px, strict=True)
+    ):
+        notes.add("images are not of the size their annotations were drawn on, and have no mask", name)
+        return False
+    try:
+        mask_HW, empty = class_mask_of(found.objects, classes, width_px=size_px[0], height_px=size_px[1])
+    except ValueError as error:
+        notes.add(f"images have an outline that cannot be drawn ({error}), and so no mask", name)
+        return False
+    if empty:
+        notes.add("images have outlines that cover no pixel's middle", name)
+    mask.parent.mkdir(parents=True, exist_ok=True)
+    picture = Image.fromarray(mask_HW).convert("P")
+    picture.putpalette(_colours(len(classes)))
+    picture.save(mask)
+    return True
+
+
+def _colours(count: int) -> bytes:
+    """Of each class number a colour that tells it from the others: those of Pascal VOC, whose 0 is black."""
+    numbers = np.arange(count)
+    channels = [sum(((numbers >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
+    return np.stack(channels, 1).astype(np.uint8).tobytes()

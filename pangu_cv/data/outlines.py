@@ -1,0 +1,159 @@
+"""Outlines of objects as pixels: polygons and run lengths, as COCO and YOLO write them.
+
+A pixel belongs to an outline where its middle does, of polygons that cross themselves by the even-odd rule. Polygons of
+whole numbers were traced along pixels (``cv2.findContours``): those pixels belong to them too, or a crack one pixel
+wide would be lost. Nothing an annotation says can make more memory than its image has pixels.
+
+Shapes: H×W pixels of an image, K points of a polygon.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Polygon = NDArray[np.float64]
+"""[K,2]: x and y in pixels of the upright image."""
+Bools = NDArray[np.bool_]
+_WHOLE = 0.01  # pixels; shares of an image's side are rounded
+_MOST_BITS = 50  # of one run length: far beyond any image, within an int64
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """COCO's run lengths: pixels outside and inside in turn, column by column, for an image of this size."""
+
+    height_px: int
+    width_px: int
+    counts: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Outline:
+    """One object: its class, and where it is; a shape of None is known by its box alone."""
+
+    label: str
+    shape: tuple[Polygon, ...] | Runs | None
+
+    @property
+    def area_px(self) -> float:
+        """About so many pixels; of polygons that cross themselves less."""
+        if isinstance(self.shape, Runs):
+            return float(self.shape.counts[1::2].sum())
+        return sum(_area(polygon_K2) for polygon_K2 in self.shape or ())
+
+
+@dataclass(frozen=True, eq=False)
+class Outlined:
+    """The objects of an image, and the width and height it was annotated at; infinite where that is not said."""
+
+    stated_px: tuple[float, float]
+    objects: tuple[Outline, ...]
+
+
+def class_mask_of(
+    objects: Iterable[Outline], classes: Sequence[str], *, height_px: int, width_px: int
+) -> tuple[NDArray[np.uint8], int]:
+    """Class numbers uint8[H,W] (0: none), large objects below small ones; and how many objects cover no pixel.
+
+    Raises ValueError for run lengths of another size, and for a shape that is None.
+    """
+    mask_HW = np.zeros((height_px, width_px), np.uint8)
+    empty = 0
+    for one in sorted(objects, key=lambda one: -one.area_px):
+        if one.shape is None:
+            raise ValueError("an object without an outline cannot be drawn")
+        number, covered = classes.index(one.label), 0
+        for rows, columns, inside in _pieces(one.shape, height_px, width_px):
+            mask_HW[rows, columns][inside] = number
+            covered += int(inside.sum())
+        empty += not covered
+    return mask_HW, empty
+
+
+def polygon(numbers: Sequence[Any]) -> Polygon:
+    """Of x and y in turn; raises ValueError or TypeError where they are not the numbers of three points or more."""
+    flat = np.array([float(number) for number in numbers], np.float64)
+    if flat.size < 6 or flat.size % 2 or not np.isfinite(flat).all():
+        raise ValueError(f"{flat.size} numbers; x and y of at least 3 points are needed")
+    return flat.reshape(-1, 2)
+
+
+def runs_from(text: str) -> NDArray[np.int64]:
+    """The counts of COCO's compressed form: 5 bits a character, the lowest first, most as differences.
+
+    Raises ValueError where it is not of this form.
+    """
+    counts: list[int] = []
+    value = bits = 0
+    for character in text:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or bits > _MOST_BITS:
+            raise ValueError(f"'{character}' does not belong into run lengths")
+        value |= (code & 31) << bits
+        bits += 5
+        if code & 32:
+            continue
+        if code & 16:
+            value -= 1 << bits
+        counts.append(value + (counts[-2] if len(counts) > 2 else 0))
+        value = bits = 0
+    if bits:
+        raise ValueError("the run lengths break off")
+    return np.array(counts, np.int64)
+
+
+def _pieces(shape: tuple[Polygon, ...] | Runs, height_px: int, width_px: int) -> Iterable[tuple[slice, slice, Bools]]:
+    """Windows of the image, and which of their pixels are inside."""
+    if isinstance(shape, Runs):
+        if (shape.height_px, shape.width_px) != (height_px, width_px):
+            size = f"{shape.width_px} x {shape.height_px}"
+            raise ValueError(f"its run lengths are for {size} pixels, the image has {width_px} x {height_px}")
+        if (shape.counts < 0).any() or shape.counts.sum() != height_px * width_px:
+            raise ValueError(f"its run lengths do not add up to the {width_px} x {height_px} pixels of the image")
+        is_inside = np.arange(len(shape.counts)) % 2 == 1
+        yield slice(None), slice(None), np.repeat(is_inside, shape.counts).reshape(width_px, height_px).T
+        return
+    for polygon_K2 in shape:
+        yield _filled(polygon_K2, height_px, width_px)
+
+
+def _filled(polygon_K2: Polygon, height_px: int, width_px: int) -> tuple[slice, slice, Bools]:
+    """The polygon within the window around it: in each row, every edge that it crosses turns what lies to its right."""
+    is_traced = bool((np.abs(polygon_K2 - np.round(polygon_K2)) < _WHOLE).all())
+    corners_K2 = np.round(polygon_K2) + 0.5 if is_traced else polygon_K2
+    (left, top), (right, bottom) = corners_K2.min(0), corners_K2.max(0)
+    x0, x1 = (int(np.clip(np.floor(x), 0, width_px)) for x in (left, right + 1))
+    y0, y1 = (int(np.clip(np.floor(y), 0, height_px)) for y in (top, bottom + 1))
+    turns = np.zeros((y1 - y0, x1 - x0 + 1), np.int64)
+    edge = np.zeros((y1 - y0, x1 - x0), bool)
+    for a, b in zip(corners_K2, np.roll(corners_K2, -1, axis=0), strict=True):
+        first, last = (int(np.clip(np.ceil(y - 0.5), y0, y1)) for y in sorted((a[1], b[1])))
+        if first < last:
+            rows = np.arange(first, last)
+            crossed = a[0] + (rows + 0.5 - a[1]) * ((b[0] - a[0]) / (b[1] - a[1]))
+            turns[rows - y0, np.clip(np.ceil(crossed - 0.5), x0, x1).astype(np.int64) - x0] += 1
+        if is_traced:
+            _trace(edge, a - (x0, y0), b - (x0, y0))
+            _trace(edge.T, (a - (x0, y0))[::-1], (b - (x0, y0))[::-1])
+    return slice(y0, y1), slice(x0, x1), (np.cumsum(turns, 1)[:, :-1] % 2 == 1) | edge
+
+
+def _trace(edge_HW: Bools, a: NDArray[np.float64], b: NDArray[np.float64]) -> None:
+    """Set the pixel of each row that the line from ``a`` to ``b`` (x, y) runs through the middle of."""
+    height, width = edge_HW.shape
+    first, last = (
+        int(np.clip(y, 0, height)) for y in (np.ceil(min(a[1], b[1]) - 0.5), np.floor(max(a[1], b[1]) + 0.5))
+    )
+    rows = np.arange(first, last)
+    slope = 0.0 if a[1] == b[1] else (b[0] - a[0]) / (b[1] - a[1])
+    columns = np.floor(a[0] + (rows + 0.5 - a[1]) * slope)
+    inside = (columns >= 0) & (columns < width)
+    edge_HW[rows[inside], columns[inside].astype(np.int64)] = True
+
+
+def _area(polygon_K2: Polygon) -> float:
+    x_K, y_K = polygon_K2.T
+    return abs(float(np.dot(x_K, np.roll(y_K, -1)) - np.dot(y_K, np.roll(x_K, -1)))) / 2
