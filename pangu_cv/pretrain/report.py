@@ -64,9 +64,7 @@ def _targets(page: Page, recipe: PretrainRecipe, state: State, found: Verdict) -
         "Does it help?",
         "Probes on the training part of each target, against the starting weights on the same draws: "
         "balanced accuracy with few labels, or image AUROC, on images that were kept from pretraining for this. All of "
-        "them choose the round, as the curves show. For the verdict each half of them judges the round that the other "
-        "half would choose (table and gains below), so that no image speaks for its own choice; the interval counts "
-        "draws and images. "
+        f"them choose the round, as the curves show. {_judges(found)} The interval counts draws and images. "
         f"{_untouched(recipe)}{_no_better(state)}",
     )
     rows = []
@@ -96,6 +94,18 @@ def _targets(page: Page, recipe: PretrainRecipe, state: State, found: Verdict) -
             Plot(gains, "Gain over the starting weights"),
         ]
     )
+
+
+def _judges(found: Verdict) -> str:
+    """Which images the table and the gains below it rest on."""
+    shared = [one.target for one in found.targets if not one.is_apart]
+    if len(shared) == len(found.targets):
+        return "They are too few to part, so the same ones judge it, and gains are a little too good."
+    told = (
+        "For the verdict each half of them judges the round that the other half would choose (table and gains below), "
+        "so that no image speaks for its own choice."
+    )
+    return told + (f" Those of {', '.join(shared)} are too few for that." if shared else "")
 
 
 def _untouched(recipe: PretrainRecipe) -> str:

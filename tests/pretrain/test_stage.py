@@ -34,6 +34,8 @@ def test_run_ends_with_a_model_a_report_and_a_verdict(tmp_path: Path) -> None:
     page = result.report.read_text()
     for words in (verdict["sentence"], "What it finds alike", "What it can repair", "Where it looks", "Does it help?"):
         assert words in page
+    assert not verdict["targets"][0]["is_apart"]
+    assert "They are too few to part, so the same ones judge it" in page
 
 
 def test_best_weights_are_kept_not_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,6 +67,9 @@ def test_images_that_choose_the_round_do_not_judge_it(tmp_path: Path, monkeypatc
     assert result.metrics["best_round"] == 2
     assert result.metrics["rounds"][2]["data"]["mean"] == pytest.approx(0.6)
     assert result.metrics["verdict"]["targets"][0]["after"] == pytest.approx((0.45 + 0.4) / 2)
+    page = result.report.read_text()
+    assert "no image speaks for its own choice" in page
+    assert "too few" not in page
     assert "keep the original" in result.metrics["verdict"]["sentence"]
 
 
