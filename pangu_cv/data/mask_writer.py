@@ -1,7 +1,7 @@
 """Outlines as images beside masks: ``images/``, ``masks/``, ``classes.txt``, ``<split>.txt``."""
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from PIL import Image
 
 from pangu_cv.data.duplicates import relative
 from pangu_cv.data.outlines import Outlined, class_mask_of
-from pangu_cv.data.readers.annotation import Notes, upright_size
+from pangu_cv.data.readers.annotation import Notes, are_of_size, upright_size
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError
 from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, peek
@@ -39,13 +39,8 @@ def write_masks(
     classes, notes = _classes(dataset, outlined), Notes()
     inner = dataset.root / "images"
     base = inner if all(sample.path.is_relative_to(inner) for sample in dataset) else dataset.root
-    stems: dict[str, str] = {}
     images = masks = 0
-    for sample in dataset:
-        name = relative(sample.path, base)
-        stem = Path(name).with_suffix("").as_posix()
-        if (first := stems.setdefault(stem, name)) != name:
-            raise DataError(f"{dataset.root}: '{first}' and '{name}' would share the mask '{stem}.png'; rename one")
+    for sample, (name, stem) in zip(dataset, _names([relative(s.path, base) for s in dataset], base), strict=True):
         try:
             peek(sample.path, spec=spec)
         except ImageError:
@@ -63,13 +58,26 @@ def write_masks(
     return Written(images, masks, notes.lines)
 
 
+def _names(names: Sequence[str], base: Path) -> list[tuple[str, str]]:
+    """Every image's name, with and without its suffix. Raises DataError where masks could be taken for each other's."""
+    stems = [Path(name).with_suffix("").as_posix() for name in names]
+    taken: dict[str, str] = {}
+    for name, stem in zip(names, stems, strict=True):
+        if (first := taken.setdefault(stem, name)) != name:
+            raise DataError(f"{base}: '{first}' and '{name}' would share the mask '{stem}.png'; rename one")
+    for stem, name in taken.items():
+        if other := taken.get(f"{stem}_mask"):
+            raise DataError(f"{base}: the mask of '{other}' would pass for that of '{name}'; rename one")
+    return list(zip(names, stems, strict=True))
+
+
 def _classes(dataset: Dataset, outlined: Mapping[Path, Outlined]) -> tuple[str, ...]:
     """The names of the numbers in a mask. Raises DataError."""
     objects = [one for found in outlined.values() for one in found.objects]
     if all(one.shape is None for one in objects):
         raise DataError(f"{dataset.root}: no object has an outline (layout {dataset.layout}); there is nothing to draw")
     names = sorted({one.label for one in objects})
-    if unfit := [name for name in names if [name] != name.strip().splitlines()]:
+    if unfit := [name for name in names if [name] != name.encode(errors="ignore").decode().strip().splitlines()]:
         raise DataError(f"{dataset.root}: {unfit[0]!r} is no name for a class that a line of classes.txt could hold")
     if BACKGROUND in names or len(names) > _MOST_CLASSES:
         raise DataError(
@@ -91,9 +99,7 @@ def _draw(
         return False
     size_px = upright_size(sample.path)
     assert size_px is not None, "its header was read a moment ago"
-    if any(
-        stated != float("inf") and abs(stated - own) > 1 for stated, own in zip(found.stated_px, size_px, strict=True)
-    ):
+    if not all(are_of_size(stated_px, size_px) for stated_px in found.stated_px):
         notes.add("images are not of the size their annotations were drawn on, and have no mask", name)
         return False
     try:
@@ -101,8 +107,11 @@ def _draw(
     except ValueError as error:
         notes.add(f"images have an outline that cannot be drawn ({error}), and so no mask", name)
         return False
+    if empty and empty == len(found.objects):
+        notes.add("images have outlines that cover no pixel's middle alone, and so no mask", name)
+        return False
     if empty:
-        notes.add("images have outlines that cover no pixel's middle", name)
+        notes.add("images have outlines that cover no pixel's middle beside others", name)
     mask.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(mask_HW).convert("P")
     picture.putpalette(_colours(len(classes)))

@@ -2,7 +2,7 @@
 
 A pixel belongs to an outline where its middle does, of polygons that cross themselves by the even-odd rule. Polygons of
 whole numbers were traced along pixels (``cv2.findContours``): those pixels belong to them too, or a crack one pixel
-wide would be lost. Nothing an annotation says can make more memory than its image has pixels.
+wide would be lost. Nothing an annotation says can make more memory than a few bytes for each of its image's pixels.
 
 Shapes: H×W pixels of an image, K points of a polygon.
 """
@@ -18,6 +18,7 @@ Polygon = NDArray[np.float64]
 """[K,2]: x and y in pixels of the upright image."""
 Bools = NDArray[np.bool_]
 _WHOLE = 0.01  # pixels; shares of an image's side are rounded
+_FARTHEST = 1e8  # pixels: beyond any image, and products of two are exact enough
 _MOST_BITS = 50  # of one run length: far beyond any image, within an int64
 
 
@@ -47,10 +48,10 @@ class Outline:
 
 @dataclass(frozen=True, eq=False)
 class Outlined:
-    """The objects of an image, and the width and height it was annotated at; infinite where that is not said."""
+    """The objects of an image, and the widths and heights they were drawn at; infinite where that is not said."""
 
-    stated_px: tuple[float, float]
     objects: tuple[Outline, ...]
+    stated_px: tuple[tuple[float, float], ...] = ()
 
 
 def class_mask_of(
@@ -78,7 +79,7 @@ def polygon(numbers: Sequence[Any]) -> Polygon:
     flat = np.array([float(number) for number in numbers], np.float64)
     if flat.size < 6 or flat.size % 2 or not np.isfinite(flat).all():
         raise ValueError(f"{flat.size} numbers; x and y of at least 3 points are needed")
-    return flat.reshape(-1, 2)
+    return flat.clip(-_FARTHEST, _FARTHEST).reshape(-1, 2)
 
 
 def runs_from(text: str) -> NDArray[np.int64]:
@@ -111,7 +112,8 @@ def _pieces(shape: tuple[Polygon, ...] | Runs, height_px: int, width_px: int) ->
         if (shape.height_px, shape.width_px) != (height_px, width_px):
             size = f"{shape.width_px} x {shape.height_px}"
             raise ValueError(f"its run lengths are for {size} pixels, the image has {width_px} x {height_px}")
-        if (shape.counts < 0).any() or shape.counts.sum() != height_px * width_px:
+        pixels = height_px * width_px  # each is held to it first: sums of larger ones wrap
+        if (shape.counts < 0).any() or (shape.counts > pixels).any() or shape.counts.sum() != pixels:
             raise ValueError(f"its run lengths do not add up to the {width_px} x {height_px} pixels of the image")
         is_inside = np.arange(len(shape.counts)) % 2 == 1
         yield slice(None), slice(None), np.repeat(is_inside, shape.counts).reshape(width_px, height_px).T
@@ -127,18 +129,18 @@ def _filled(polygon_K2: Polygon, height_px: int, width_px: int) -> tuple[slice, 
     (left, top), (right, bottom) = corners_K2.min(0), corners_K2.max(0)
     x0, x1 = (int(np.clip(np.floor(x), 0, width_px)) for x in (left, right + 1))
     y0, y1 = (int(np.clip(np.floor(y), 0, height_px)) for y in (top, bottom + 1))
-    turns = np.zeros((y1 - y0, x1 - x0 + 1), np.int64)
+    turns = np.zeros((y1 - y0, x1 - x0 + 1), bool)
     edge = np.zeros((y1 - y0, x1 - x0), bool)
     for a, b in zip(corners_K2, np.roll(corners_K2, -1, axis=0), strict=True):
         first, last = (int(np.clip(np.ceil(y - 0.5), y0, y1)) for y in sorted((a[1], b[1])))
         if first < last:
             rows = np.arange(first, last)
             crossed = a[0] + (rows + 0.5 - a[1]) * ((b[0] - a[0]) / (b[1] - a[1]))
-            turns[rows - y0, np.clip(np.ceil(crossed - 0.5), x0, x1).astype(np.int64) - x0] += 1
+            turns[rows - y0, np.clip(np.ceil(crossed - 0.5), x0, x1).astype(np.int64) - x0] ^= True
         if is_traced:
             _trace(edge, a - (x0, y0), b - (x0, y0))
             _trace(edge.T, (a - (x0, y0))[::-1], (b - (x0, y0))[::-1])
-    return slice(y0, y1), slice(x0, x1), (np.cumsum(turns, 1)[:, :-1] % 2 == 1) | edge
+    return slice(y0, y1), slice(x0, x1), np.logical_xor.accumulate(turns, 1)[:, :-1] | edge
 
 
 def _trace(edge_HW: Bools, a: NDArray[np.float64], b: NDArray[np.float64]) -> None:

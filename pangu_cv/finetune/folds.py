@@ -19,7 +19,7 @@ Shown = Mapping[Sample, frozenset[str]]
 def folds_of(support: Sequence[Sample], count: int, *, seed: int, shown: Shown | None = None) -> list[list[Sample]]:
     """At most ``count`` parts with each class spread evenly and groups whole; without ``shown`` by the images' labels.
 
-    An image or group that alone shows a class is in none of them: what is learnt without it would not know the class.
+    What is learnt without one of them knows every class: an image or group that alone shows a class is in none of them.
     To show nothing is a class too.
     """
     units: dict[object, list[Sample]] = defaultdict(list)
@@ -29,7 +29,7 @@ def folds_of(support: Sequence[Sample], count: int, *, seed: int, shown: Shown |
     for unit, members in units.items():
         for name in sorted({name for s in members for name in (shown[s] if shown else {str(s.label)}) or {""}}):
             showing[name].append(unit)
-    alone = {members[0] for members in showing.values() if len(members) == 1}
+    alone = {of_class[0] for of_class in showing.values() if len(of_class) == 1}
     random = np.random.default_rng([seed, 11])
     fold_of: dict[object, int] = {}
     sizes: Counter[int] = Counter()
@@ -41,6 +41,9 @@ def folds_of(support: Sequence[Sample], count: int, *, seed: int, shown: Shown |
             fold_of[free[at]] = fold
             dealt[fold] += 1
             sizes[fold] += len(units[free[at]])
+    for of_class in showing.values():  # dealt out by other classes they show, all of a class may have come to one part
+        if all(unit in fold_of for unit in of_class) and len({fold_of[unit] for unit in of_class}) == 1:
+            del fold_of[of_class[0]]
     folds: list[list[Sample]] = [[] for _ in range(count)]
     for unit, fold in fold_of.items():
         folds[fold] += units[unit]

@@ -7,6 +7,7 @@ away any loss. Where one image weighs more than the limit, this refuses every ne
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -122,9 +123,13 @@ def of_classes(outcome: ClassificationOutcome, names: Sequence[str]) -> Classifi
     """The outcome on the images of some classes; any class may be the answer."""
     numbers = [outcome.classes.index(name) for name in names]
     chosen_N = np.isin(outcome.truth_N, numbers)
-    paths = tuple(path for path, is_chosen in zip(outcome.paths, chosen_N, strict=True) if is_chosen)
     return replace(
-        outcome, paths=paths, scores_NC=outcome.scores_NC[chosen_N], truth_N=outcome.truth_N[chosen_N], unknown=None
+        outcome,
+        paths=tuple(compress(outcome.paths, chosen_N)),
+        scores_NC=outcome.scores_NC[chosen_N],
+        truth_N=outcome.truth_N[chosen_N],
+        unknown=None,
+        groups=tuple(compress(outcome.groups, chosen_N)),
     )
 
 

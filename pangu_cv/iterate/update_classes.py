@@ -238,13 +238,13 @@ def _outcome(model: ClosedFormModel, names: Sequence[str], frozen: Labelled, see
     scores, answers, _ = model.decide_from_features(rows_NVD, model.threshold)
     threshold = float(model.threshold)
     if isinstance(model, ClassifyModel):
-        samples = [Sample(path, label=frozen.labels[path][0]) for path in paths]
+        samples = [Sample(path, label=frozen.labels[path][0], group=frozen.groups.get(path)) for path in paths]
         return classification_outcome(
             samples, scores.numpy(), answers.numpy(), classes=names, threshold=threshold, unknown_rate=None
         )
     truth = truth_of([frozenset(frozen.labels[path]) for path in paths], names)  # other classes are not looked at
-    told = tuple(str(path) for path in paths)
-    return MultilabelOutcome(tuple(names), told, scores.numpy(), answers.numpy(), truth, threshold)
+    told, groups = tuple(str(path) for path in paths), tuple(frozen.groups.get(path) for path in paths)
+    return MultilabelOutcome(tuple(names), told, scores.numpy(), answers.numpy(), truth, threshold, groups)
 
 
 def _facts(

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.bootstrap import Figure, Groups, intervals, intervals_as_json
+from pangu_cv.metrics.bootstrap import Figure, Groups, intervals, intervals_as_json, require_groups
 from pangu_cv.metrics.interval import FloatArray, Interval, proportion_interval
 from pangu_cv.metrics.pixel_auroc import PixelScores
 from pangu_cv.metrics.ranking import Ranking
@@ -39,6 +39,7 @@ class AnomalyOutcome:
         n = len(self.paths)
         if n == 0:
             raise ValueError("an outcome needs an image")
+        require_groups(n, self.groups)
         for name in ("scores_N", "is_defect_N", "is_anomalous_N"):
             if getattr(self, name).shape != (n,):
                 raise ValueError(f"{n} images need {name} of shape {(n,)}, not {getattr(self, name).shape}")

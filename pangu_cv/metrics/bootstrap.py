@@ -60,11 +60,16 @@ def bootstrap(
 
 def units_of(images: int, groups: Groups) -> NDArray[np.int64]:
     """The unit int64[N] that each image is drawn with, numbered from 0 in the order of the images."""
-    if groups and len(groups) != images:
-        raise ValueError(f"{images} images need as many groups, or none at all, not {len(groups)}")
+    require_groups(images, groups)
     numbers: dict[object, int] = {}
     keys = [at if group is None else group for at, group in enumerate(groups or [None] * images)]
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
+
+
+def require_groups(images: int, groups: Groups) -> None:
+    """Raise ValueError where there are neither as many groups as images nor none at all."""
+    if groups and len(groups) != images:
+        raise ValueError(f"{images} images need as many groups, or none at all, not {len(groups)}")
 
 
 def together_told(groups: Groups) -> list[str]:
@@ -74,7 +79,7 @@ def together_told(groups: Groups) -> list[str]:
         return []
     return [
         f"intervals count the {len(groups)} images as {units}, since those of a group are drawn together; shares of "
-        "images (false alarms, recall of a gate) and the test of McNemar count each by itself"
+        "images (false alarms, recall of a gate), F1 per image and the test of McNemar count each by itself"
     ]
 
 

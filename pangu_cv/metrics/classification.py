@@ -9,7 +9,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.bootstrap import Figure, Floats, Groups, intervals, intervals_as_json, mean_of_defined, share
+from pangu_cv.metrics.bootstrap import (
+    Figure,
+    Floats,
+    Groups,
+    intervals,
+    intervals_as_json,
+    mean_of_defined,
+    require_groups,
+    share,
+)
 from pangu_cv.metrics.calibration import Reliability, reliability
 from pangu_cv.metrics.interval import FloatArray, Interval
 from pangu_cv.metrics.ranking import Ranking
@@ -38,6 +47,7 @@ class ClassificationOutcome:
         n, c = len(self.paths), len(self.classes)
         if n == 0 or c == 0:
             raise ValueError(f"an outcome needs an image and a class, not {n} images and {c} classes")
+        require_groups(n, self.groups)
         if self.scores_NC.shape != (n, c) or self.truth_N.shape != (n,):
             raise ValueError(
                 f"{n} images of {c} classes need scores of shape {(n, c)} and truth of shape {(n,)}, "

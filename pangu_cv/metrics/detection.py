@@ -17,7 +17,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.bootstrap import Figure, Floats, Groups, intervals, intervals_as_json, mean_of_defined, share
+from pangu_cv.metrics.bootstrap import (
+    Figure,
+    Floats,
+    Groups,
+    intervals,
+    intervals_as_json,
+    mean_of_defined,
+    require_groups,
+    share,
+)
 from pangu_cv.metrics.box_matches import RECALLS, ClassMatches
 from pangu_cv.metrics.calibration import Reliability, reliability
 from pangu_cv.metrics.interval import Interval
@@ -55,6 +64,7 @@ class DetectionOutcome:
         n = len(self.paths)
         if n == 0 or not self.classes or not n == len(self.found) == len(self.truth) == len(self.sizes):
             raise ValueError(f"an outcome needs a class, and found and true boxes for each of its {n} images")
+        require_groups(n, self.groups)
 
     @property
     def precision_TRC(self) -> NDArray[np.float64]:

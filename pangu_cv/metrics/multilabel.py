@@ -18,6 +18,7 @@ from pangu_cv.metrics.bootstrap import (
     intervals,
     intervals_as_json,
     mean_of_defined,
+    require_groups,
     share,
 )
 from pangu_cv.metrics.interval import FloatArray, Interval
@@ -47,6 +48,7 @@ class MultilabelOutcome:
         shape = (len(self.paths), len(self.classes))
         if 0 in shape:
             raise ValueError(f"an outcome needs an image and a class, not {shape[0]} images and {shape[1]} classes")
+        require_groups(shape[0], self.groups)
         for name in ("scores_NC", "is_present_NC", "truth_NC"):
             if getattr(self, name).shape != shape:
                 raise ValueError(f"{name} must have the shape {shape}, not {getattr(self, name).shape}")

@@ -9,7 +9,16 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.bootstrap import Figure, Floats, Groups, intervals, intervals_as_json, mean_of_defined, share
+from pangu_cv.metrics.bootstrap import (
+    Figure,
+    Floats,
+    Groups,
+    intervals,
+    intervals_as_json,
+    mean_of_defined,
+    require_groups,
+    share,
+)
 from pangu_cv.metrics.interval import FloatArray, Interval, mean_interval
 from pangu_cv.metrics.pixel_confidence import PixelConfidence
 
@@ -52,6 +61,7 @@ class SegmentationOutcome:
         n, c = len(self.paths), len(self.classes)
         if n == 0 or c < 2:
             raise ValueError(f"an outcome needs an image and two classes, not {n} images and {c} classes")
+        require_groups(n, self.groups)
         if self.confusion_CC.shape != (c, c) or self.pixels_N3C.shape != (n, 3, c):
             raise ValueError(f"{n} images of {c} classes need a confusion {(c, c)} and pixels {(n, 3, c)}")
 

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from pangu_cv.data.masks import read_class_mask
 from pangu_cv.data.outlines import Outline, Runs, class_mask_of, polygon, runs_from
 from pangu_cv.data.readers import outlines_of, read_dataset
+from pangu_cv.data.versions import write_version
 from pangu_cv.errors import DataError
 from pangu_cv.verbs.convert import convert
 from tests.data.test_readers_annotated import HEIGHT, WIDTH, coco, image
@@ -74,6 +76,7 @@ def test_polygons_and_runs_are_what_pycocotools_makes_of_them() -> None:
 def test_what_lies_outside_is_cut_and_what_covers_nothing_is_counted() -> None:
     far = Outline("a", (polygon([-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]),))
     assert drawn(far).all()
+    assert drawn(Outline("a", (polygon([-1e308, -1e308, 1e308, 1e308, 1e308, 0.3]),))).any()
     gone = Outline("a", (polygon([50, 30, 60, 30, 60, 40]),))
     hair = Outline("a", (polygon([3, 3, 3.1, 3, 3.1, 9]),))
     mask_HW, empty = class_mask_of([gone, hair, far], ("background", "a"), height_px=HEIGHT, width_px=WIDTH)
@@ -86,7 +89,7 @@ def test_runs_that_are_none_are_refused(text: str) -> None:
         runs_from(text)
 
 
-@pytest.mark.parametrize("counts", [[10**15, 5], [5, -5, 800], [1, 2]])
+@pytest.mark.parametrize("counts", [[10**15, 5], [5, -5, 800], [1, 2], [2**62] * 4 + [800], [2**52] * 4096 + [800]])
 def test_runs_of_another_size_make_no_memory(counts: list[int]) -> None:
     with pytest.raises(ValueError, match="do not add up"):
         drawn(Outline("a", Runs(HEIGHT, WIDTH, np.array(counts))))
@@ -119,6 +122,42 @@ def test_coco_becomes_images_beside_masks(tmp_path: Path, capsys: pytest.Capture
     assert (pixels["train/a.jpg"] > 0).sum() == 220
     assert not pixels["train/b.jpg"].any()
     assert dataset.notes == ()
+    for sample in dataset:
+        assert (
+            sample.path.read_bytes()
+            == (tmp_path / "own" / sample.path.relative_to(tmp_path / "masks/images")).read_bytes()
+        )
+    with Image.open(found["train/a.jpg"]) as mask:
+        assert (mask.mode, mask.getpalette()[:9]) == ("P", [0, 0, 0, 128, 0, 0, 0, 128, 0])  # black, red, green
+
+
+def test_outlines_of_an_image_in_several_files_are_joined_and_all_of_its_size(tmp_path: Path) -> None:
+    tree = coco(tmp_path / "own", split="pin", place=".", annotations=[annotation(7, segmentation=SQUARE)])
+    file = tmp_path / "own" / "annotations" / "instances_hole.json"
+    corner = [[0.1, 0.1, 3.9, 0.1, 3.9, 3.9, 0.1, 3.9]]
+    file.write_text(json.dumps(tree | {"annotations": [annotation(7, segmentation=corner)]}))
+    convert(tmp_path / "own", tmp_path / "masks", masks=True)
+    [mask] = [s.mask for s in read_dataset(tmp_path / "masks") if s.path.name == "a.jpg"]
+    assert mask is not None
+    assert read_class_mask(mask, classes=2).sum() == 200 + 16
+    for width, is_drawn in ((80, False), (float("nan"), False), (WIDTH, True)):
+        sized = {"id": 7, "file_name": "a.jpg", "width": width, "height": HEIGHT}
+        file.write_text(json.dumps(tree | {"images": [sized], "annotations": [annotation(7, segmentation=corner)]}))
+        out = tmp_path / f"masks {width}"
+        convert(tmp_path / "own", out, masks=True)
+        assert {s.path.name: s.mask is not None for s in read_dataset(out)} == {"a.jpg": is_drawn, "b.jpg": True}
+
+
+def test_what_reading_leaves_out_is_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    strays = [annotation(99, segmentation=SQUARE), {**annotation(9, segmentation=SQUARE), "image_id": None}]
+    crowd = annotation(9, segmentation=SQUARE, iscrowd=1, category_id=77)
+    entries = [annotation(7, segmentation=SQUARE), annotation(7, segmentation=[[]]), *strays, crowd]
+    coco(tmp_path / "own", annotations=entries)
+    convert(tmp_path / "own", tmp_path / "masks", masks=True)
+    out = capsys.readouterr().out
+    assert "2 annotations are of images that instances_train.json does not list and were left out" in out
+    assert "1 images have no annotation and are taken as showing nothing; first b.jpg" in out
+    assert "1 images have an object without an outline, and so no mask; first train/a.jpg" in out
 
 
 @pytest.mark.parametrize(
@@ -126,6 +165,7 @@ def test_coco_becomes_images_beside_masks(tmp_path: Path, capsys: pytest.Capture
     [
         (annotation(9), "1 images have an object without an outline, and so no mask; first train/b.jpg"),
         (annotation(9, segmentation=[[1, 2], [1, 2, 3, 4]]), "1 images have an object without an outline"),
+        (annotation(9, segmentation=[[90, 90, 99, 90, 99, 99]]), "cover no pixel's middle alone, and so no mask"),
         (annotation(9, segmentation={"size": [9, 9], "counts": [81]}), "its run lengths are for 9 x 9 pixels"),
         (annotation(9, segmentation={"size": [HEIGHT, WIDTH], "counts": [1]}), "do not add up to the 40 x 20 pixels"),
     ],
@@ -167,17 +207,24 @@ def test_outlines_of_yolo_become_masks(tmp_path: Path) -> None:
     (root / "labels/train/a.txt").write_text("1 0.25 0.25 0.74 0.25 0.74 0.74 0.25 0.74\n")
     (root / "labels/val/b.txt").write_text("")
     image(root / "images/val/c.jpg")
+    image(root / "images/val/d.jpg")
+    (root / "labels/val/d.txt").write_text("0 nan 0.25 0.74 0.25 0.74 0.74\n")
     convert(root, tmp_path / "masks", masks=True)
     dataset = read_dataset(tmp_path / "masks")
-    assert dataset.mask_classes == ("background", "hole")
+    assert dataset.mask_classes == ("background", "hole", "pin")
     masks = {s.path.name: s.mask for s in dataset}
     assert masks["c.jpg"] is None
+    assert masks["d.jpg"] is None
     assert masks["a.jpg"] is not None
     assert masks["b.jpg"] is not None
-    mask_HW = read_class_mask(masks["a.jpg"], classes=2)
+    mask_HW = read_class_mask(masks["a.jpg"], classes=3)
     assert (mask_HW[5:15, 10:30] == 1).all()
     assert mask_HW.sum() == 200
-    assert not read_class_mask(masks["b.jpg"], classes=2).any()
+    assert not read_class_mask(masks["b.jpg"], classes=3).any()
+    poses = yolo(tmp_path / "poses", "train: images/train\nval: images/val\nkpt_shape: [1, 2]\nnames: [pin]\n", rows="")
+    (poses / "labels/train/a.txt").write_text("0 0.5 0.5 0.5 0.5 0.2 0.2\n")  # six numbers, and no outline
+    with pytest.raises(DataError, match=r"no object has an outline \(layout yolo\)"):
+        convert(poses, tmp_path / "none", masks=True)
 
 
 def test_what_has_no_outlines_is_refused(tmp_path: Path) -> None:
@@ -189,14 +236,30 @@ def test_what_has_no_outlines_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="the layout 'class_folders' has no outlines"):
         outlines_of(dataset, tmp_path / "folders")
     coco(tmp_path / "named", annotations=[annotation(7, segmentation=SQUARE)], categories=[{"id": 3, "name": "a\nb"}])
-    with pytest.raises(DataError, match="is no name for a class"):
-        convert(tmp_path / "named", tmp_path / "masks", masks=True)
+    for name in ("a\nb", " ", "\ud800"):
+        coco(tmp_path / "named", annotations=[annotation(7, segmentation=SQUARE)], categories=[{"id": 3, "name": name}])
+        with pytest.raises(DataError, match="is no name for a class"):
+            convert(tmp_path / "named", tmp_path / "masks", masks=True)
 
 
-def test_two_images_that_would_share_a_mask_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("a.png", r"'train/a\.jpg' and 'train/a\.png' would share the mask"),
+        ("a_mask.jpg", r"the mask of 'train/a_mask\.jpg' would pass for that of 'train/a\.jpg'"),
+    ],
+)
+def test_two_images_that_would_share_a_mask_are_refused(tmp_path: Path, name: str, told: str) -> None:
     tree = coco(tmp_path / "own", annotations=[annotation(7, segmentation=SQUARE)])
-    image(tmp_path / "own" / "train" / "a.png")
-    tree["images"].append({"id": 10, "file_name": "a.png"})
+    image(tmp_path / "own" / "train" / name)
+    tree["images"].append({"id": 10, "file_name": name})
     (tmp_path / "own" / "annotations" / "instances_train.json").write_text(json.dumps(tree))
-    with pytest.raises(DataError, match=r"'train/a\.jpg' and 'train/a\.png' would share the mask"):
+    with pytest.raises(DataError, match=told):
         convert(tmp_path / "own", tmp_path / "masks", masks=True)
+
+
+def test_a_version_keeps_no_outlines(tmp_path: Path) -> None:
+    coco(tmp_path / "own", annotations=[annotation(7, segmentation=SQUARE)])
+    write_version(tmp_path / "versions", read_dataset(tmp_path / "own"))
+    with pytest.raises(DataError, match="is a dataset version, which keeps no outlines"):
+        convert(tmp_path / "versions", tmp_path / "masks", masks=True)

@@ -1,5 +1,7 @@
 from pathlib import Path
 
+import numpy as np
+
 from pangu_cv.data.sample import Sample
 from pangu_cv.finetune.folds import folds_of
 
@@ -47,3 +49,24 @@ def test_images_that_show_nothing_are_spread_like_a_class() -> None:
     assert [sorted(map(len, map(shown.__getitem__, fold))) for fold in folds_of(images, 4, seed=3, shown=shown)] == [
         [0, 1]
     ] * 4
+
+
+def test_a_class_is_spread_evenly_though_parts_differ_in_size() -> None:
+    """A group of five images weighs on one part; the images of the other class do not make up for it."""
+    images = [Sample(Path(f"{n}.png"), group="line" if n < 5 else None) for n in range(12)]
+    shown = {s: frozenset({"x"} if n < 6 else {"y"}) for n, s in enumerate(images)}
+    folds = folds_of(images, 2, seed=0, shown=shown)
+    assert [sum("y" in shown[s] for s in fold) for fold in folds] == [3, 3]
+
+
+def test_what_is_learnt_without_a_part_knows_every_class() -> None:
+    """With two images of each of six classes, and more of other classes on them, all of a class may come together."""
+    random, together = np.random.default_rng(0), 0
+    for seed in range(200):
+        images = [Sample(Path(f"{n}.png")) for n in range(8)]
+        shown = {s: frozenset(f"c{c}" for c in range(6) if random.random() < 0.3) for s in images}
+        folds = folds_of(images, 3, seed=seed, shown=shown)
+        for name in frozenset().union(*shown.values()):
+            showing = {s for s in images if name in shown[s]}
+            together += any(showing <= set(fold) for fold in folds)
+    assert not together

@@ -1,5 +1,6 @@
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from torch import Tensor
 from pangu_cv.data.sample import Sample
 from pangu_cv.deploy import export
 from pangu_cv.finetune import FinetuneRecipe, finetune, multilabel_trained
+from pangu_cv.finetune.auto import Choice, choose
 from pangu_cv.finetune.folds import Shown
 from pangu_cv.finetune.multilabel_trained import SEEN, Fit, Start, _worth, adapt, tag_loss
 from pangu_cv.models.augment import Augment
@@ -82,6 +84,11 @@ def test_a_head_that_was_trained_stays(tmp_path: Path) -> None:
 def test_ways_are_tried_on_folds_that_show_every_class(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The way that answers best is taken and fitted to all images; by a wide margin here, so that chance has no say."""
     adapted: list[tuple[str, int]] = []
+    spread: list[Shown | None] = []
+
+    def choosing(*arguments: Any, **options: Any) -> Choice:
+        spread.append(options.get("shown"))
+        return choose(*arguments, **options)
 
     def tampered(start: Start, recipe: FinetuneRecipe, support: Sequence[Sample], shown: Shown, *, seed: int) -> Fit:
         assert all(sum(name in shown[s] for s in support) for name in start.model.classes)
@@ -92,6 +99,7 @@ def test_ways_are_tried_on_folds_that_show_every_class(tmp_path: Path, monkeypat
         return made
 
     monkeypatch.setattr(multilabel_trained, "adapt", tampered)
+    monkeypatch.setattr(multilabel_trained, "choose", choosing)
     ways = "adapt={kind: auto, folds: 2, seconds: 600, ways: [{kind: partial, blocks: 1}]}"
     result = finetune(recipe("multilabel", tagged(tmp_path / "data"), tmp_path / "run", *QUICK, ways))
     draw = result.metrics["draws"][0]
@@ -100,6 +108,8 @@ def test_ways_are_tried_on_folds_that_show_every_class(tmp_path: Path, monkeypat
     assert draw["way"]["kind"] == "partial"
     assert [kind for kind, _ in adapted] == ["frozen", "partial", "frozen", "partial", "partial"]
     assert adapted[-1][1] == draw["labelled"]
+    assert spread[0] is not None
+    assert {name for names in spread[0].values() for name in names} == {"dark", "light"}
     assert SEEN in result.metrics["notes"]
     assert "What was tried" in result.report.read_text()
 

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from pangu_cv.errors import SettingsError
-from pangu_cv.finetune import finetune
+from pangu_cv.finetune import FinetuneRecipe, finetune, fitting
 from pangu_cv.finetune.staying_near import Start
 from pangu_cv.models.adapt import Group
 from pangu_cv.models.backbone import BackboneConfig
+from pangu_cv.models.training import History
 from pangu_cv.tasks.saved import load_model
 from tests.finetune.tiny import boxed, class_folders, masked, recipe
 
@@ -91,6 +92,26 @@ def test_a_dense_head_is_trained_alone_first_so_that_there_is_a_start(tmp_path: 
     assert moved["start"] < 1e-3 < moved["half"]
     assert any(not torch.allclose(heads["half"][key], value, atol=1e-4) for key, value in heads["alone"].items())
     assert f"{2 * 8} steps in" in found["half"].report.read_text()
+
+
+def test_both_trainings_keep_within_the_time_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, float | None]] = []
+
+    def noted(_: object, recipe: FinetuneRecipe, *__: object, **___: object) -> History:
+        asked.append((recipe.adapt.kind, recipe.train.max_seconds))
+        return History({"total": [1.0]}, seconds=2.0)
+
+    monkeypatch.setattr(fitting, "fit", noted)
+    for way, wanted in (
+        ("{kind: full, interpolate: 0.5}", [("frozen", 5.0), ("full", 5.0)]),
+        ("{kind: full}", [("full", 10.0)]),
+        ("{kind: frozen}", [("frozen", 10.0)]),
+    ):
+        asked.clear()
+        made = recipe("segment", tmp_path, tmp_path / "run", "train.max_seconds=10", f"adapt={way}")
+        history = fitting.fit_new_head(None, made, None, None, support=(), seed=0)  # type: ignore[arg-type]
+        assert asked == wanted
+        assert (history.seconds, len(history.losses["total"])) == (2.0 * len(wanted), len(wanted))
 
 
 def test_what_only_training_heeds_is_not_passed_over(tmp_path: Path) -> None:

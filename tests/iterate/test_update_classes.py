@@ -51,6 +51,18 @@ def test_a_new_class_is_learnt_without_the_old_images(start: Path, tmp_path: Pat
     assert len(facts["model_in"]) == len(facts["model_out"]) == 64
 
 
+def test_groups_of_frozen_images_are_drawn_together(start: Path, tmp_path: Path) -> None:
+    """The images of the new class, which are not compared, come first: groups stay with their images."""
+    names = sorted(path.relative_to(start / "gate").as_posix() for path in (start / "gate").rglob("*.png"))
+    groups = {name: name.split("/")[0] if "green" in name else f"{name[0]}{at % 2}" for at, name in enumerate(names)}
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\n" + "".join(f"{name},{group}\n" for name, group in groups.items()))
+    result = run(start, tmp_path, gate={"path": start / "gate", "groups": table})
+    found = result.metrics["comparison"]["differences"]["balanced_accuracy"]["difference"]
+    assert (result.metrics["gate"]["compared"], found["n"]) == (10, 4)
+    assert result.metrics["after"]["intervals"]["balanced_accuracy"]["n"] == 5
+
+
 def test_groups_of_new_images_are_remembered(start: Path, tmp_path: Path) -> None:
     table = tmp_path / "groups.csv"
     table.write_text("file,group\ngreen/20.png,burst\ngreen/21.png,burst\n")

@@ -54,6 +54,9 @@ def test_images_of_a_group_are_drawn_together_for_both():
     assert (alone.units, together.units, together.images) == (120, 24, 120)
     wide, narrow = (np.ptp(_ends(one, "accuracy")) for one in (together, alone))
     assert wide > 1.8 * narrow  # 2.2: the root of five
+    later = classified(right_N, offset=60)  # the second half of the images of ``line``, and others
+    line = replace(better, groups=("line",) * 60 + tuple(map(str, range(60))))
+    assert (paired(line, later).images, paired(line, later).units) == (60, 60)
     few = replace(better, groups=tuple(f"part {at // 20}" for at in range(120)))
     assert paired(few, worse).is_too_small
 

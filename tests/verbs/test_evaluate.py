@@ -5,6 +5,7 @@ import pytest
 
 from pangu_cv import cli
 from pangu_cv.finetune import finetune
+from pangu_runtime.images import list_images
 from tests.finetune.tiny import QUICK, Made, class_folders, copy_of, mvtec, picture, recipe, save
 
 
@@ -72,6 +73,23 @@ def test_images_of_a_group_are_left_out_and_drawn_together(classify: Made, tmp_p
     figures, _ = evaluated(classify.run, data, tmp_path / "torn", "--groups", table)
     assert figures["images"] == 5
     assert any("3 of the 8 images are left out" in note for note in figures["notes"])
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("kind", ["classify", "multilabel", "detect", "segment", "anomaly"])
+def test_every_task_draws_groups(kind: str, request: pytest.FixtureRequest, tmp_path: Path, capsys) -> None:
+    made: Made = request.getfixturevalue(kind)
+    data = made.data / "test" if kind == "multilabel" else made.data
+    alone, _ = evaluated(made.bundle, data, tmp_path / "alone")
+    names = sorted(path.relative_to(data).as_posix() for path in list_images(data))
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\n" + "".join(f"{name},all\n" for name in names))
+    together, _ = evaluated(made.bundle, data, tmp_path / "together", "--groups", table)
+    assert together["images"] == alone["images"] > 1
+    known = [name for name, one in alone["intervals"].items() if one is not None]
+    assert known
+    assert {alone["intervals"][name]["n"] for name in known} == {alone["images"]}
+    assert {together["intervals"][name]["n"] for name in known} == {1}
     capsys.readouterr()
 
 

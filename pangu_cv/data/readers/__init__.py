@@ -70,16 +70,21 @@ def read_dataset(path: Path, *, layout: Layout = "auto", root: Path | None = Non
     return dataclasses.replace(dataset, notes=(*dataset.notes, note))
 
 
-def outlines_of(dataset: Dataset, path: Path, *, root: Path | None = None) -> dict[Path, Outlined]:
-    """The outlines of a dataset that was read from ``path``, by the resolved paths of its images.
+def outlines_of(
+    dataset: Dataset, path: Path, *, root: Path | None = None
+) -> tuple[dict[Path, Outlined], tuple[str, ...]]:
+    """The outlines of a dataset that was read from ``path``, by the resolved paths of its images, and notes.
 
     Raises DataError for a layout that has none.
     """
+    path = Path(path)
+    if versions.recognises(path):
+        raise DataError(f"{path}: is a dataset version, which keeps no outlines; convert what it was made from")
     match dataset.layout:
         case "coco":
-            return coco.outlines(Path(path), root=root)
+            return coco.outlines(path, root=root)
         case "yolo":
-            return yolo.outlines(Path(path))
+            return yolo.outlines(path)
         case _:
             raise DataError(
                 f"{dataset.root}: the layout '{dataset.layout}' has no outlines that could be drawn as masks; COCO "

@@ -76,7 +76,7 @@ def fitted_to(
     if not found:
         return ()
     size_px = upright_size(image) or stated_px
-    if all(stated == float("inf") or abs(stated - own) <= 1 for stated, own in zip(stated_px, size_px, strict=True)):
+    if are_of_size(stated_px, size_px):
         return fitted(found, width_px=size_px[0], height_px=size_px[1], place=place, notes=notes)
     if image not in notes.box_faults:
         kind = "images are not of the size their annotations were drawn on and were taken as unlabelled"
@@ -86,6 +86,11 @@ def fitted_to(
             f"annotated at {width:g} x {height:g}, upright it has {own_width} x {own_height} pixels"
         )
     return None
+
+
+def are_of_size(stated_px: tuple[float, float], size_px: tuple[float, float]) -> bool:
+    """Whether annotations drawn at a width and height belong to an image of this size, to a pixel; infinite: to any."""
+    return all(stated == float("inf") or abs(stated - own) <= 1 for stated, own in zip(stated_px, size_px, strict=True))
 
 
 def known(boxes: tuple[Box, ...] | None, *, was_annotated: bool, image: Path, notes: Notes) -> tuple[Box, ...] | None:

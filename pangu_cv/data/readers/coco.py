@@ -92,33 +92,41 @@ def _images(
         yield _id(entry, "id", file), name, found, (width, height)
 
 
-def outlines(path: Path, *, root: Path | None = None) -> dict[Path, Outlined]:
-    """The outlines of every image by its resolved path, those of crowds among them; see ``read`` for the rest.
+def outlines(path: Path, *, root: Path | None = None) -> tuple[dict[Path, Outlined], tuple[str, ...]]:
+    """The outlines of every image by its resolved path, those of crowds among them, and notes; see ``read``.
 
     Raises DataError for an outline that is none.
     """
     found: dict[Path, Outlined] = {}
+    notes = Notes()
     for file in [path] if path.is_file() else _files(path):
         tree = _tree(file)
-        names = _categories(tree, file)
-        objects: dict[str | None, list[Outline]] = {}
-        for entry in _entries(tree, "annotations", file):
-            place = f"{file}: annotation {entry.get('id')}"
-            label = names.get(_id(entry, "category_id", file))
-            if label is None:
-                raise DataError(f"{place}: category {entry.get('category_id')!r} is not among {sorted(names.values())}")
-            shape = _shape(entry.get("segmentation"), place)
-            objects.setdefault(_id(entry, "image_id", file), []).append(Outline(label, shape))
-        for image, _, at, stated_px in _images(tree, file, root or _root_of(path), Notes()):
-            before = found.get(at.resolve(), Outlined(stated_px, ()))
-            found[at.resolve()] = Outlined(stated_px, (*before.objects, *objects.get(image, ())))
+        objects = _objects(tree, _categories(tree, file), file)
+        _tell_strays(objects, [_id(entry, "id", file) for entry in _entries(tree, "images", file)], file, notes)
+        for image, _, at, stated_px in _images(tree, file, root or _root_of(path), notes):
+            before, own = found.setdefault(at.resolve(), Outlined(())), objects.get(image)
+            if own:
+                found[at.resolve()] = Outlined((*before.objects, *own), (*before.stated_px, stated_px))
+    for place, one in found.items():
+        if not one.objects:
+            notes.add("images have no annotation and are taken as showing nothing", place.name)
+    return found, notes.lines
+
+
+def _objects(tree: dict[str, Any], names: dict[str | None, str], file: Path) -> dict[str | None, list[Outline]]:
+    found: dict[str | None, list[Outline]] = {}
+    for entry in _entries(tree, "annotations", file):
+        label = names.get(_id(entry, "category_id", file))
+        if label is not None:  # those of objects were looked at when boxes were read, those of crowds may be anything
+            shape = _shape(entry.get("segmentation"), f"{file}: annotation {entry.get('id')}")
+            found.setdefault(_id(entry, "image_id", file), []).append(Outline(label, shape))
     return found
 
 
 def _shape(told: Any, place: str) -> tuple[Polygon, ...] | Runs | None:
     """Polygons (several are one object in parts), run lengths as numbers or compressed; None where nothing is told.
 
-    Tracing leaves parts of one or two points, which are none.
+    Tracing leaves parts of no point, one or two, which are none.
     """
     if not told:
         return None
@@ -131,7 +139,7 @@ def _shape(told: Any, place: str) -> tuple[Polygon, ...] | Runs | None:
             )
             return Runs(height, width, runs)
         parts = told if isinstance(told[0], list) else [told]
-        return tuple(polygon(part) for part in parts if len(part) != 2 and len(part) != 4) or None
+        return tuple(polygon(part) for part in parts if len(part) not in (0, 2, 4)) or None
     except (TypeError, ValueError, KeyError, OverflowError, IndexError) as error:
         raise DataError(
             f"{place}: its segmentation is neither polygons [[x, y, x, y, ...], ...] nor run lengths with 'size' and "
@@ -191,8 +199,8 @@ def _rotation(entry: dict[str, Any]) -> Any:
     return attributes.get("rotation") if isinstance(attributes, dict) and not entry.get("segmentation") else None
 
 
-def _tell_strays(boxes: _Boxes, listed: Sequence[str | None], file: Path, notes: Notes) -> None:
-    """Leaves out boxes of images that are not listed. Raises DataError where all are such: the ids went wrong."""
+def _tell_strays(boxes: dict[str | None, list[Any]], listed: Sequence[str | None], file: Path, notes: Notes) -> None:
+    """Leaves out what is of images that are not listed. Raises DataError where all are such: the ids went wrong."""
     ids = set(listed) - {None}
     strays = [image for image in boxes if image not in ids]
     if len(strays) == len(boxes) and any(boxes.values()):

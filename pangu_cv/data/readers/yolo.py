@@ -1,6 +1,7 @@
 """YOLO's layout: a ``data.yaml``, images below ``images/`` and boxes in ``labels/`` as shares of the image's sides."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,15 +45,16 @@ def read(path: Path) -> Dataset:
     return Dataset(root, "yolo", samples, notes.lines)
 
 
-def outlines(path: Path) -> dict[Path, Outlined]:
-    """The outlines of every image with a file of labels, by its resolved path; see ``read`` for the rest."""
+def outlines(path: Path) -> tuple[dict[Path, Outlined], tuple[str, ...]]:
+    """The outlines of every image with a file of labels, by its resolved path, and notes; see ``read``."""
     table = path if path.is_file() else yolo_table.table_in(path)
     root = table.parent if table else path
     tree = yolo_table.load(table) if table else {}
-    labels = _labels(root, tree, table, Notes())
-    found = _once(yolo_table.split_images(tree, table, Notes()) if table else _plain(root))
-    told = ((image, labels.outlines(image)) for image, _ in found)
-    return {image.resolve(): outlined for image, outlined in told if outlined is not None}
+    notes = Notes()
+    labels = _labels(root, tree, table, notes)
+    found = _once(yolo_table.split_images(tree, table, notes) if table else _plain(root))
+    told = [(image, labels.outlines(image)) for image, _ in found]
+    return {image.resolve(): outlined for image, outlined in told if outlined is not None}, notes.lines
 
 
 def _labels(root: Path, tree: dict[str, Any], table: Path | None, notes: Notes) -> "_Labels":
@@ -117,12 +119,10 @@ class _Labels:
             label, shape = self._label(number, place), None
             if self.point_values is None and _is_outline(shares):
                 points = numbers(shares, count=len(shares), place=place)
-                try:
+                with suppress(ValueError):  # no numbers: an object, but nobody knows where
                     shape = (polygon(points) * size_px,)
-                except ValueError as error:
-                    raise DataError(f"{place}: the outline has {error}") from None
             objects.append(Outline(label, shape))
-        return Outlined((float("inf"), float("inf")), tuple(objects))
+        return Outlined(tuple(objects))
 
     def _rows(self, image: Path) -> list[tuple[list[str], str]] | None:
         """The words of every line, and where it stands."""

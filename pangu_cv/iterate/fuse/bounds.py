@@ -136,4 +136,5 @@ def _outcome(scores_NC: Floats, measured: Evidence, classes: tuple[str, ...]) ->
     if not len(places):
         return None
     paths = tuple(str(measured.paths[at]) for at in places)
-    return ClassificationOutcome(classes, paths, scores_NC[places], measured.truth_N[places])
+    groups = tuple(measured.samples[at].group for at in places)
+    return ClassificationOutcome(classes, paths, scores_NC[places], measured.truth_N[places], groups=groups)

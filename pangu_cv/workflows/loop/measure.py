@@ -38,10 +38,12 @@ def measured(loop: Loop, model: Path | None) -> Figures:
         tuple(str(sample.path) for sample in decided.samples),
         scores_NC,
         np.array([classes.index(str(sample.label)) for sample in decided.samples]),
+        groups=decided.groups,
     )
     return {
         "summary": found.summary(),
         "paths": list(found.paths),
+        "groups": list(found.groups),
         "scores": np.round(scores_NC, 6).tolist(),
         "truth": found.truth_N.tolist(),
         "knows": list(saved.model.classes),
@@ -53,7 +55,8 @@ def outcome_of(figures: Figures) -> ClassificationOutcome | None:
     if figures["summary"] is None:
         return None
     classes, paths = tuple(figures["summary"]["classes"]), tuple(figures["paths"])
-    return ClassificationOutcome(classes, paths, np.array(figures["scores"]), np.array(figures["truth"]))
+    scores_NC, truth_N = np.array(figures["scores"]), np.array(figures["truth"])
+    return ClassificationOutcome(classes, paths, scores_NC, truth_N, groups=tuple(figures.get("groups", ())))
 
 
 def _scores(_: Any, __: Any, out: Any) -> NDArray[np.float64]:
