@@ -17,6 +17,8 @@ def finetune(recipe: FinetuneRecipe) -> FinetuneResult:
     """Fit, measure, save and report; see ``FinetuneRecipe``."""
     if recipe.augment.paste and recipe.task.kind not in ("detect", "segment"):
         raise SettingsError("augment.paste: is for task.kind=detect and segment, where it is known what to paste")
+    if (recipe.grow_from or recipe.forget) and recipe.task.kind != "anomaly":
+        raise SettingsError("grow_from and forget are for task.kind=anomaly")
     require_learns_from_others(recipe)
     match recipe.task.kind:
         case "classify" if recipe.adapt.kind == "frozen" and not recipe.augment.variants and recipe.unlabelled is None:

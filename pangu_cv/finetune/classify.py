@@ -12,7 +12,7 @@ from pangu_cv.data.config import dataset_title
 from pangu_cv.data.few_shot import draw_split, holdout
 from pangu_cv.data.readers import require_same_classes
 from pangu_cv.data.sample import Dataset, Sample
-from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.errors import DataError
 from pangu_cv.evaluate import classification_outcome
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
 from pangu_cv.finetune.all_draws import every_draw, headline
@@ -57,8 +57,6 @@ class DrawResult:
 
 def finetune_classify(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneResult:
     """Run the recipe; raises PanguError for what the user can mend."""
-    if recipe.grow_from or recipe.forget:
-        raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
     draws, repeated = once_each(draws_for(recipe, task, dataset))
     model = task.build(classes_of(recipe, task, draws))

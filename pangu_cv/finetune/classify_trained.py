@@ -21,7 +21,6 @@ from torch import Tensor
 
 from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import SettingsError
 from pangu_cv.features import Extraction, FeatureStore, Skipped, cache_folder, extract
 from pangu_cv.finetune.all_draws import every_draw, headline, same_images
 from pangu_cv.finetune.auto import Auto, Choice, Trial, choose, require_enough, tried_ways
@@ -105,8 +104,6 @@ class Start:
 
 def finetune_classify_trained(recipe: FinetuneRecipe, task: ClassifyConfig) -> FinetuneResult:
     """Run the recipe; raises PanguError for what the user can mend."""
-    if recipe.grow_from or recipe.forget:
-        raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
     drawn, is_solved = draws_for(recipe, task, dataset), recipe.adapt.kind == "frozen" and recipe.unlabelled is None
     draws, repeated = once_each(drawn) if is_solved else (drawn, [])

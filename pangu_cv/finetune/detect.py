@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from pangu_cv.data.config import dataset_title
 from pangu_cv.data.sample import Sample
-from pangu_cv.errors import DataError, ImageError, SettingsError
+from pangu_cv.errors import DataError, ImageError
 from pangu_cv.evaluate import TorchDecider, evaluate_detect
 from pangu_cv.features import Skipped
 from pangu_cv.finetune.all_draws import headline
@@ -54,8 +54,6 @@ _PRIOR_PASSES = 240  # prototypes are means: more images make them no better, an
 
 def finetune_detect(recipe: FinetuneRecipe, task: DetectConfig) -> FinetuneResult:
     """Run the recipe; raises PanguError for what the user can mend."""
-    if recipe.grow_from or recipe.forget:
-        raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
     pool, test = parts_of(dataset, lambda s: s.boxes is not None, needs="boxes")
     contents = {s: frozenset(box.label for box in s.boxes or ()) for s in pool}

@@ -9,7 +9,7 @@ from pangu_cv.data.config import dataset_title
 from pangu_cv.data.few_shot import draw
 from pangu_cv.data.sample import Sample
 from pangu_cv.data.shown import classes_shown
-from pangu_cv.errors import DataError, SettingsError
+from pangu_cv.errors import DataError
 from pangu_cv.evaluate import require_known
 from pangu_cv.finetune.all_draws import headline, same_images
 from pangu_cv.finetune.auto import tried_ways
@@ -31,8 +31,6 @@ from pangu_runtime.decode import decode
 
 def finetune_multilabel(recipe: FinetuneRecipe, task: MultilabelConfig) -> FinetuneResult:
     """Run the recipe; raises PanguError for what the user can mend."""
-    if recipe.grow_from or recipe.forget:
-        raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
     shown = classes_shown(dataset)
     pool, test = parts_of(dataset, lambda s: s in shown, needs="boxes or a label")

@@ -16,7 +16,7 @@ from pangu_cv.data.config import dataset_title
 from pangu_cv.data.masks import read_class_mask
 from pangu_cv.data.readers.mvtec import NORMAL
 from pangu_cv.data.sample import Dataset, Sample
-from pangu_cv.errors import DataError, ImageError, SettingsError
+from pangu_cv.errors import DataError, ImageError
 from pangu_cv.evaluate import Loaders, TorchDecider, class_mask, evaluate_segment, is_masked, to_measure
 from pangu_cv.features import Skipped, read_ahead
 from pangu_cv.finetune.all_draws import headline
@@ -47,8 +47,6 @@ _NO_LABELS = np.zeros(0, np.int64)
 
 def finetune_segment(recipe: FinetuneRecipe, task: SegmentConfig) -> FinetuneResult:
     """Run the recipe; raises PanguError for what the user can mend."""
-    if recipe.grow_from or recipe.forget:
-        raise SettingsError("grow_from and forget are for task.kind=anomaly")
     dataset = recipe.data.read()
     classes = dataset.mask_classes or ("background", "defect")
     pool, test = parts_of(dataset, lambda s: s.mask is not None, needs=_MASK)

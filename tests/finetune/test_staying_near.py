@@ -120,3 +120,10 @@ def test_what_only_training_heeds_is_not_passed_over(tmp_path: Path) -> None:
         finetune(recipe("classify", data, tmp_path / "run", *VIT, "adapt={kind: linear, l2_sp: 1}"))
     with pytest.raises(SettingsError, match=r"augment\.paste: is for task\.kind=detect and segment"):
         finetune(recipe("classify", data, tmp_path / "run", *QUICK, "adapt.kind=linear", "augment.paste=0.5"))
+
+
+@pytest.mark.parametrize("kind", ["classify", "multilabel", "detect", "segment"])
+@pytest.mark.parametrize("setting", ["grow_from=model", "forget=[a.png]"])
+def test_what_only_banks_heed_is_not_passed_over(kind: str, setting: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"grow_from and forget are for task\.kind=anomaly"):
+        finetune(recipe(kind, tmp_path, tmp_path / "run", setting))
