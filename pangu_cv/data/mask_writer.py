@@ -1,7 +1,7 @@
 """Outlines as images beside masks: ``images/``, ``masks/``, ``classes.txt``, ``<split>.txt``."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,7 +39,7 @@ def write_masks(
     classes, notes = _classes(dataset, outlined), Notes()
     inner = dataset.root / "images"
     base = inner if all(sample.path.is_relative_to(inner) for sample in dataset) else dataset.root
-    images = masks = 0
+    images, drawn = 0, set[str]()
     for sample, (name, stem) in zip(dataset, _names([relative(s.path, base) for s in dataset], base), strict=True):
         try:
             peek(sample.path, spec=spec)
@@ -50,25 +50,32 @@ def write_masks(
         shutil.copyfile(sample.path, folder / "images" / name)
         images += 1
         if _draw(sample, name, outlined, classes, folder / "masks" / f"{stem}.png", notes):
-            masks += 1
+            drawn.add(stem)
         if sample.split:
             with (folder / f"{sample.split}.txt").open("a", encoding="utf-8", errors="surrogateescape") as listing:
                 listing.write(f"{stem}\n")
+    _require_apart(dataset, base, drawn)
     (folder / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
-    return Written(images, masks, notes.lines)
+    return Written(images, len(drawn), notes.lines)
 
 
 def _names(names: Sequence[str], base: Path) -> list[tuple[str, str]]:
-    """Every image's name, with and without its suffix. Raises DataError where masks could be taken for each other's."""
+    """Every image's name, with and without its suffix. Raises DataError where two would have one mask."""
     stems = [Path(name).with_suffix("").as_posix() for name in names]
     taken: dict[str, str] = {}
     for name, stem in zip(names, stems, strict=True):
         if (first := taken.setdefault(stem, name)) != name:
             raise DataError(f"{base}: '{first}' and '{name}' would share the mask '{stem}.png'; rename one")
-    for stem, name in taken.items():
-        if other := taken.get(f"{stem}_mask"):
-            raise DataError(f"{base}: the mask of '{other}' would pass for that of '{name}'; rename one")
     return list(zip(names, stems, strict=True))
+
+
+def _require_apart(dataset: Dataset, base: Path, drawn: Set[str]) -> None:
+    """Raise DataError where an image without a mask would be read with another's: ``a_mask.png`` may be that of a."""
+    for sample in dataset:
+        name = relative(sample.path, base)
+        stem = Path(name).with_suffix("").as_posix()
+        if stem not in drawn and f"{stem}_mask" in drawn:
+            raise DataError(f"{base}: the mask of '{stem}_mask' would pass for that of '{name}'; rename one")
 
 
 def _classes(dataset: Dataset, outlined: Mapping[Path, Outlined]) -> tuple[str, ...]:
@@ -76,7 +83,7 @@ def _classes(dataset: Dataset, outlined: Mapping[Path, Outlined]) -> tuple[str, 
     objects = [one for found in outlined.values() for one in found.objects]
     if all(one.shape is None for one in objects):
         raise DataError(f"{dataset.root}: no object has an outline (layout {dataset.layout}); there is nothing to draw")
-    names = sorted({one.label for one in objects})
+    names = sorted({one.label for one in objects if one.shape is not None})
     if unfit := [name for name in names if [name] != name.encode(errors="ignore").decode().strip().splitlines()]:
         raise DataError(f"{dataset.root}: {unfit[0]!r} is no name for a class that a line of classes.txt could hold")
     if BACKGROUND in names or len(names) > _MOST_CLASSES:

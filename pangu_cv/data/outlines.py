@@ -115,11 +115,22 @@ def _pieces(shape: tuple[Polygon, ...] | Runs, height_px: int, width_px: int) ->
         pixels = height_px * width_px  # each is held to it first: sums of larger ones wrap
         if (shape.counts < 0).any() or (shape.counts > pixels).any() or shape.counts.sum() != pixels:
             raise ValueError(f"its run lengths do not add up to the {width_px} x {height_px} pixels of the image")
-        is_inside = np.arange(len(shape.counts)) % 2 == 1
-        yield slice(None), slice(None), np.repeat(is_inside, shape.counts).reshape(width_px, height_px).T
+        yield _unrolled(shape)
         return
     for polygon_K2 in shape:
         yield _filled(polygon_K2, height_px, width_px)
+
+
+def _unrolled(runs: Runs) -> tuple[slice, slice, Bools]:
+    """The columns from the first run inside to the last: of many small objects each would cost the whole image."""
+    ends = np.concatenate([[0], runs.counts.cumsum()])
+    is_inside = np.arange(len(runs.counts)) % 2 == 1
+    held = np.flatnonzero(is_inside & (runs.counts > 0))
+    if not held.size:
+        return slice(0), slice(0), np.zeros((0, 0), bool)
+    x0, x1 = int(ends[held[0]]) // runs.height_px, -(-int(ends[held[-1] + 1]) // runs.height_px)
+    counts = np.diff(ends.clip(x0 * runs.height_px, x1 * runs.height_px))
+    return slice(None), slice(x0, x1), np.repeat(is_inside, counts).reshape(x1 - x0, runs.height_px).T
 
 
 def _filled(polygon_K2: Polygon, height_px: int, width_px: int) -> tuple[slice, slice, Bools]:

@@ -28,7 +28,7 @@ def convert(path: Path, out: Path, *, masks: bool = False, layout: Layout = "aut
     """
     dataset = read_dataset(path, layout=layout, root=root)
     if masks:
-        _write_masks(dataset, path, out, root=root)
+        _write_masks(dataset, path, out, layout=layout, root=root)
         return
     with staged_folder(out) as staging:
         written = write_coco(dataset, staging)
@@ -40,8 +40,8 @@ def convert(path: Path, out: Path, *, masks: bool = False, layout: Layout = "aut
     print(f"Next: pangu-cv data check {out}")
 
 
-def _write_masks(dataset: Dataset, path: Path, out: Path, *, root: Path | None) -> None:
-    outlined, told = outlines_of(dataset, path, root=root)
+def _write_masks(dataset: Dataset, path: Path, out: Path, *, layout: Layout, root: Path | None) -> None:
+    outlined, told = outlines_of(dataset, path, layout=layout, root=root)
     with staged_folder(out) as staging:
         written = write_masks(dataset, outlined, staging)
     for note in (*told, *written.notes):  # the dataset's own are of its boxes

@@ -73,6 +73,18 @@ def test_polygons_and_runs_are_what_pycocotools_makes_of_them() -> None:
         assert np.array_equal(drawn(Outline("a", runs), height_px=150, width_px=200) > 0, wanted_HW)
 
 
+def test_a_small_object_is_drawn_where_it_is() -> None:
+    for at in (0, 7, WIDTH * HEIGHT - 30):  # the first pixels, in a column, the last ones
+        wanted = np.zeros(WIDTH * HEIGHT, np.uint8)
+        wanted[at : at + 30] = 1
+        runs = Runs(HEIGHT, WIDTH, np.array([at, 30, WIDTH * HEIGHT - 30 - at]))
+        assert np.array_equal(drawn(Outline("a", runs)), wanted.reshape(WIDTH, HEIGHT).T)
+    nothing = Outline("a", Runs(HEIGHT, WIDTH, np.array([WIDTH * HEIGHT])))
+    assert class_mask_of([nothing], ("background", "a"), height_px=HEIGHT, width_px=WIDTH)[1] == 1
+    wide = Outline("a", (polygon([50_000.2, 0, 59_999.9, 0, 59_999.9, 3, 50_000.2, 3]),))
+    assert drawn(wide, height_px=2, width_px=60_000).sum() == 2 * 10_000
+
+
 def test_what_lies_outside_is_cut_and_what_covers_nothing_is_counted() -> None:
     far = Outline("a", (polygon([-1e12, -1e12, 1e12, -1e12, 1e12, 1e12, -1e12, 1e12]),))
     assert drawn(far).all()
@@ -151,13 +163,19 @@ def test_outlines_of_an_image_in_several_files_are_joined_and_all_of_its_size(tm
 def test_what_reading_leaves_out_is_left_out_and_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     strays = [annotation(99, segmentation=SQUARE), {**annotation(9, segmentation=SQUARE), "image_id": None}]
     crowd = annotation(9, segmentation=SQUARE, iscrowd=1, category_id=77)
-    entries = [annotation(7, segmentation=SQUARE), annotation(7, segmentation=[[]]), *strays, crowd]
+    entries = [annotation(7, segmentation=SQUARE), annotation(7, segmentation=[[]]), *strays]
     coco(tmp_path / "own", annotations=entries)
+    coco(tmp_path / "own", split="val", annotations=[annotation(7, segmentation=SQUARE), crowd])
+    crowds = {**annotation(99, segmentation=SQUARE, iscrowd=1)}
+    coco(tmp_path / "own", split="test", annotations=[crowds])  # no box at all, so that their ids say nothing
     convert(tmp_path / "own", tmp_path / "masks", masks=True)
     out = capsys.readouterr().out
     assert "2 annotations are of images that instances_train.json does not list and were left out" in out
-    assert "1 images have no annotation and are taken as showing nothing; first b.jpg" in out
-    assert "1 images have an object without an outline, and so no mask; first train/a.jpg" in out
+    assert "1 annotations are of images that instances_test.json does not list and were left out" in out
+    assert "3 images have no annotation and are taken as showing nothing; first a.jpg" in out
+    assert "2 images have an object without an outline, and so no mask; first " in out
+    drawn_by_name = {f"{s.split}/{s.path.stem}": s.mask is not None for s in read_dataset(tmp_path / "masks")}
+    assert [name for name, is_drawn in sorted(drawn_by_name.items()) if not is_drawn] == ["train/a", "val/b"]
 
 
 @pytest.mark.parametrize(
@@ -211,16 +229,16 @@ def test_outlines_of_yolo_become_masks(tmp_path: Path) -> None:
     (root / "labels/val/d.txt").write_text("0 nan 0.25 0.74 0.25 0.74 0.74\n")
     convert(root, tmp_path / "masks", masks=True)
     dataset = read_dataset(tmp_path / "masks")
-    assert dataset.mask_classes == ("background", "hole", "pin")
+    assert dataset.mask_classes == ("background", "hole")
     masks = {s.path.name: s.mask for s in dataset}
     assert masks["c.jpg"] is None
     assert masks["d.jpg"] is None
     assert masks["a.jpg"] is not None
     assert masks["b.jpg"] is not None
-    mask_HW = read_class_mask(masks["a.jpg"], classes=3)
+    mask_HW = read_class_mask(masks["a.jpg"], classes=2)
     assert (mask_HW[5:15, 10:30] == 1).all()
     assert mask_HW.sum() == 200
-    assert not read_class_mask(masks["b.jpg"], classes=3).any()
+    assert not read_class_mask(masks["b.jpg"], classes=2).any()
     poses = yolo(tmp_path / "poses", "train: images/train\nval: images/val\nkpt_shape: [1, 2]\nnames: [pin]\n", rows="")
     (poses / "labels/train/a.txt").write_text("0 0.5 0.5 0.5 0.5 0.2 0.2\n")  # six numbers, and no outline
     with pytest.raises(DataError, match=r"no object has an outline \(layout yolo\)"):
@@ -242,20 +260,24 @@ def test_what_has_no_outlines_is_refused(tmp_path: Path) -> None:
             convert(tmp_path / "named", tmp_path / "masks", masks=True)
 
 
-@pytest.mark.parametrize(
-    ("name", "told"),
-    [
-        ("a.png", r"'train/a\.jpg' and 'train/a\.png' would share the mask"),
-        ("a_mask.jpg", r"the mask of 'train/a_mask\.jpg' would pass for that of 'train/a\.jpg'"),
-    ],
-)
-def test_two_images_that_would_share_a_mask_are_refused(tmp_path: Path, name: str, told: str) -> None:
-    tree = coco(tmp_path / "own", annotations=[annotation(7, segmentation=SQUARE)])
-    image(tmp_path / "own" / "train" / name)
+def with_another(root: Path, name: str, *annotations: dict[str, Any]) -> Path:
+    tree = coco(root, annotations=list(annotations))
+    image(root / "train" / name)
     tree["images"].append({"id": 10, "file_name": name})
-    (tmp_path / "own" / "annotations" / "instances_train.json").write_text(json.dumps(tree))
-    with pytest.raises(DataError, match=told):
-        convert(tmp_path / "own", tmp_path / "masks", masks=True)
+    (root / "annotations" / "instances_train.json").write_text(json.dumps(tree))
+    return root
+
+
+def test_two_images_that_would_share_a_mask_are_refused(tmp_path: Path) -> None:
+    square = annotation(7, segmentation=SQUARE)
+    with pytest.raises(DataError, match=r"'train/a\.jpg' and 'train/a\.png' would share the mask"):
+        convert(with_another(tmp_path / "same", "a.png", square), tmp_path / "masks", masks=True)
+    other = with_another(tmp_path / "other", "a_mask.jpg", annotation(7), annotation(10, segmentation=SQUARE))
+    with pytest.raises(DataError, match=r"the mask of 'train/a_mask' would pass for that of 'train/a\.jpg'"):
+        convert(other, tmp_path / "masks", masks=True)
+    assert not (tmp_path / "masks").exists()
+    convert(with_another(tmp_path / "both", "a_mask.jpg", square), tmp_path / "masks", masks=True)
+    assert all(s.mask and s.mask.stem == s.path.stem for s in read_dataset(tmp_path / "masks"))
 
 
 def test_a_version_keeps_no_outlines(tmp_path: Path) -> None:
@@ -263,3 +285,6 @@ def test_a_version_keeps_no_outlines(tmp_path: Path) -> None:
     write_version(tmp_path / "versions", read_dataset(tmp_path / "own"))
     with pytest.raises(DataError, match="is a dataset version, which keeps no outlines"):
         convert(tmp_path / "versions", tmp_path / "masks", masks=True)
+    write_version(tmp_path / "own", read_dataset(tmp_path / "own"))  # beside what it was made from
+    convert(tmp_path / "own", tmp_path / "masks", layout="coco", masks=True)
+    assert (tmp_path / "masks" / "masks" / "train" / "a.png").is_file()

@@ -89,6 +89,19 @@ def test_report_holds_bounds_weights_and_notes(world: Path, tmp_path: Path) -> N
     assert json.loads((result.folder / "metrics.json").read_text())["bounds"]["against"]["ensemble"]["images"] == 9
 
 
+def test_images_of_a_group_are_drawn_together(world: Path, tmp_path: Path) -> None:
+    data, table = world / "data", tmp_path / "table.csv"
+    rows = [
+        f"{path.relative_to(data).as_posix()},{path.parent.name},{split},{f'lot {at % 3}' if split == 'test' else ''}"
+        for split in ("train", "test")
+        for at, path in enumerate(sorted((data / split).rglob("*.png")))
+    ]
+    table.write_text("\n".join(["file,label,split,group", *rows]))
+    result = run(world, tmp_path, "north south", "how=graph", f"data.path={table}", f"data.root={data}")
+    found = result.metrics["bounds"]["against"]["ensemble"]
+    assert (found["images"], found["differences"]["accuracy"]["difference"]["n"]) == (9, 3)
+
+
 def test_a_model_fades_where_it_does_not_know_the_class(world: Path, tmp_path: Path) -> None:
     recipe = run(world, tmp_path, "north south", "how=graph", "data.labels=ignore")
     html = recipe.report.read_text()

@@ -59,7 +59,11 @@ def test_a_tagger_learns_on(multilabel: Made, start: Path, tmp_path: Path, with_
         image[2:18] = 250 if number & 2 else image[2:18]
         save(path, image)
     torch.manual_seed(0)
-    result = run(start, tmp_path, model=multilabel.run, data={"path": new}, gate={"path": frozen}, max_drop=0.5)
+    table = tmp_path / "groups.csv"
+    table.write_text("file,group\n" + "".join(f"test{number}.png,part {number // 4}\n" for number in range(8)))
+    gate = {"path": frozen, "groups": table}
+    result = run(start, tmp_path, model=multilabel.run, data={"path": new}, gate=gate, max_drop=0.5)
+    assert result.metrics["after"]["intervals"]["mean_ap"]["n"] == 2
     assert load_model(result.model).model.classes == ("dark", "light", "bar")
     assert set(result.metrics["gate"]["figures"]) == {"mean_ap"}
     assert "memory" in json.loads((result.model / "model.json").read_text())

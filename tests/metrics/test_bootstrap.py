@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pangu_cv.metrics import AnomalyOutcome, ClassificationOutcome
 from pangu_cv.metrics.bootstrap import (
     bootstrap,
     intervals,
@@ -10,6 +11,11 @@ from pangu_cv.metrics.bootstrap import (
     together_told,
     units_of,
 )
+from pangu_cv.metrics.detection import DetectionOutcome, Found
+from pangu_cv.metrics.multilabel import MultilabelOutcome
+from pangu_cv.metrics.segmentation import SegmentationOutcome
+
+_NO_BOX = Found(np.zeros((0, 4)), np.zeros(0, np.int64), np.zeros(0))
 
 
 def mean_of(values_N):
@@ -76,6 +82,29 @@ def test_without_a_group_an_image_is_alone():
     assert "the 3 images as 2," in together_told([None, "a", "a"])[0]
     with pytest.raises(ValueError, match="4 images need as many groups"):
         units_of(4, ["a"])
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        lambda groups: ClassificationOutcome(("a", "b"), ("1", "2"), np.eye(2), np.array([0, 1]), groups=groups),
+        lambda groups: MultilabelOutcome(
+            ("a",), ("1", "2"), *[np.ones((2, 1), t) for t in (float, bool, bool)], 0.5, groups
+        ),
+        lambda groups: DetectionOutcome(("a",), ("1", "2"), ((9, 9),) * 2, (_NO_BOX,) * 2, (_NO_BOX,) * 2, 0.5, groups),
+        lambda groups: SegmentationOutcome(
+            ("-", "a"), ("1", "2"), np.ones((2, 2), np.int64), np.ones((2, 3, 2), np.int32), groups=groups
+        ),
+        lambda groups: AnomalyOutcome(
+            ("1", "2"), np.arange(2.0), *[np.array([False, True])] * 2, 0.5, ("good", "x"), 0.05, groups=groups
+        ),
+    ],
+)
+def test_every_outcome_has_as_many_groups_as_images_or_none(outcome):
+    for groups in ((), ("a", None)):
+        assert outcome(groups).groups == groups
+    with pytest.raises(ValueError, match="2 images need as many groups, or none at all, not 1"):
+        outcome(("a",))
 
 
 def test_one_image_has_no_interval():

@@ -244,12 +244,16 @@ def test_a_frozen_set_may_be_brought_and_unknown_classes_count_as_never_found(
         path.unlink()
     table = (tmp_path / "labels.csv").read_text().splitlines()
     (tmp_path / "labels.csv").write_text("\n".join(line for line in table if not line.endswith(",red")))
-    more = [f"gate.path={tmp_path / 'gate'}", f"oracle={tmp_path / 'labels.csv'}"]
+    groups = "".join(f"{name}/{number}.png,lot {number // 3}\n" for number, name in enumerate(sorted(COLOURS) * 4))
+    (tmp_path / "groups.csv").write_text(f"file,group\n{groups}")
+    more = [f"gate.path={tmp_path / 'gate'}", f"gate.groups={tmp_path / 'groups.csv'}"]
+    more += [f"oracle={tmp_path / 'labels.csv'}"]
     result = run_loop(load(settings, *more), people=Person(tmp_path, 0), say=quiet)
     measured = result.metrics["rounds"][-1]["measured"]
     assert measured["knows"] == ["blue", "green"]
     recall = dict(zip(measured["summary"]["classes"], measured["summary"]["recall_per_class"], strict=True))
     assert recall["red"] == 0
+    assert measured["summary"]["intervals"]["accuracy"]["n"] == 4  # lots of three images
     assert measured["summary"]["balanced_accuracy"] <= 2 / 3
     assert result.metrics["frozen"]["seconds"] == 0
     assert not (tmp_path / "loop" / "frozen" / "drawn").exists()

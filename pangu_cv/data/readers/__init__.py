@@ -71,14 +71,14 @@ def read_dataset(path: Path, *, layout: Layout = "auto", root: Path | None = Non
 
 
 def outlines_of(
-    dataset: Dataset, path: Path, *, root: Path | None = None
+    dataset: Dataset, path: Path, *, layout: Layout = "auto", root: Path | None = None
 ) -> tuple[dict[Path, Outlined], tuple[str, ...]]:
-    """The outlines of a dataset that was read from ``path``, by the resolved paths of its images, and notes.
+    """The outlines of a dataset that was read so from ``path``, by the resolved paths of its images, and notes.
 
     Raises DataError for a layout that has none.
     """
     path = Path(path)
-    if versions.recognises(path):
+    if layout == "version" or (layout == "auto" and versions.recognises(path)):
         raise DataError(f"{path}: is a dataset version, which keeps no outlines; convert what it was made from")
     match dataset.layout:
         case "coco":

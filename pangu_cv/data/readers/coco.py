@@ -1,7 +1,7 @@
 """COCO's layout: ``annotations/instances_<split>.json`` beside the images, or ``<split>/_annotations.coco.json``."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -64,7 +64,14 @@ def _samples(file: Path, root: Path, notes: Notes) -> Iterator[tuple[Sample, boo
     tree = _tree(file)
     names = _categories(tree, file)
     boxes = _boxes(tree, names, file, notes)
-    _tell_strays(boxes, [_id(entry, "id", file) for entry in _entries(tree, "images", file)], file, notes)
+    listed = _listed(tree, file)
+    if any(boxes.values()) and boxes.keys().isdisjoint(set(listed) - {None}):
+        raise DataError(
+            f"{file}: none of its annotations is of an image it lists: the first has the image_id "
+            f"{next(iter(boxes))!r}, the images have the ids {', '.join(map(str, listed[:8])) or '(none)'}; write the "
+            "same ids in both"
+        )
+    _leave_strays(boxes, listed, file, notes)
     # A part's folder names the part; the dataset's own may be called anything.
     part = "" if file.parent.resolve() == root.resolve() else file.parent.name
     split = split_of(part if file.name == _ROBOFLOW else file.stem)
@@ -102,7 +109,7 @@ def outlines(path: Path, *, root: Path | None = None) -> tuple[dict[Path, Outlin
     for file in [path] if path.is_file() else _files(path):
         tree = _tree(file)
         objects = _objects(tree, _categories(tree, file), file)
-        _tell_strays(objects, [_id(entry, "id", file) for entry in _entries(tree, "images", file)], file, notes)
+        _leave_strays(objects, _listed(tree, file), file, notes)
         for image, _, at, stated_px in _images(tree, file, root or _root_of(path), notes):
             before, own = found.setdefault(at.resolve(), Outlined(())), objects.get(image)
             if own:
@@ -117,9 +124,9 @@ def _objects(tree: dict[str, Any], names: dict[str | None, str], file: Path) -> 
     found: dict[str | None, list[Outline]] = {}
     for entry in _entries(tree, "annotations", file):
         label = names.get(_id(entry, "category_id", file))
-        if label is not None:  # those of objects were looked at when boxes were read, those of crowds may be anything
-            shape = _shape(entry.get("segmentation"), f"{file}: annotation {entry.get('id')}")
-            found.setdefault(_id(entry, "image_id", file), []).append(Outline(label, shape))
+        # Reading boxes has refused unknown classes of objects, but of crowds: what they show is not known.
+        shape = None if label is None else _shape(entry.get("segmentation"), f"{file}: annotation {entry.get('id')}")
+        found.setdefault(_id(entry, "image_id", file), []).append(Outline(label or "", shape))
     return found
 
 
@@ -199,17 +206,14 @@ def _rotation(entry: dict[str, Any]) -> Any:
     return attributes.get("rotation") if isinstance(attributes, dict) and not entry.get("segmentation") else None
 
 
-def _tell_strays(boxes: dict[str | None, list[Any]], listed: Sequence[str | None], file: Path, notes: Notes) -> None:
-    """Leaves out what is of images that are not listed. Raises DataError where all are such: the ids went wrong."""
-    ids = set(listed) - {None}
-    strays = [image for image in boxes if image not in ids]
-    if len(strays) == len(boxes) and any(boxes.values()):
-        raise DataError(
-            f"{file}: none of its annotations is of an image it lists: the first has the image_id {strays[0]!r}, "
-            f"the images have the ids {', '.join(map(str, listed[:8])) or '(none)'}; write the same ids in both"
-        )
-    for image in strays:
-        for _ in boxes.pop(image):
+def _listed(tree: dict[str, Any], file: Path) -> list[str | None]:
+    return [_id(entry, "id", file) for entry in _entries(tree, "images", file)]
+
+
+def _leave_strays(found: dict[str | None, list[Any]], listed: Iterable[str | None], file: Path, notes: Notes) -> None:
+    """Leaves out what is of images that are not listed."""
+    for image in found.keys() - (set(listed) - {None}):
+        for _ in found.pop(image):
             kind = f"annotations are of images that {file.name} does not list and were left out"
             notes.add(kind, f"image_id {image}")
 

@@ -126,7 +126,7 @@ def _keep(loop: Loop, samples: Sequence[Sample], root: Path, note: str) -> dict[
             continue
         if sha256 not in seen:
             seen.add(sha256)
-            found[Sample(sample.path, label=sample.label, split="test")] = sha256
+            found[Sample(sample.path, label=sample.label, split="test", group=sample.group)] = sha256
     if len({sample.label for sample in found}) < 2:
         more = "bring images of more classes" if loop.recipe.gate else "raise gate_images, what was answered stays"
         raise DataError(f"the frozen set shows {len(found)} images of fewer than two classes; {more}")
