@@ -212,7 +212,8 @@ def _listed(tree: dict[str, Any], file: Path) -> list[str | None]:
 
 def _leave_strays(found: dict[str | None, list[Any]], listed: Iterable[str | None], file: Path, notes: Notes) -> None:
     """Leaves out what is of images that are not listed."""
-    for image in found.keys() - (set(listed) - {None}):
+    ids = set(listed) - {None}
+    for image in [one for one in found if one not in ids]:
         for _ in found.pop(image):
             kind = f"annotations are of images that {file.name} does not list and were left out"
             notes.add(kind, f"image_id {image}")
