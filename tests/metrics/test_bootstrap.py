@@ -79,7 +79,8 @@ def test_without_a_group_an_image_is_alone():
     assert bootstrap(mean_of(np.arange(30)), 30, [None] * 30) == bootstrap(mean_of(np.arange(30)), 30)
     assert bootstrap(mean_of(np.arange(30)), 30, ["one"] * 30).low is None
     assert together_told([None, "a", "b"]) == together_told(()) == []
-    assert "the 3 images as 2," in together_told([None, "a", "a"])[0]
+    assert "the 3 images as 2, too few to believe them, since" in together_told([None, "a", "a"])[0]
+    assert "the 12 images as 11, since" in together_told(["a", "a", *[None] * 10])[0]
     with pytest.raises(ValueError, match="4 images need as many groups"):
         units_of(4, ["a"])
 
