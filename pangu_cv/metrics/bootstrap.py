@@ -79,8 +79,8 @@ def together_told(groups: Groups) -> list[str]:
         return []
     few = ", too few to believe them" if units < FEWEST_IMAGES else ""
     return [
-        f"intervals count the {len(groups)} images as {units}{few}, since those of a group are drawn together; shares of "
-        "images (false alarms, recall of a gate), F1 per image and the test of McNemar count each by itself"
+        f"intervals count the {len(groups)} images as {units}{few}, since those of a group are drawn together; shares "
+        "of images (false alarms, recall of a gate), F1 per image and the test of McNemar count each by itself"
     ]
 
 
