@@ -39,8 +39,9 @@ def write_masks(
     classes, notes = _classes(dataset, outlined), Notes()
     inner = dataset.root / "images"
     base = inner if all(sample.path.is_relative_to(inner) for sample in dataset) else dataset.root
+    names = _names([relative(sample.path, base) for sample in dataset], base)
     images, drawn = 0, set[str]()
-    for sample, (name, stem) in zip(dataset, _names([relative(s.path, base) for s in dataset], base), strict=True):
+    for sample, (name, stem) in zip(dataset, names, strict=True):
         try:
             peek(sample.path, spec=spec)
         except ImageError:
@@ -54,7 +55,7 @@ def write_masks(
         if sample.split:
             with (folder / f"{sample.split}.txt").open("a", encoding="utf-8", errors="surrogateescape") as listing:
                 listing.write(f"{stem}\n")
-    _require_apart(dataset, base, drawn)
+    _require_apart(names, base, drawn)
     (folder / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
     return Written(images, len(drawn), notes.lines)
 
@@ -69,11 +70,9 @@ def _names(names: Sequence[str], base: Path) -> list[tuple[str, str]]:
     return list(zip(names, stems, strict=True))
 
 
-def _require_apart(dataset: Dataset, base: Path, drawn: Set[str]) -> None:
+def _require_apart(names: Sequence[tuple[str, str]], base: Path, drawn: Set[str]) -> None:
     """Raise DataError where an image without a mask would be read with another's: ``a_mask.png`` may be that of a."""
-    for sample in dataset:
-        name = relative(sample.path, base)
-        stem = Path(name).with_suffix("").as_posix()
+    for name, stem in names:
         if stem not in drawn and f"{stem}_mask" in drawn:
             raise DataError(f"{base}: the mask of '{stem}_mask' would pass for that of '{name}'; rename one")
 

@@ -48,8 +48,7 @@ def bootstrap(
     mean = value(figure, images)
     if mean is None:
         return None
-    unit_N = units_of(images, groups)
-    units = len(set(unit_N.tolist()))
+    unit_N, units = units_of(images, groups), count_units(images, groups)
     drawn = np.concatenate([figure(counts_RN) for counts_RN in resampled(unit_N, resamples=resamples, seed=seed)])
     defined = drawn[~np.isnan(drawn)]
     if units == 1 or defined.size == 0:
@@ -66,6 +65,11 @@ def units_of(images: int, groups: Groups) -> NDArray[np.int64]:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys], np.int64)
 
 
+def count_units(images: int, groups: Groups) -> int:
+    """How many of them are drawn."""
+    return len(set(units_of(images, groups).tolist()))
+
+
 def require_groups(images: int, groups: Groups) -> None:
     """Raise ValueError where there are neither as many groups as images nor none at all."""
     if groups and len(groups) != images:
@@ -74,7 +78,7 @@ def require_groups(images: int, groups: Groups) -> None:
 
 def together_told(groups: Groups) -> list[str]:
     """A sentence where some images are drawn together, none where each is alone."""
-    units = len(set(units_of(len(groups), groups).tolist()))
+    units = count_units(len(groups), groups)
     if units == len(groups):
         return []
     few = ", too few to believe them" if units < FEWEST_IMAGES else ""

@@ -13,7 +13,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.metrics.bootstrap import FEWEST_IMAGES, Figure, Floats, Groups, bootstrap, units_of, value
+from pangu_cv.metrics.bootstrap import FEWEST_IMAGES, Figure, Floats, Groups, bootstrap, count_units, value
 from pangu_cv.metrics.interval import Interval
 
 Winner = Literal["a", "b"]
@@ -119,7 +119,7 @@ def paired(a: Outcome, b: Outcome) -> Comparison:
     pairs = [(i, place_b[path]) for i, path in enumerate(a.paths) if path in place_b]
     index_a_P, index_b_P = np.array(pairs, np.int64).reshape(-1, 2).T
     groups = [a.groups[place] for place in index_a_P] if a.groups else []
-    units = len(set(units_of(len(pairs), groups).tolist()))
+    units = count_units(len(pairs), groups)
     differences = {}
     for name, figure in (a.figures if pairs else {}).items():
         first = _among(figure, index_a_P, len(a.paths))
