@@ -40,7 +40,7 @@ from pangu_cv.runs import Run
 from pangu_cv.tasks.segment import SegmentConfig, SegmentModel
 from pangu_runtime.decode import DecodeSpec, decode
 
-_MASK = "a mask; outlines of a COCO or YOLO dataset become masks by 'pangu-cv data convert --masks'"
+_MASK = "a mask; outlines, and masks that are colours, become such by 'pangu-cv data convert --masks'"
 _NO_BOXES = np.zeros((0, 4), np.float32)
 _NO_LABELS = np.zeros(0, np.int64)
 
