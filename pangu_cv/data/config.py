@@ -15,8 +15,8 @@ class DataConfig(Settings):
     """A dataset and how its files become pixels."""
 
     path: PathSetting
-    """Class folders, the MVTec AD, COCO, YOLO or VOC layout, images beside masks, a CSV table, or a dataset version (of
-    a folder of several the newest)."""
+    """Class folders, the MVTec AD, COCO, YOLO, VOC or labelme layout, images beside masks, a CSV table, or a dataset
+    version (of a folder of several the newest)."""
     layout: Layout = "auto"
     """How to read it; auto recognises it."""
     root: PathSetting | None = None

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
 from pangu_cv.data.duplicates import relative
+from pangu_cv.data.mask_colours import VOC_COLOURS
+from pangu_cv.data.masks import IGNORE
 from pangu_cv.data.outlines import Outlined, class_mask_of
 from pangu_cv.data.readers.annotation import Notes, are_of_size, upright_size
 from pangu_cv.data.sample import Dataset, Sample
@@ -82,7 +83,7 @@ def _classes(dataset: Dataset, outlined: Mapping[Path, Outlined]) -> tuple[str, 
     objects = [one for found in outlined.values() for one in found.objects]
     if all(one.shape is None for one in objects):
         raise DataError(f"{dataset.root}: no object has an outline (layout {dataset.layout}); there is nothing to draw")
-    names = sorted({one.label for one in objects if one.shape is not None})
+    names = sorted({one.label for one in objects if one.shape is not None and one.label is not None})
     if unfit := [name for name in names if [name] != name.encode(errors="ignore").decode().strip().splitlines()]:
         raise DataError(f"{dataset.root}: {unfit[0]!r} is no name for a class that a line of classes.txt could hold")
     if BACKGROUND in names or len(names) > _MOST_CLASSES:
@@ -113,6 +114,9 @@ def _draw(
     except ValueError as error:
         notes.add(f"images have an outline that cannot be drawn ({error}), and so no mask", name)
         return False
+    if len(classes) == 2 and IGNORE in mask_HW and 1 not in mask_HW:  # would be read as the defect
+        notes.add("images show nothing but what is to be ignored, and have no mask", name)
+        return False
     if empty and empty == len(found.objects):
         notes.add("images have outlines that cover no pixel's middle alone, and so no mask", name)
         return False
@@ -120,13 +124,6 @@ def _draw(
         notes.add("images have outlines that cover no pixel's middle beside others", name)
     mask.parent.mkdir(parents=True, exist_ok=True)
     picture = Image.fromarray(mask_HW).convert("P")
-    picture.putpalette(_colours(len(classes)))
+    picture.putpalette(VOC_COLOURS.tobytes())
     picture.save(mask)
     return True
-
-
-def _colours(count: int) -> bytes:
-    """Of each class number a colour that tells it from the others: those of Pascal VOC, whose 0 is black."""
-    numbers = np.arange(count)
-    channels = [sum(((numbers >> (3 * bit + channel)) & 1) << (7 - bit) for bit in range(3)) for channel in range(3)]
-    return np.stack(channels, 1).astype(np.uint8).tobytes()

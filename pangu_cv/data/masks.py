@@ -46,7 +46,7 @@ def read_class_mask(path: Path, *, classes: int) -> NDArray[np.uint8]:
         raise ImageError(path, "values", "is a JPEG, which alters class numbers; save masks as PNG from their source")
     if header.mode not in _NUMBERED:
         raise ImageError(path, "values", f"is a {header.kind} picture; class numbers need grey or palette pixels")
-    numbers = _stored(path)
+    numbers = stored_numbers(path)
     if classes == 2:
         return _of_two(numbers)
     wrong = np.setdiff1d(numbers, [*range(classes), IGNORE])
@@ -64,7 +64,7 @@ def values_in(path: Path) -> frozenset[int]:
     header = peek(path, spec=DEFAULT_SPEC)
     if header.format in _LOSSY:
         return frozenset(np.unique(read_mask(path)).tolist())
-    return frozenset(np.unique(_stored(path) if header.mode == "P" else _brightest(path)).tolist())
+    return frozenset(np.unique(stored_numbers(path) if header.mode == "P" else _brightest(path)).tolist())
 
 
 def _brightest(path: Path) -> NDArray[np.uint8]:
@@ -72,7 +72,7 @@ def _brightest(path: Path) -> NDArray[np.uint8]:
     return np.asarray(decode(path, spec=_SPEC).max(axis=2))
 
 
-def _stored(path: Path) -> NDArray[Any]:
+def stored_numbers(path: Path) -> NDArray[Any]:
     """The numbers [H, W] as they stand in the file, where decoding would give a palette's colours."""
     try:
         with Image.open(path) as file:

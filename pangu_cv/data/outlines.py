@@ -1,4 +1,4 @@
-"""Outlines of objects as pixels: polygons and run lengths, as COCO and YOLO write them.
+"""Outlines of objects as pixels: polygons and run lengths, as tools for labelling write them.
 
 A pixel belongs to an outline where its middle does, of polygons that cross themselves by the even-odd rule. Polygons of
 whole numbers were traced along pixels (``cv2.findContours``): those pixels belong to them too, or a crack one pixel
@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pangu_cv.data.masks import IGNORE
 
 Polygon = NDArray[np.float64]
 """[K,2]: x and y in pixels of the upright image."""
@@ -33,9 +35,12 @@ class Runs:
 
 @dataclass(frozen=True, eq=False)
 class Outline:
-    """One object: its class, and where it is; a shape of None is known by its box alone."""
+    """One object: its class, and where it is; a shape of None is known by its box alone.
 
-    label: str
+    A label of None is no class: what is there is neither learnt from nor measured.
+    """
+
+    label: str | None
     shape: tuple[Polygon, ...] | Runs | None
 
     @property
@@ -57,16 +62,17 @@ class Outlined:
 def class_mask_of(
     objects: Iterable[Outline], classes: Sequence[str], *, height_px: int, width_px: int
 ) -> tuple[NDArray[np.uint8], int]:
-    """Class numbers uint8[H,W] (0: none), large objects below small ones; and how many objects cover no pixel.
+    """Class numbers uint8[H,W] (0: none, ``IGNORE``: no matter what), large objects below small ones, what is ignored
+    over all; and how many objects cover no pixel.
 
     Raises ValueError for run lengths of another size, and for a shape that is None.
     """
     mask_HW = np.zeros((height_px, width_px), np.uint8)
     empty = 0
-    for one in sorted(objects, key=lambda one: -one.area_px):
+    for one in sorted(objects, key=lambda one: (one.label is None, -one.area_px)):
         if one.shape is None:
             raise ValueError("an object without an outline cannot be drawn")
-        number, covered = classes.index(one.label), 0
+        number, covered = IGNORE if one.label is None else classes.index(one.label), 0
         for rows, columns, inside in _pieces(one.shape, height_px, width_px):
             mask_HW[rows, columns][inside] = number
             covered += int(inside.sum())
@@ -104,6 +110,18 @@ def runs_from(text: str) -> NDArray[np.int64]:
     if bits:
         raise ValueError("the run lengths break off")
     return np.array(counts, np.int64)
+
+
+def runs_of(inside_hw: Bools, *, left_px: int, top_px: int, height_px: int, width_px: int) -> Runs:
+    """Pixels [h,w] within an image H×W, the first at ``left_px`` and ``top_px``; what lies outside is cut."""
+    columns, rows = np.nonzero(inside_hw.T)  # column by column
+    x, y = columns + left_px, rows + top_px
+    is_in = (x >= 0) & (x < width_px) & (y >= 0) & (y < height_px)
+    at = x[is_in] * height_px + y[is_in]
+    is_first = np.diff(at, prepend=-2) != 1
+    is_last = np.diff(at, append=height_px * width_px + 1) != 1
+    edges = np.stack([at[is_first], at[is_last] + 1], 1).ravel()
+    return Runs(height_px, width_px, np.diff(edges, prepend=0, append=height_px * width_px))
 
 
 def _pieces(shape: tuple[Polygon, ...] | Runs, height_px: int, width_px: int) -> Iterable[tuple[slice, slice, Bools]]:

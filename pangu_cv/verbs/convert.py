@@ -10,7 +10,7 @@ from pangu_cv.staging import staged_folder
 
 
 def convert(path: Path, out: Path, *, masks: bool = False, layout: Layout = "auto", root: Path | None = None) -> None:
-    """Write a dataset with boxes (COCO, YOLO or VOC layout) as COCO, or its outlines as masks; images copied.
+    """Write a dataset with boxes (COCO, YOLO, VOC or labelme) as COCO, or its outlines as masks; images copied.
 
     Parameters
     ----------
@@ -19,8 +19,9 @@ def convert(path: Path, out: Path, *, masks: bool = False, layout: Layout = "aut
     out
         A new folder.
     masks
-        Write images beside masks, for task.kind=segment: every polygon or run length of a COCO or YOLO dataset filled
-        with its class's number, small objects over large ones. An image with an object that has a box alone gets none.
+        Write images beside masks, for task.kind=segment: every outline of a COCO, YOLO or labelme dataset filled with
+        its class's number, small objects over large ones; masks of VOC (SegmentationClass) with numbers for colours.
+        An image with an object that has no outline gets none.
     layout
         How to read it, as data.layout of 'pangu-cv finetune'; auto recognises it.
     root

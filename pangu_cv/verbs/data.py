@@ -44,7 +44,7 @@ def check(
     Parameters
     ----------
     path
-        Class folders, the MVTec AD, COCO, YOLO or VOC layout, images beside masks, a CSV table, or any images.
+        Class folders, the MVTec AD, COCO, YOLO, VOC or labelme layout, images beside masks, a CSV table, or any images.
     layout
         How to read it, as data.layout of 'pangu-cv finetune'; auto recognises it.
     root

@@ -10,7 +10,6 @@ from pangu_cv.errors import DataError
 
 VOC = "\ufeff<annotation>\n\t<folder>batch1</folder><object><name>pin</name></object></annotation>"
 YOLO = "0 0.5 0.5 0.25 1e-05\n"
-LABELME = '{"version": "5.0.1", "flags": {}, "shapes": [{"label": "pin"}]}'
 
 
 def written(root: Path, files: dict[str, str]) -> Path:
@@ -28,7 +27,6 @@ def written(root: Path, files: dict[str, str]) -> Path:
     [
         ({"batch1/a.jpg": "", "batch1/a.xml": VOC, "batch2/b.jpg": ""}, "batch1/a.xml"),
         ({"batch1/a.jpg": "", "batch2/b.jpg": "", "batch2/b.txt": YOLO, "batch2/a.txt": ""}, "batch2/b.txt"),
-        ({"batch1/a.jpg": "", "batch1/a.json": LABELME}, "batch1/a.json"),
         ({"train/batch1/a.jpg": "", "train/batch1/a.TXT": YOLO, "val/batch1/b.jpg": ""}, "train/batch1/a.TXT"),
         ({"train/a.jpg": "", "train/a.txt": YOLO}, "train/a.txt"),
         ({"a.jpg": "", "a.xml": VOC}, "a.xml"),

@@ -9,7 +9,17 @@ from typing import Literal, NoReturn
 
 from pangu_cv.data import versions
 from pangu_cv.data.outlines import Outlined
-from pangu_cv.data.readers import class_folders, coco, csv_table, image_masks, mvtec, voc, yolo
+from pangu_cv.data.readers import (
+    class_folders,
+    coco,
+    csv_table,
+    image_masks,
+    labelme,
+    mvtec,
+    voc,
+    voc_masks,
+    yolo,
+)
 from pangu_cv.data.readers.folders import describe
 from pangu_cv.data.readers.pictures import pictures_below
 from pangu_cv.data.readers.unread import boxes_in
@@ -26,7 +36,7 @@ __all__ = [
     "require_same_classes",
 ]
 
-Layout = Literal["auto", "class_folders", "mvtec", "csv", "coco", "yolo", "voc", "image_masks", "version"]
+Layout = Literal["auto", "class_folders", "mvtec", "csv", "coco", "yolo", "voc", "labelme", "image_masks", "version"]
 
 _BY_FILE: dict[Layout, ModuleType] = {"coco": coco, "yolo": yolo}
 _BY_FOLDER: dict[Layout, ModuleType] = {
@@ -35,13 +45,14 @@ _BY_FOLDER: dict[Layout, ModuleType] = {
     "voc": voc,
     "yolo": yolo,
     "image_masks": image_masks,
+    "labelme": labelme,
     "class_folders": class_folders,
 }
 _EXPECTED = (
     "looked for version.json (version), a table with the columns file,label (csv), train/good beside test/<defect> "
-    "(mvtec), "
-    "annotations/*.json (coco), data.yaml or labels/ beside images/ (yolo), Annotations/ beside JPEGImages/ (voc), "
-    "masks/ beside images/ (image_masks), and <class>/*.jpg or train|val|test/<class>/*.jpg (class_folders)"
+    "(mvtec), annotations/*.json (coco), data.yaml or labels/ beside images/ (yolo), Annotations/ or "
+    "SegmentationClass/ beside JPEGImages/ (voc), masks/ beside images/ (image_masks), *.json with 'shapes' beside "
+    "images (labelme), and <class>/*.jpg or train|val|test/<class>/*.jpg (class_folders)"
 )
 
 
@@ -85,10 +96,14 @@ def outlines_of(
             return coco.outlines(path, root=root)
         case "yolo":
             return yolo.outlines(path)
+        case "labelme":
+            return labelme.outlines(path)
+        case "voc":
+            return voc_masks.outlines(path)
         case _:
             raise DataError(
                 f"{dataset.root}: the layout '{dataset.layout}' has no outlines that could be drawn as masks; COCO "
-                "(segmentation) and YOLO (polygons) have"
+                "(segmentation), YOLO (polygons), labelme and VOC (SegmentationClass) have"
             )
 
 

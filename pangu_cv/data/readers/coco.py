@@ -11,6 +11,7 @@ import numpy as np
 from pangu_cv.data.outlines import Outline, Outlined, Polygon, Runs, polygon, runs_from
 from pangu_cv.data.readers.annotation import Notes, fitted_to, inside, known, numbers, split_of
 from pangu_cv.data.readers.folders import describe
+from pangu_cv.data.readers.labelme_shapes import begins_with_shapes
 from pangu_cv.data.readers.rotation import upright
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
@@ -50,6 +51,8 @@ def read(path: Path, *, root: Path | None = None) -> Dataset:
 def _files(path: Path) -> list[Path]:
     placed = sorted(path.glob(f"*/{_ROBOFLOW}")) + sorted(path.glob(_ROBOFLOW))
     inner = sorted((path / "annotations").glob("*.json"))
+    if inner and begins_with_shapes(inner[0]):  # labelme's, one for each image
+        inner = []
     return placed or [file for file in inner if file.name.startswith("instances")] or inner
 
 

@@ -43,7 +43,9 @@ def read(path: Path) -> Dataset:
         samples.append(Sample(image, split=split, mask=mask))
     for orphan in masks.values():
         notes.add("masks have no image", orphan.name)
-    return Dataset(path, "image_masks", tuple(samples), notes.lines, _classes(path / "classes.txt"))
+    file = path / "classes.txt"
+    classes = class_names_in(file) if file.is_file() else ("background", "defect")
+    return Dataset(path, "image_masks", tuple(samples), notes.lines, classes)
 
 
 def _listed(path: Path) -> Iterator[tuple[str, Split]]:
@@ -58,9 +60,8 @@ def _listed(path: Path) -> Iterator[tuple[str, Split]]:
                     )
 
 
-def _classes(file: Path) -> tuple[str, ...]:
-    if not file.is_file():
-        return ("background", "defect")
+def class_names_in(file: Path) -> tuple[str, ...]:
+    """The names of the numbers 0, 1, … in a mask, one a line. Raises DataError for fewer than 2, or more than 255."""
     names = tuple(name.strip() for name in read_utf8(file).splitlines() if name.strip())
     if len(names) < 2 or len(set(names)) < len(names) or len(names) > 255:
         raise DataError(

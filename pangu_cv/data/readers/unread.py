@@ -9,7 +9,7 @@ from pangu_runtime.images import is_image_name
 _TABLES = ("obj.names", "obj.data", "annotations.xml")  # Darknet's YOLO, CVAT's own
 _IMAGE_PARTS = frozenset(("images", "imgs", "img", "jpegimages"))
 _LABEL_PARTS = frozenset(("labels", "annotations", "ann"))
-_LABEL_SUFFIXES = (".txt", ".xml", ".json")
+_LABEL_SUFFIXES = (".txt", ".xml")
 _FILES_OPENED = 50  # per folder
 _HEAD_BYTES = 4096
 
@@ -51,8 +51,6 @@ def _tells_boxes(file: Path) -> bool:
     match file.suffix.lower():
         case ".xml":
             return "<annotation" in head
-        case ".json":
-            return '"shapes"' in head
         case _:
             return _is_yolo_row(head.strip().partition("\n")[0])
 

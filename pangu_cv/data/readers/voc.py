@@ -1,4 +1,7 @@
-"""Pascal VOC's layout: ``JPEGImages/``, ``Annotations/*.xml`` and ``ImageSets/Main/<split>.txt``."""
+"""Pascal VOC's layout: ``JPEGImages/``, ``Annotations/*.xml`` and ``ImageSets/Main/<split>.txt``.
+
+Masks of classes lie in ``SegmentationClass/``, and their splits in ``ImageSets/Segmentation``; see ``voc_masks``.
+"""
 
 import re
 from collections.abc import Iterator, Set
@@ -8,16 +11,20 @@ from xml.etree import ElementTree
 from pangu_cv.data.readers.annotation import Notes, fitted_to, known, numbers, read_utf8
 from pangu_cv.data.readers.folders import SPLIT_WORDS, SPLITS, describe
 from pangu_cv.data.readers.rotation import upright
+from pangu_cv.data.readers.voc_masks import folder_in
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
 from pangu_cv.errors import DataError
 from pangu_runtime.images import find_images
 
+_PARENT = "ImageSets"
+_LISTS = (f"{_PARENT}/Main", f"{_PARENT}/Segmentation")
+_MASKS = "folder of masks was not read; 'pangu-cv data convert --masks' makes masks of class numbers of it"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def recognises(path: Path) -> bool:
-    """Whether both folders are there."""
-    return (path / "Annotations").is_dir() and (path / "JPEGImages").is_dir()
+    """Whether images are there, and annotations or masks of them."""
+    return (path / "JPEGImages").is_dir() and ((path / "Annotations").is_dir() or folder_in(path) is not None)
 
 
 def read(path: Path) -> Dataset:
@@ -30,21 +37,24 @@ def read(path: Path) -> Dataset:
     folder = path / "JPEGImages"
     images = find_images(folder) if folder.is_dir() else ()
     stems = [image.relative_to(folder).with_suffix("").as_posix() for image in images]
-    splits = _splits(path / "ImageSets" / "Main", set(stems), notes)
+    lists = next((part for part in _LISTS if any((path / part).glob("*.txt"))), _LISTS[0])
+    splits = _splits(path / lists, set(stems), notes)
+    if is_masked := folder_in(path) is not None:
+        notes.add(_MASKS, path.name)
     samples = []
     for image, stem in zip(images, stems, strict=True):
         file = path / "Annotations" / f"{stem}.xml"
         is_annotated = file.is_file()
         boxes = _boxes(file, image, notes) if is_annotated else None
-        if not is_annotated:
+        if not is_annotated and not is_masked:
             notes.add("images have no file of annotations and are taken as unlabelled", image.name)
         if splits and stem not in splits:
-            notes.add("images are in no list of ImageSets/Main", image.name)
+            notes.add(f"images are in no list of {lists}", image.name)
         samples.append(Sample(image, split=splits.get(stem), boxes=boxes))
     if not samples:
         raise DataError(f"{path}: no image in JPEGImages; found {describe(path)}")
     for stem in sorted(splits.keys() - set(stems)):
-        notes.add("images listed in ImageSets/Main do not exist", stem)
+        notes.add(f"images listed in {lists} do not exist", stem)
     return Dataset(path, "voc", tuple(samples), notes.lines, box_faults=tuple(notes.box_faults.items()))
 
 
@@ -52,7 +62,7 @@ def _splits(folder: Path, stems: Set[str], notes: Notes) -> dict[str, Split]:
     """The split of every listed stem; of several the last in the order train, val, test, so trainval yields to val."""
     lists = {file: SPLIT_WORDS.get(file.stem.lower()) for file in sorted(folder.glob("*.txt")) if file.name[0] != "."}
     for file in (file for file, split in lists.items() if split is None):
-        notes.add("lists of ImageSets/Main are named for no split and were not read", file.name)
+        notes.add(f"lists of {_PARENT}/{folder.name} are named for no split and were not read", file.name)
     named = ((file, split) for split in SPLITS for file, own in lists.items() if own == split)
     return {stem: split for file, split in named for stem in _listed(file, stems)}
 

@@ -1,0 +1,140 @@
+"""Pascal VOC's ``SegmentationClass`` as masks of class numbers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pangu_cv.data.mask_colours import VOC_COLOURS
+from pangu_cv.data.masks import IGNORE, read_class_mask
+from pangu_cv.data.readers import read_dataset
+from pangu_cv.errors import DataError
+from pangu_cv.verbs.convert import convert
+from tests.data.test_readers_annotated import HEIGHT, WIDTH, image
+
+NUMBERS = np.zeros((HEIGHT, WIDTH), np.uint8)
+NUMBERS[2:6, 3:9] = 1
+NUMBERS[8:12, 10:30] = 2
+NUMBERS[12, 10:30] = IGNORE
+LABELMAP = "# label:color_rgb:parts:actions\nbackground:0,0,0::\npin:250,50,83::\ncrack:51,221,255::\n"
+
+
+def voc(root: Path, masks: dict[str, Image.Image], *, names: str | None = None, colours: str | None = None) -> Path:
+    (root / "SegmentationClass").mkdir(parents=True)
+    for stem, mask in masks.items():
+        image(root / "JPEGImages" / f"{stem}.jpg")
+        mask.save(root / "SegmentationClass" / f"{stem}.png")
+    if names is not None:
+        (root / "class_names.txt").write_text(names)
+    if colours is not None:
+        (root / "labelmap.txt").write_text(colours)
+    return root
+
+
+def palette(numbers_HW: np.ndarray = NUMBERS) -> Image.Image:
+    mask = Image.fromarray(numbers_HW, "P")
+    mask.putpalette(VOC_COLOURS.tobytes())
+    return mask
+
+
+def coloured(**by_number: tuple[int, int, int]) -> Image.Image:
+    colours = np.zeros((256, 3), np.uint8)
+    colours[IGNORE] = VOC_COLOURS[IGNORE]
+    for number, colour in by_number.items():
+        colours[int(number.removeprefix("n"))] = colour
+    return Image.fromarray(colours[NUMBERS])
+
+
+def mask_of(root: Path, *classes: str) -> np.ndarray:
+    out = root.parent / f"{root.name}-masks"
+    convert(root, out, masks=True)
+    dataset = read_dataset(out)
+    assert dataset.mask_classes == classes
+    (mask,) = [s.mask for s in dataset if s.path.stem == "a"]
+    assert mask is not None
+    return read_class_mask(mask, classes=len(classes))
+
+
+def test_palettes_keep_their_numbers(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own", {"a": palette()})
+    assert np.array_equal(mask_of(root, "background", "1", "2"), NUMBERS)
+
+
+def test_names_of_numbers_are_read(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own", {"a": palette()}, names="_background_\ncrack\npin\n")
+    assert np.array_equal(mask_of(root, "background", "crack", "pin"), NUMBERS)
+
+
+def test_colours_are_those_of_the_label_map(tmp_path: Path) -> None:
+    mask = coloured(n1=(51, 221, 255), n2=(250, 50, 83))
+    root = voc(tmp_path / "own", {"a": mask}, colours=LABELMAP)
+    assert np.array_equal(mask_of(root, "background", "crack", "pin"), NUMBERS)
+    as_palette = voc(tmp_path / "palette", {"a": mask.convert("P", palette=Image.Palette.ADAPTIVE)}, colours=LABELMAP)
+    assert np.array_equal(mask_of(as_palette, "background", "crack", "pin"), NUMBERS)
+
+
+def test_colours_without_a_map_are_pascals(tmp_path: Path) -> None:
+    colours = {f"n{at}": tuple(VOC_COLOURS[at].tolist()) for at in (1, 2)}
+    root = voc(tmp_path / "own", {"a": coloured(**colours)})
+    assert np.array_equal(mask_of(root, "background", "1", "2"), NUMBERS)
+    assert [tuple(VOC_COLOURS[at]) for at in (1, 2, 15, 20)] == [
+        (128, 0, 0),
+        (0, 128, 0),
+        (192, 128, 128),
+        (0, 64, 128),
+    ]
+
+
+def test_splits_are_those_of_the_masks(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own", {stem: palette() for stem in "abc"})
+    (root / "ImageSets" / "Segmentation").mkdir(parents=True)
+    (root / "ImageSets" / "Segmentation" / "train.txt").write_text("a\nb\n")
+    (root / "ImageSets" / "Segmentation" / "val.txt").write_text("c\n")
+    dataset = read_dataset(root)
+    assert dataset.layout == "voc"
+    assert [s.split for s in dataset] == ["train", "train", "val"]
+    assert dataset.notes == (
+        "1 folder of masks was not read; 'pangu-cv data convert --masks' makes masks of class numbers of it; first own",
+    )
+    mask_of(root, "background", "1", "2")
+    assert [s.split for s in read_dataset(tmp_path / "own-masks")] == ["train", "train", "val"]
+
+
+def test_what_cannot_be_drawn_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = palette(NUMBERS[:10])
+    masks = {"a": palette(), "strange": coloured(n1=(1, 2, 3)), "small": small, "torn": palette()}
+    root = voc(tmp_path / "own", masks, names="background\ncrack\npin\n")
+    torn = root / "SegmentationClass" / "torn.png"
+    torn.write_bytes(torn.read_bytes()[:-40])
+    palette().save(root / "SegmentationClass" / "orphan.png")
+    image(root / "JPEGImages" / "plain.jpg")
+    mask_of(root, "background", "crack", "pin")
+    assert {s.path.stem for s in read_dataset(tmp_path / "own-masks") if s.mask} == {"a"}
+    told = capsys.readouterr().out
+    assert "1 masks have a value that no class has, and their images have none; first strange.png" in told
+    assert "its run lengths are for 40 x 10 pixels, the image has 40 x 20" in told
+    assert "1 masks cannot be read (truncated), and their images have none; first torn.png" in told
+    assert "1 masks have no image; first orphan.png" in told
+
+
+@pytest.mark.parametrize(
+    ("colours", "told"),
+    [
+        ("pin:250,50::\n", r"labelmap\.txt:1: 'name:red,green,blue::' is needed"),
+        ("pin:250,50,256::\n", "is needed"),
+        ("pin\n", "is needed"),
+        (LABELMAP + "hole:250,50,83::\n", r"labelmap\.txt:5: 'hole' has the colour of 'pin'"),
+    ],
+)
+def test_a_label_map_that_is_none_is_refused(tmp_path: Path, colours: str, told: str) -> None:
+    root = voc(tmp_path / "own", {"a": palette()}, colours=colours)
+    with pytest.raises(DataError, match=told):
+        convert(root, tmp_path / "masks", masks=True)
+
+
+def test_boxes_alone_have_no_outlines(tmp_path: Path) -> None:
+    image(tmp_path / "JPEGImages" / "a.jpg")
+    (tmp_path / "Annotations").mkdir()
+    with pytest.raises(DataError, match="no SegmentationClass/ beside JPEGImages/"):
+        convert(tmp_path, tmp_path / "masks", masks=True)
