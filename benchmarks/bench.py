@@ -10,6 +10,7 @@ from pathlib import Path
 
 from benchmarks import render
 from benchmarks.cells import Bench, Cell, run_all
+from benchmarks.isolate import stop_together
 from benchmarks.machine import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -19,6 +20,7 @@ SHARED = ROOT.parent / "shared"
 def main(name: str, cells_of: Callable[..., Sequence[Cell]], about: str | None) -> int:
     """Measure ``cells_of(is_full=...)``; exit code 1 where a cell could not run, after the others have."""
     options = _parser(about).parse_args()
+    stop_together()
     if not options.data.is_dir():
         print(f"error: the images are not at '{options.data}'; name their folder with --data", file=sys.stderr)
         return 2
