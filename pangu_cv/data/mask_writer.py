@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from pangu_cv.data.duplicates import relative
 from pangu_cv.data.mask_colours import VOC_COLOURS
 from pangu_cv.data.masks import IGNORE
-from pangu_cv.data.outlines import Outlined, class_mask_of
+from pangu_cv.data.outlines import Outlined, Outlines, class_mask_of
 from pangu_cv.data.readers.annotation import Notes, are_of_size, upright_size
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError
@@ -29,17 +30,14 @@ class Written:
     notes: tuple[str, ...]
 
 
-def write_masks(
-    dataset: Dataset, outlined: Mapping[Path, Outlined], folder: Path, *, spec: DecodeSpec = DEFAULT_SPEC
-) -> Written:
-    """Write into an empty folder. Images keep their names below the dataset's root; ``outlined`` is by resolved path.
+def write_masks(dataset: Dataset, outlines: Outlines, folder: Path, *, spec: DecodeSpec = DEFAULT_SPEC) -> Written:
+    """Write into an empty folder. Images keep their names below the dataset's root or its folder of images.
 
     An image whose objects are not all outlined is written without a mask: it would teach that nothing is there. Raises
-    DataError where no object has an outline.
+    DataError where no object has an outline, or no image could be given a mask.
     """
-    classes, notes = _classes(dataset, outlined), Notes()
-    inner = dataset.root / "images"
-    base = inner if all(sample.path.is_relative_to(inner) for sample in dataset) else dataset.root
+    classes, notes, outlined = _classes(dataset, outlines), Notes(), outlines.by_image
+    base = _base(dataset)
     names = _names([relative(sample.path, base) for sample in dataset], base)
     images, drawn = 0, set[str]()
     for sample, (name, stem) in zip(dataset, names, strict=True):
@@ -53,12 +51,22 @@ def write_masks(
         images += 1
         if _draw(sample, name, outlined, classes, folder / "masks" / f"{stem}.png", notes):
             drawn.add(stem)
-        if sample.split:
-            with (folder / f"{sample.split}.txt").open("a", encoding="utf-8", errors="surrogateescape") as listing:
+        split = sample.split if outlines.splits is None else outlines.splits.get(sample.path.resolve())
+        if split:
+            with (folder / f"{split}.txt").open("a", encoding="utf-8", errors="surrogateescape") as listing:
                 listing.write(f"{stem}\n")
+    if not drawn:
+        raise DataError(f"{dataset.root}: no image can be given a mask: {'; '.join(notes.lines) or 'there is none'}")
     _require_apart(names, base, drawn)
     (folder / "classes.txt").write_text("\n".join(classes) + "\n", encoding="utf-8")
     return Written(images, len(drawn), notes.lines)
+
+
+def _base(dataset: Dataset) -> Path:
+    for inner in (dataset.root / "images", dataset.root / "JPEGImages"):
+        if all(sample.path.is_relative_to(inner) for sample in dataset):
+            return inner
+    return dataset.root
 
 
 def _names(names: Sequence[str], base: Path) -> list[tuple[str, str]]:
@@ -78,19 +86,22 @@ def _require_apart(names: Sequence[tuple[str, str]], base: Path, drawn: Set[str]
             raise DataError(f"{base}: the mask of '{stem}_mask' would pass for that of '{name}'; rename one")
 
 
-def _classes(dataset: Dataset, outlined: Mapping[Path, Outlined]) -> tuple[str, ...]:
+def _classes(dataset: Dataset, outlines: Outlines) -> tuple[str, ...]:
     """The names of the numbers in a mask. Raises DataError."""
-    objects = [one for found in outlined.values() for one in found.objects]
-    if all(one.shape is None for one in objects):
-        raise DataError(f"{dataset.root}: no object has an outline (layout {dataset.layout}); there is nothing to draw")
-    names = sorted({one.label for one in objects if one.shape is not None and one.label is not None})
+    objects = [one for found in outlines.by_image.values() for one in found.objects]
+    drawn = {one.label for one in objects if one.shape is not None and one.label not in (None, BACKGROUND)}
+    if not drawn:
+        told = "".join(f"; {line}" for line in outlines.notes[:3])
+        if any(one.label is None for one in objects):
+            told += f"; all that is outlined is to be ignored ('__ignore__', or the value {IGNORE} of a mask)"
+        raise DataError(
+            f"{dataset.root}: no object has an outline (layout {dataset.layout}); there is nothing to draw{told}"
+        )
+    names = outlines.classes or sorted(name for name in drawn if name is not None)
     if unfit := [name for name in names if [name] != name.encode(errors="ignore").decode().strip().splitlines()]:
         raise DataError(f"{dataset.root}: {unfit[0]!r} is no name for a class that a line of classes.txt could hold")
-    if BACKGROUND in names or len(names) > _MOST_CLASSES:
-        raise DataError(
-            f"{dataset.root}: at most {_MOST_CLASSES} classes, none of them '{BACKGROUND}', fit into masks; found "
-            f"{len(names)}: {', '.join(names[:8])}"
-        )
+    if len(names) > _MOST_CLASSES:
+        raise DataError(f"{dataset.root}: at most {_MOST_CLASSES} classes fit into masks; found {len(names)}")
     return (BACKGROUND, *names)
 
 
@@ -114,7 +125,7 @@ def _draw(
     except ValueError as error:
         notes.add(f"images have an outline that cannot be drawn ({error}), and so no mask", name)
         return False
-    if len(classes) == 2 and IGNORE in mask_HW and 1 not in mask_HW:  # would be read as the defect
+    if set(np.unique(mask_HW).tolist()) - {0} == {IGNORE}:  # of two classes it would be read as the defect
         notes.add("images show nothing but what is to be ignored, and have no mask", name)
         return False
     if empty and empty == len(found.objects):

@@ -15,8 +15,8 @@ IGNORE = 255
 
 # Any non-zero value is a defect, so that class numbers in 8 or 16 bit and 0/255 read alike.
 _SPEC = DecodeSpec(range_16bit=(0, 1), background=0)
-_LOSSY = ("JPEG", "MPO")
-_NUMBERED = ("1", "L", "P", "I;16", "I")
+LOSSY = ("JPEG", "MPO")
+NUMBERED = ("1", "L", "P", "I;16", "I")
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:
@@ -26,7 +26,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     True, so that areas keep their size and several levels of grey all count.
     """
     brightest_HW = _brightest(path)
-    if peek(path, spec=_SPEC).format not in _LOSSY:
+    if peek(path, spec=_SPEC).format not in LOSSY:
         return np.asarray(brightest_HW > 0)
     return np.asarray(brightest_HW >= max(1, -(-int(brightest_HW.max()) // 4)))
 
@@ -41,10 +41,10 @@ def read_class_mask(path: Path, *, classes: int) -> NDArray[np.uint8]:
     """
     header = peek(path, spec=DEFAULT_SPEC)
     if classes == 2 and header.mode != "P":
-        return read_mask(path).astype(np.uint8) if header.format in _LOSSY else _of_two(_brightest(path))
-    if header.format in _LOSSY:
+        return read_mask(path).astype(np.uint8) if header.format in LOSSY else _of_two(_brightest(path))
+    if header.format in LOSSY:
         raise ImageError(path, "values", "is a JPEG, which alters class numbers; save masks as PNG from their source")
-    if header.mode not in _NUMBERED:
+    if header.mode not in NUMBERED:
         raise ImageError(path, "values", f"is a {header.kind} picture; class numbers need grey or palette pixels")
     numbers = stored_numbers(path)
     if classes == 2:
@@ -62,7 +62,7 @@ def read_class_mask(path: Path, *, classes: int) -> NDArray[np.uint8]:
 def values_in(path: Path) -> frozenset[int]:
     """The values of a mask of two classes; of a JPEG, which alters them, 0 and 1. Raises ImageError."""
     header = peek(path, spec=DEFAULT_SPEC)
-    if header.format in _LOSSY:
+    if header.format in LOSSY:
         return frozenset(np.unique(read_mask(path)).tolist())
     return frozenset(np.unique(stored_numbers(path) if header.mode == "P" else _brightest(path)).tolist())
 

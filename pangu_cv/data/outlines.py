@@ -7,14 +7,16 @@ wide would be lost. Nothing an annotation says can make more memory than a few b
 Shapes: H×W pixels of an image, K points of a polygon.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pangu_cv.data.masks import IGNORE
+from pangu_cv.data.sample import Split
 
 Polygon = NDArray[np.float64]
 """[K,2]: x and y in pixels of the upright image."""
@@ -57,6 +59,20 @@ class Outlined:
 
     objects: tuple[Outline, ...]
     stated_px: tuple[tuple[float, float], ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Outlines:
+    """Those of a dataset by the resolved paths of its images, and what was noticed.
+
+    ``classes`` are the names in the order of their numbers, empty where nothing says one; ``splits`` those of images
+    that have others for masks than for boxes.
+    """
+
+    by_image: Mapping[Path, Outlined]
+    notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] = ()
+    splits: Mapping[Path, Split | None] | None = None
 
 
 def class_mask_of(
@@ -114,14 +130,14 @@ def runs_from(text: str) -> NDArray[np.int64]:
 
 def runs_of(inside_hw: Bools, *, left_px: int, top_px: int, height_px: int, width_px: int) -> Runs:
     """Pixels [h,w] within an image H×W, the first at ``left_px`` and ``top_px``; what lies outside is cut."""
-    columns, rows = np.nonzero(inside_hw.T)  # column by column
-    x, y = columns + left_px, rows + top_px
-    is_in = (x >= 0) & (x < width_px) & (y >= 0) & (y < height_px)
-    at = x[is_in] * height_px + y[is_in]
-    is_first = np.diff(at, prepend=-2) != 1
-    is_last = np.diff(at, append=height_px * width_px + 1) != 1
-    edges = np.stack([at[is_first], at[is_last] + 1], 1).ravel()
-    return Runs(height_px, width_px, np.diff(edges, prepend=0, append=height_px * width_px))
+    rows, columns = (slice(max(0, -at), max(0, side - at)) for at, side in ((top_px, height_px), (left_px, width_px)))
+    cut_hw = inside_hw[rows, columns]
+    # Column by column, with a pixel outside above and below each: where the next differs, a run begins or ends.
+    framed_wh = np.zeros((cut_hw.shape[1], cut_hw.shape[0] + 2), bool)
+    framed_wh[:, 1:-1] = cut_hw.T
+    column_R, row_R = np.nonzero(framed_wh[:, 1:] != framed_wh[:, :-1])
+    edges_R = (column_R + max(0, left_px)) * height_px + row_R + max(0, top_px)
+    return Runs(height_px, width_px, np.diff(edges_R, prepend=0, append=height_px * width_px))
 
 
 def _pieces(shape: tuple[Polygon, ...] | Runs, height_px: int, width_px: int) -> Iterable[tuple[slice, slice, Bools]]:

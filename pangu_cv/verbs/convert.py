@@ -42,10 +42,10 @@ def convert(path: Path, out: Path, *, masks: bool = False, layout: Layout = "aut
 
 
 def _write_masks(dataset: Dataset, path: Path, out: Path, *, layout: Layout, root: Path | None) -> None:
-    outlined, told = outlines_of(dataset, path, layout=layout, root=root)
+    outlines = outlines_of(dataset, path, layout=layout, root=root)
     with staged_folder(out) as staging:
-        written = write_masks(dataset, outlined, staging)
-    for note in (*told, *written.notes):  # the dataset's own are of its boxes
+        written = write_masks(dataset, outlines, staging)
+    for note in (*outlines.notes, *written.notes):  # the dataset's own are of its boxes
         print(f"! {note}")
     print(f"wrote {written.images} images, {written.masks} of them with a mask, to {out}")
     print(f"Next: pangu-cv data check {out}")

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import tracemalloc
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from pangu_cv.data.readers import outlines_of, read_dataset, recognise
 from pangu_cv.data.sample import Box, Dataset
 from pangu_cv.errors import DataError
 from pangu_cv.verbs.convert import convert
-from tests.data.test_readers_annotated import HEIGHT, WIDTH, boxes_of, image
+from tests.data.test_readers_annotated import HEIGHT, WIDTH, boxes_of, coco, image
 
 SQUARE = [[10.0, 5.0], [29.9, 5.0], [29.9, 14.9], [10.0, 14.9]]
 
@@ -35,10 +37,18 @@ def labelled(root: Path, *shapes: dict[str, Any], at: str = "a", **more: Any) ->
     return root
 
 
-def png(inside_hw: np.ndarray) -> str:
+def png(inside_hw: np.ndarray, kind: Any = np.uint8) -> str:
     stream = io.BytesIO()
-    Image.fromarray(inside_hw.astype(np.uint8) * 255).save(stream, "PNG")
+    Image.fromarray(inside_hw.astype(kind) * kind(255)).save(stream, "PNG")
     return base64.b64encode(stream.getvalue()).decode()
+
+
+def bomb(side_px: int) -> str:
+    """A picture of two pixels whose header says that it is huge."""
+    content = bytearray(base64.b64decode(png(np.ones((1, 2)))))
+    content[16:24] = side_px.to_bytes(4, "big") * 2
+    content[29:33] = zlib.crc32(bytes(content[12:29])).to_bytes(4, "big")
+    return base64.b64encode(bytes(content)).decode()
 
 
 def mask_of(root: Path, *, classes: int = 2) -> np.ndarray:
@@ -104,21 +114,64 @@ def test_points_and_ignored_regions_are_no_objects(tmp_path: Path) -> None:
     ("json_at", "image_at", "named"),
     [
         ("labels/x.json", "pictures/a.jpg", "..\\pictures\\a.jpg"),
-        ("labels/x.json", "pictures/a.jpg", "D:\\plant\\2024\\a.jpg"),
-        ("annotations/a.json", "images/a.jpg", "a.jpg"),
+        ("drawn/x.json", "pictures/a.jpg", "D:\\plant\\2024\\a.jpg"),
+        ("annotations/a.json", "images/a.jpg", "other.jpg"),
+        ("annotations/a.JSON", "images/a.jpg", "other.jpg"),
+        ("labels/train/a.json", "images/train/a.jpg", ""),
+        ("train/labels/a.json", "train/images/a.jpg", ""),
+        ("Annotations/a.json", "JPEGImages/a.jpg", ""),
         ("train/batch1/a.json", "train/batch1/a.jpg", ""),
         ("deep/a.json", "deep/a.jpg", "../../../../etc/hostname"),
     ],
 )
 def test_images_are_found_where_people_put_them(tmp_path: Path, json_at: str, image_at: str, named: str) -> None:
     image(tmp_path / image_at)
+    image(tmp_path / "other" / "b.jpg")
     (tmp_path / json_at).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / json_at).write_text(json.dumps(drawing(shape(), imagePath=named)))
     dataset = read_dataset(tmp_path)
     assert dataset.layout == "labelme"
-    assert [(s.path, len(s.boxes or ()), s.split) for s in dataset] == [
-        (tmp_path / image_at, 1, "train" if "train" in image_at else None)
+    assert [(s.path, s.split) for s in dataset if s.boxes] == [
+        (tmp_path / image_at, "train" if "train" in image_at else None)
     ]
+
+
+def test_recurring_names_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    for split, label in (("train", "pin"), ("val", "crack")):
+        image(tmp_path / split / "images" / "0001.jpg")
+        (tmp_path / split / "labels").mkdir()
+        (tmp_path / split / "labels" / "0001.json").write_text(json.dumps(drawing(shape(label))))
+    found = read_dataset(tmp_path)
+    assert [(s.split, [box.label for box in s.boxes or ()]) for s in found] == [("train", ["pin"]), ("val", ["crack"])]
+
+
+def test_a_file_whose_image_is_gone_labels_no_other(tmp_path: Path) -> None:
+    labelled(tmp_path / "batch1", shape(), at="0001", imagePath="0001.jpg")
+    image(tmp_path / "batch1" / "0002.jpg")
+    (tmp_path / "batch1" / "0001.jpg").unlink()
+    image(tmp_path / "batch2" / "0001.jpg")
+    with pytest.raises(DataError, match="none of the 1 files of shapes is of an image there"):
+        read_dataset(tmp_path)
+    labelled(tmp_path / "batch2", shape("pin"), at="0001", imagePath="0001.jpg")
+    dataset = read_dataset(tmp_path)
+    assert [s.path.parent.name for s in dataset if s.boxes] == ["batch2"]
+    assert any(note.startswith("1 files of shapes have no image") for note in dataset.notes)
+
+
+def test_links_to_folders_keep_their_labels(tmp_path: Path) -> None:
+    labelled(tmp_path / "elsewhere" / "t", shape())
+    labelled(tmp_path / "set" / "val", shape("pin"))
+    (tmp_path / "set" / "train").symlink_to(tmp_path / "elsewhere" / "t")
+    (tmp_path / "set" / "val" / "loop").symlink_to(tmp_path / "set")
+    assert [(s.split, len(s.boxes or ())) for s in read_dataset(tmp_path / "set")] == [("train", 1), ("val", 1)]
+
+
+def test_what_editors_hide_is_not_read(tmp_path: Path) -> None:
+    labelled(tmp_path, shape())
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints" / "a.json").write_text("{")
+    (tmp_path / ".a.json").write_text('{"shapes": [{')
+    assert only(read_dataset(tmp_path)) is not None
 
 
 def test_an_image_outside_the_folder_is_not_taken(tmp_path: Path) -> None:
@@ -150,14 +203,47 @@ def test_two_files_for_an_image_are_refused(tmp_path: Path) -> None:
         read_dataset(tmp_path)
 
 
-def test_other_layouts_are_not_taken_for_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"camera": 3, "imagePath": "a.jpg", "exposure_us": 800}',
+        '{"model": {"shapes": [3, 224, 224]}}',
+        '{"results": [{"imagePath": "a.jpg", "imageData": null}]}',
+        '[{"shapes": []}]',
+    ],
+)
+def test_other_files_make_no_labels(tmp_path: Path, text: str) -> None:
     for name in ("pin", "hole"):
-        image(tmp_path / "classes" / name / "a.jpg")
-        (tmp_path / "classes" / name / "a.json").write_text('{"camera": 3, "shapes_seen": 2}')
-    assert recognise(tmp_path / "classes") == "class_folders"
+        image(tmp_path / name / "a.jpg")
+        (tmp_path / name / "a.json").write_text(text)
+    (tmp_path / "model.json").write_text(text)
+    assert recognise(tmp_path) == "class_folders"
+    assert read_dataset(tmp_path).classes == ("hole", "pin")
+
+
+def test_shapes_in_class_folders_can_be_left_alone(tmp_path: Path) -> None:
+    labelled(tmp_path / "pin", shape())
+    image(tmp_path / "hole" / "a.jpg")
+    assert recognise(tmp_path) == "labelme"
+    assert read_dataset(tmp_path, layout="class_folders").classes == ("hole", "pin")
+
+
+def test_other_layouts_keep_their_place(tmp_path: Path) -> None:
     labelled(tmp_path / "masked" / "images", shape())
     image(tmp_path / "masked" / "masks" / "a.png")
     assert recognise(tmp_path / "masked") == "image_masks"
+    coco(tmp_path / "coco")
+    for name in ("a", "z"):  # what the COCO file was made from
+        (tmp_path / "coco" / "annotations" / f"{name}.json").write_text(json.dumps(drawing(shape())))
+    assert recognise(tmp_path / "coco") == "coco"
+    assert [s.split for s in read_dataset(tmp_path / "coco")] == ["train", "train"]
+
+
+def test_files_sorted_by_key_are_known(tmp_path: Path) -> None:
+    image(tmp_path / "a.jpg")
+    tree = drawing(shape(), imageData="A" * 100_000)
+    (tmp_path / "a.json").write_text("\ufeff" + json.dumps(tree, sort_keys=True), encoding="utf-8")
+    assert only(read_dataset(tmp_path)) is not None
 
 
 def test_shapes_become_masks(tmp_path: Path) -> None:
@@ -208,10 +294,15 @@ def test_what_is_to_be_ignored_is_neither_learnt_nor_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     corner = [[8.0, 4.0], [15.9, 4.0], [15.9, 9.9], [8.0, 9.9]]
-    root = labelled(tmp_path / "own", shape(), shape("__ignore__", corner))
+    larger = [[0.0, 16.0], [39.9, 16.0], [39.9, 19.9], [0.0, 19.9]]
+    within = [[3.0, 17.0], [5.9, 17.0], [5.9, 18.9], [3.0, 18.9]]
+    root = labelled(
+        tmp_path / "own", shape(), shape("__ignore__", corner), shape("__ignore__", larger), shape(points=within)
+    )
     labelled(root, shape("__ignore__", corner), at="b")
     mask_HW = mask_of(root)
     assert (mask_HW[4:10, 8:16] == IGNORE).all()
+    assert (mask_HW[16:] == IGNORE).all()
     assert (mask_HW == 1).sum() == 200 - 5 * 6
     assert "1 images show nothing but what is to be ignored, and have no mask; first b.jpg" in capsys.readouterr().out
 
@@ -235,10 +326,77 @@ def test_a_turned_photo_is_labelled_upright(tmp_path: Path) -> None:
     assert only(read_dataset(root)) == (Box("crack", (2, 20, 9.9, 35.9)),)
 
 
+def test_a_group_is_a_number_or_a_name(tmp_path: Path) -> None:
+    parts = [shape(points=[[x, 1], [x + 2, 1], [x + 2, 4]]) for x in (3, 20)]
+    for nothing in (None, "", [], {}, False):
+        labelled(tmp_path, *({**part, "group_id": nothing} for part in parts))
+        assert len(only(read_dataset(tmp_path)) or ()) == 2
+    for group in (0, "b"):
+        labelled(tmp_path, *({**part, "group_id": group} for part in reversed(parts)))
+        assert only(read_dataset(tmp_path)) == (Box("crack", (3, 1, 22, 4)),)
+
+
+def test_labels_that_are_numbers_are_classes(tmp_path: Path) -> None:
+    labelled(tmp_path, shape(0), shape(" 1 "))  # type: ignore[arg-type]
+    assert read_dataset(tmp_path).classes == ("0", "1")
+
+
+def test_background_is_nothing(tmp_path: Path) -> None:
+    hole = [[12.0, 6.0], [15.9, 6.0], [15.9, 7.9], [12.0, 7.9]]
+    root = labelled(tmp_path / "own", shape(), shape("_background_", hole))
+    labelled(root, shape("_background_", hole), at="b")
+    assert boxes_of(read_dataset(root)) == {"a.jpg": (Box("crack", (10, 5, 29.9, 14.9)),), "b.jpg": ()}
+    mask_HW = mask_of(root)
+    assert not mask_HW[6:8, 12:16].any()
+    assert mask_HW.sum() == 200 - 8
+
+
+def test_points_cost_no_mask(tmp_path: Path) -> None:
+    tip = shape("tip", [[3, 3]], shape_type="point")
+    assert mask_of(labelled(tmp_path / "own", shape(), tip)).sum() == 200
+
+
+@pytest.mark.parametrize("kind", ["rotation", "oriented_rectangle", "quadrilateral", "rectangle", None])
+def test_four_corners_are_an_outline(tmp_path: Path, kind: str | None) -> None:
+    assert mask_of(labelled(tmp_path / "own", shape(shape_type=kind))).sum() == 200
+
+
+def test_a_line_is_no_outline(tmp_path: Path) -> None:
+    root = labelled(tmp_path / "own", shape(shape_type="linestrip"))
+    with pytest.raises(DataError, match="no object has an outline"):
+        convert(root, tmp_path / "masks", masks=True)
+    labelled(root, shape(), shape("edge", shape_type="line"))
+    with pytest.raises(DataError, match="no image can be given a mask: 1 images have an object without an outline"):
+        convert(root, tmp_path / "masks", masks=True)
+
+
+def test_a_mask_that_was_dragged_lies_where_labelme_shows_it(tmp_path: Path) -> None:
+    points = [[31.7, 11.5], [34.7, 14.5]]
+    mask_HW = mask_of(labelled(tmp_path / "own", shape(points=points, shape_type="mask", mask=png(np.ones((4, 4))))))
+    assert mask_HW[11:15, 31:35].all()
+    assert mask_HW.sum() == 16
+
+
+def test_a_mask_of_a_million_pixels_is_cut_before_it_is_followed(tmp_path: Path) -> None:
+    whole = shape(points=[[-900, -900], [1099, 1099]], shape_type="mask", mask=png(np.ones((2000, 2000))))
+    root = labelled(tmp_path / "own", whole)
+    dataset = read_dataset(root)
+    tracemalloc.start()
+    outlines_of(dataset, root)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 2000 * 2000 * 8
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [
-        ({"label": ""}, "has no label"),
+        ({"label": " "}, "a label is needed"),
+        ({"label": ["a"]}, "a label is needed"),
+        ({"points": [[float("nan"), 2], [3, 4]]}, "its points are no numbers of pixels"),
+        ({"points": [[1, float("inf")], [3, 4]]}, "its points are no numbers of pixels"),
+        ({"points": {"x": 1}}, "must be a list"),
+        ({"points": [7]}, "must be a list"),
         ({"points": []}, r"'points' must be a list of \[x, y\]"),
         ({"points": [[1, 2, 3]]}, "2 numbers are needed"),
         ({"points": [["a", 2]]}, "2 numbers are needed"),
@@ -252,7 +410,7 @@ def test_a_malformed_shape_is_named(tmp_path: Path, wrong: dict[str, Any], told:
         read_dataset(tmp_path)
 
 
-@pytest.mark.parametrize("text", ['{"shapes": [', '{"shapes": 7}', '{"shapes": [7]}', '{"imagePath": "a.jpg"}'])
+@pytest.mark.parametrize("text", ['{"shapes": [{"label"', '{"shapes": [{}, 7]}', '{"shapes": [], "shapes": 7}'])
 def test_a_malformed_file_is_named(tmp_path: Path, text: str) -> None:
     image(tmp_path / "a.jpg")
     (tmp_path / "a.json").write_text(text)
@@ -266,12 +424,12 @@ def test_a_malformed_file_is_named(tmp_path: Path, text: str) -> None:
         {"points": [[0, 0], [99_999, 99_999]], "shape_type": "mask", "mask": png(np.ones((2, 2)))},
         {"points": [[0, 0], [5, 5]], "shape_type": "mask", "mask": png(np.ones((2, 2)))},
         {"points": [[5, 5], [0, 0]], "shape_type": "mask", "mask": png(np.ones((2, 2)))},
-        {"points": [[0, 0], [float("inf"), 1]], "shape_type": "mask", "mask": png(np.ones((2, 2)))},
+        {"points": [[0, 0], [19_999, 19_999]], "shape_type": "mask", "mask": bomb(20_000)},
+        {"points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": png(np.ones((2, 2)), np.uint16)},
         {"points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": "not base64 €"},
         {"points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": base64.b64encode(b"BM no picture").decode()},
         {"points": [[0, 0], [1e300, 1]], "shape_type": "circle"},
         {"points": [[0, 0], [0, 0]], "shape_type": "circle"},
-        {"points": [[float("nan"), 0], [1, 1], [2, 0]]},
         {"points": [[1, 0], [1, 1]]},
     ],
 )

@@ -8,7 +8,7 @@ from PIL import Image
 
 from pangu_cv.data.mask_colours import VOC_COLOURS
 from pangu_cv.data.masks import IGNORE, read_class_mask
-from pangu_cv.data.readers import read_dataset
+from pangu_cv.data.readers import pictures_below, read_dataset
 from pangu_cv.errors import DataError
 from pangu_cv.verbs.convert import convert
 from tests.data.test_readers_annotated import HEIGHT, WIDTH, image
@@ -36,6 +36,16 @@ def palette(numbers_HW: np.ndarray = NUMBERS) -> Image.Image:
     mask = Image.fromarray(numbers_HW, "P")
     mask.putpalette(VOC_COLOURS.tobytes())
     return mask
+
+
+def swapped(numbers_HW: np.ndarray) -> np.ndarray:
+    return renumbered(numbers_HW, {1: 2, 2: 1})
+
+
+def renumbered(numbers_HW: np.ndarray, to: dict[int, int]) -> np.ndarray:
+    table = np.arange(256, dtype=np.uint8)
+    table[list(to)] = list(to.values())
+    return table[numbers_HW]
 
 
 def coloured(**by_number: tuple[int, int, int]) -> Image.Image:
@@ -69,9 +79,9 @@ def test_names_of_numbers_are_read(tmp_path: Path) -> None:
 def test_colours_are_those_of_the_label_map(tmp_path: Path) -> None:
     mask = coloured(n1=(51, 221, 255), n2=(250, 50, 83))
     root = voc(tmp_path / "own", {"a": mask}, colours=LABELMAP)
-    assert np.array_equal(mask_of(root, "background", "crack", "pin"), NUMBERS)
+    assert np.array_equal(mask_of(root, "background", "pin", "crack"), swapped(NUMBERS))
     as_palette = voc(tmp_path / "palette", {"a": mask.convert("P", palette=Image.Palette.ADAPTIVE)}, colours=LABELMAP)
-    assert np.array_equal(mask_of(as_palette, "background", "crack", "pin"), NUMBERS)
+    assert np.array_equal(mask_of(as_palette, "background", "pin", "crack"), swapped(NUMBERS))
 
 
 def test_colours_without_a_map_are_pascals(tmp_path: Path) -> None:
@@ -95,7 +105,8 @@ def test_splits_are_those_of_the_masks(tmp_path: Path) -> None:
     assert dataset.layout == "voc"
     assert [s.split for s in dataset] == ["train", "train", "val"]
     assert dataset.notes == (
-        "1 folder of masks was not read; 'pangu-cv data convert --masks' makes masks of class numbers of it; first own",
+        "1 folders of masks are left to 'pangu-cv data convert --masks', which makes masks of class numbers; "
+        "first SegmentationClass",
     )
     mask_of(root, "background", "1", "2")
     assert [s.split for s in read_dataset(tmp_path / "own-masks")] == ["train", "train", "val"]
@@ -112,8 +123,8 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     mask_of(root, "background", "crack", "pin")
     assert {s.path.stem for s in read_dataset(tmp_path / "own-masks") if s.mask} == {"a"}
     told = capsys.readouterr().out
-    assert "1 masks have a value that no class has, and their images have none; first strange.png" in told
-    assert "its run lengths are for 40 x 10 pixels, the image has 40 x 20" in told
+    assert "1 masks have a value that is no class's, and their images have none; first strange.png: (1, 2, 3)" in told
+    assert "1 images are not of the size their annotations were drawn on, and have no mask; first small.jpg" in told
     assert "1 masks cannot be read (truncated), and their images have none; first torn.png" in told
     assert "1 masks have no image; first orphan.png" in told
 
@@ -136,5 +147,83 @@ def test_a_label_map_that_is_none_is_refused(tmp_path: Path, colours: str, told:
 def test_boxes_alone_have_no_outlines(tmp_path: Path) -> None:
     image(tmp_path / "JPEGImages" / "a.jpg")
     (tmp_path / "Annotations").mkdir()
-    with pytest.raises(DataError, match="no SegmentationClass/ beside JPEGImages/"):
+    with pytest.raises(DataError, match="no masks in SegmentationClass/ beside JPEGImages/"):
         convert(tmp_path, tmp_path / "masks", masks=True)
+
+
+def test_numbers_keep_the_order_of_their_file(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own", {"a": palette()}, names="_background_\npin\ncrack\nrust\n")
+    assert np.array_equal(mask_of(root, "background", "pin", "crack", "rust"), NUMBERS)
+    many_HW = renumbered(NUMBERS, {1: 10, 2: 20})
+    many_HW[0, 0] = 2
+    plain = mask_of(voc(tmp_path / "plain", {"a": palette(many_HW)}), "background", "2", "10", "20")
+    assert np.array_equal(plain, renumbered(many_HW, {2: 1, 10: 2, 20: 3}))
+
+
+def test_the_colours_of_a_palette_play_no_part(tmp_path: Path) -> None:
+    mask = Image.fromarray(NUMBERS, "P")
+    mask.putpalette([7] * 768)
+    assert np.array_equal(mask_of(voc(tmp_path / "own", {"a": mask}), "background", "1", "2"), NUMBERS)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+def test_grey_pixels_are_numbers(tmp_path: Path, kind: type) -> None:
+    root = voc(tmp_path / "own", {"a": Image.fromarray(NUMBERS.astype(kind))}, names="background\ncrack\npin\n")
+    assert np.array_equal(mask_of(root, "background", "crack", "pin"), NUMBERS)
+
+
+def test_names_of_defects_are_no_marks(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own", {"a": palette()}, names="Background\nvoid\nignore\n")
+    assert np.array_equal(mask_of(root, "background", "void", "ignore"), NUMBERS)
+
+
+@pytest.mark.parametrize(
+    ("mask", "told"),
+    [
+        (Image.fromarray((NUMBERS > 0).astype(np.uint8) * 255), "all that is outlined is to be ignored"),
+        (Image.fromarray(NUMBERS.astype(np.uint16) * 200), "a value that is no class's.*first a.png: 51000"),
+        (palette(np.full_like(NUMBERS, 9)), "a value that is no class's.*first a.png: 9"),
+        (Image.fromarray(np.dstack([np.zeros((*NUMBERS.shape, 3), np.uint8), NUMBERS])), r"first a.png: \(12"),
+    ],
+)
+def test_the_reason_is_told_where_no_mask_is_left(tmp_path: Path, mask: Image.Image, told: str) -> None:
+    root = voc(tmp_path / "own", {"a": mask}, names="background\ncrack\npin\n")
+    with pytest.raises(DataError, match=f"(no image can be given a mask|nothing to draw).*{told}"):
+        convert(root, tmp_path / "masks", masks=True)
+    assert not (tmp_path / "masks").exists()
+
+
+def test_photographs_are_no_masks(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own", {"a": palette(), "b": palette()}, names="background\ncrack\npin\n")
+    palette().convert("L").save(root / "SegmentationClass" / "b.jpg")
+    (root / "SegmentationClass" / "b.png").unlink()
+    convert(root, tmp_path / "masks", masks=True)
+    assert {s.path.stem for s in read_dataset(tmp_path / "masks") if s.mask} == {"a"}
+
+
+def test_masks_of_older_labelme_are_found(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own" / "plant", {"a": palette()})
+    (root / "SegmentationClass").rename(root / "SegmentationClassPNG")
+    (root / "SegmentationClass").mkdir()
+    (root / "SegmentationClass" / "a.npy").write_bytes(b"")
+    assert np.array_equal(mask_of(root, "background", "1", "2"), NUMBERS)
+    assert [path.name for path in pictures_below(tmp_path / "own" / "plant")] == ["a.jpg"]
+
+
+def test_boxes_and_masks_have_their_own_lists(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own", {stem: palette() for stem in "abcd"})
+    (root / "Annotations").mkdir()
+    for kind, lists in {"Main": {"train": "a", "val": "b"}, "Segmentation": {"train": "bc", "val": "da"}}.items():
+        (root / "ImageSets" / kind).mkdir(parents=True)
+        for split, stems in lists.items():
+            (root / "ImageSets" / kind / f"{split}.txt").write_text("\n".join(stems))
+    dataset = read_dataset(root)
+    assert [s.split for s in dataset] == ["train", "val", None, None]
+    assert any("4 images have no file of annotations" in note for note in dataset.notes)
+    mask_of(root, "background", "1", "2")
+    assert [s.split for s in read_dataset(tmp_path / "own-masks")] == ["val", "train", "train", "val"]
+
+
+def test_images_keep_their_names_below_their_folder(tmp_path: Path) -> None:
+    mask_of(voc(tmp_path / "own", {"a": palette()}), "background", "1", "2")
+    assert (tmp_path / "own-masks" / "images" / "a.jpg").is_file()

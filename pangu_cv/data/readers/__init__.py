@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Literal, NoReturn
 
 from pangu_cv.data import versions
-from pangu_cv.data.outlines import Outlined
+from pangu_cv.data.outlines import Outlines
 from pangu_cv.data.readers import (
     class_folders,
     coco,
@@ -81,10 +81,8 @@ def read_dataset(path: Path, *, layout: Layout = "auto", root: Path | None = Non
     return dataclasses.replace(dataset, notes=(*dataset.notes, note))
 
 
-def outlines_of(
-    dataset: Dataset, path: Path, *, layout: Layout = "auto", root: Path | None = None
-) -> tuple[dict[Path, Outlined], tuple[str, ...]]:
-    """The outlines of a dataset that was read so from ``path``, by the resolved paths of its images, and notes.
+def outlines_of(dataset: Dataset, path: Path, *, layout: Layout = "auto", root: Path | None = None) -> Outlines:
+    """The outlines of a dataset that was read so from ``path``.
 
     Raises DataError for a layout that has none.
     """
@@ -99,7 +97,7 @@ def outlines_of(
         case "labelme":
             return labelme.outlines(path)
         case "voc":
-            return voc_masks.outlines(path)
+            return dataclasses.replace(voc_masks.outlines(path), splits=voc.mask_splits(path))
         case _:
             raise DataError(
                 f"{dataset.root}: the layout '{dataset.layout}' has no outlines that could be drawn as masks; COCO "

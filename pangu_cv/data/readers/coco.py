@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pangu_cv.data.outlines import Outline, Outlined, Polygon, Runs, polygon, runs_from
+from pangu_cv.data.outlines import Outline, Outlined, Outlines, Polygon, Runs, polygon, runs_from
 from pangu_cv.data.readers.annotation import Notes, fitted_to, inside, known, numbers, split_of
 from pangu_cv.data.readers.folders import describe
 from pangu_cv.data.readers.labelme_shapes import begins_with_shapes
@@ -51,9 +51,8 @@ def read(path: Path, *, root: Path | None = None) -> Dataset:
 def _files(path: Path) -> list[Path]:
     placed = sorted(path.glob(f"*/{_ROBOFLOW}")) + sorted(path.glob(_ROBOFLOW))
     inner = sorted((path / "annotations").glob("*.json"))
-    if inner and begins_with_shapes(inner[0]):  # labelme's, one for each image
-        inner = []
-    return placed or [file for file in inner if file.name.startswith("instances")] or inner
+    instances = [file for file in inner if file.name.startswith("instances")]
+    return placed or instances or [file for file in inner if not begins_with_shapes(file)]  # labelme's, one an image
 
 
 def _root_of(path: Path) -> Path:
@@ -102,8 +101,8 @@ def _images(
         yield _id(entry, "id", file), name, found, (width, height)
 
 
-def outlines(path: Path, *, root: Path | None = None) -> tuple[dict[Path, Outlined], tuple[str, ...]]:
-    """The outlines of every image by its resolved path, those of crowds among them, and notes; see ``read``.
+def outlines(path: Path, *, root: Path | None = None) -> Outlines:
+    """The outlines of every image, those of crowds among them; see ``read``.
 
     Raises DataError for an outline that is none.
     """
@@ -120,7 +119,7 @@ def outlines(path: Path, *, root: Path | None = None) -> tuple[dict[Path, Outlin
     for place, one in found.items():
         if not one.objects:
             notes.add("images have no annotation and are taken as showing nothing", place.name)
-    return found, notes.lines
+    return Outlines(found, notes.lines)
 
 
 def _objects(tree: dict[str, Any], names: dict[str | None, str], file: Path) -> dict[str | None, list[Outline]]:

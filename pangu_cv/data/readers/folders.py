@@ -1,6 +1,7 @@
 """What the folder layouts share: listing class folders, naming splits, telling what a folder holds."""
 
-from collections import Counter
+import os
+from collections import Counter, deque
 from pathlib import Path
 
 from pangu_cv.data.sample import Split
@@ -26,6 +27,30 @@ def subfolders(path: Path) -> tuple[Path, ...]:
         return ()
     found = (p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".") and p.name not in _NOT_OURS)
     return tuple(sorted(found, key=lambda p: natural_key(p.name)))
+
+
+def files_below(path: Path, suffix: str) -> tuple[Path, ...]:
+    """The visible files of this suffix, in any case, below ``path``, by name.
+
+    Folders are those that ``find_images`` visits, links to them too; each is visited once, where it really is if that
+    is below ``path``, so loops end.
+    """
+    found: list[Path] = []
+    seen: set[str] = set()
+    queue, linked = deque([path]), deque[Path]()
+    while queue or linked:
+        folder = queue.popleft() if queue else linked.popleft()
+        if (real := os.path.realpath(folder)) in seen:
+            continue
+        seen.add(real)
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+            if entry.name.startswith("."):
+                continue
+            if entry.is_dir():
+                (linked if entry.is_symlink() else queue).append(folder / entry.name)
+            elif entry.name.lower().endswith(suffix) and entry.is_file():
+                found.append(folder / entry.name)
+    return tuple(sorted(found))
 
 
 def loose_images(path: Path) -> int:

@@ -1,7 +1,6 @@
 """One shape of labelme: what its points mean, the box around it, and its outline."""
 
 import base64
-import io
 import math
 import re
 from collections.abc import Sequence
@@ -10,20 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
 
 from pangu_cv.data.outlines import Polygon, Runs, polygon, runs_of
-from pangu_cv.data.readers.annotation import numbers
-from pangu_cv.errors import DataError
-from pangu_runtime.decode import DEFAULT_SPEC
+from pangu_cv.data.readers.annotation import are_of_size, numbers
+from pangu_cv.errors import DataError, ImageError
+from pangu_runtime.decode import decode, peek
 
 IGNORED = "__ignore__"
 """labelme's label of what is neither learnt from nor measured."""
+BACKGROUND = "background"
+_BACKGROUND = ("_background_", BACKGROUND)  # the first is labelme's own
 _SAGITTA_PX = 0.05  # a circle's corners lie so near together that no edge is farther inside it
-
-_KEYS = re.compile(r'"(shapes|imagePath|imageData)"\s*:')
-_HEAD_BYTES = 4096
+_SHAPES = re.compile(r'"shapes"\s*:\s*\[\s*[{\]]')
+_SORTED = re.compile(r'"flags"\s*:\s*\{.*?"imageData"\s*:\s*"', re.DOTALL)  # by key: an image comes before the shapes
+_HEAD_BYTES = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,36 +32,46 @@ class Shape:
     label: str
     kind: str
     points: tuple[tuple[float, ...], ...]
-    group: Any
+    group: str | None
     png_base64: str | None
 
 
 def begins_with_shapes(file: Path) -> bool:
     """Whether a JSON file begins as labelme's do: measurements lie beside images too."""
     try:
+        if not file.is_file():  # a pipe would be waited for
+            return False
         with file.open("rb") as stream:
             head = stream.read(_HEAD_BYTES).decode("utf-8-sig", errors="replace")
     except OSError:
         return False
-    return head.lstrip().startswith("{") and _KEYS.search(head) is not None
+    return head.lstrip().startswith("{") and any(form.search(head) for form in (_SHAPES, _SORTED))
 
 
 def shape_from(entry: dict[str, Any], place: str) -> Shape:
     """Raises DataError for one without a label or points, or with points that are none. Old files name no kind."""
-    label = str(entry.get("label") or "").strip()
-    if not label:
-        raise DataError(f"{place}: has no label")
+    label = _label(entry.get("label"), place)
     told = entry.get("points")
     if not isinstance(told, list) or not told or not all(isinstance(point, list) for point in told):
         raise DataError(f"{place}: 'points' must be a list of [x, y]; found {str(told)[:80]}")
     points = tuple(numbers(point, count=2, place=place) for point in told)
+    if not np.isfinite(points).all():
+        raise DataError(f"{place}: its points are no numbers of pixels; found {str(told)[:80]}")
     kind = str(entry.get("shape_type") or "polygon")
     if kind in ("circle", "mask") and len(points) != 2:
         raise DataError(f"{place}: a {kind} has two points, found {len(points)}")
     png = entry.get("mask")
     if kind == "mask" and not isinstance(png, str):
         raise DataError(f"{place}: a mask needs its picture as text in 'mask'; found {type(png).__name__}")
-    return Shape(label, kind, points, entry.get("group_id"), png)
+    group = entry.get("group_id")
+    is_grouped = isinstance(group, int | str) and not isinstance(group, bool) and group != ""
+    return Shape(label, kind, points, str(group) if is_grouped else None, png)
+
+
+def _label(told: Any, place: str) -> str:
+    if not isinstance(told, str | int) or isinstance(told, bool) or not (label := str(told).strip()):
+        raise DataError(f"{place}: a label is needed, a text or a number; found {str(told)[:80]!r}")
+    return BACKGROUND if label in _BACKGROUND else label
 
 
 def extent(shape: Shape) -> tuple[float, ...]:
@@ -90,7 +99,7 @@ def outline(shape: Shape, *, width_px: int, height_px: int, place: str) -> tuple
                 return (polygon(np.ravel(shape.points).tolist()),)
             case _:
                 return None
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise DataError(f"{place}: the {shape.kind} '{shape.label}' cannot be drawn ({error})") from None
 
 
@@ -105,15 +114,17 @@ def _circle(points: Sequence[Sequence[float]]) -> Polygon:
 
 def _runs(shape: Shape, width_px: int, height_px: int) -> Runs:
     """Of the PNG, whose size is held to the two points before it is decoded."""
-    (left, top), (right, bottom) = (tuple(round(value) for value in point) for point in shape.points)
-    size = (right - left + 1, bottom - top + 1)
-    if min(size) < 1 or size[0] * size[1] > DEFAULT_SPEC.max_pixels:
-        raise ValueError(f"its points say {size[0]} x {size[1]} pixels")
+    left, top = (math.floor(value) for value in shape.points[0])  # labelme draws it there when it was dragged
+    x0, y0, x1, y1 = extent(shape)
     try:
-        with Image.open(io.BytesIO(base64.b64decode(shape.png_base64 or "")), formats=["PNG"]) as file:
-            if file.size != size:
-                raise ValueError(f"it has {file.size[0]} x {file.size[1]} pixels, its points say {size[0]} x {size[1]}")
-            inside_hw: NDArray[np.bool_] = np.asarray(file.convert("L")) > 0
-    except (OSError, SyntaxError) as error:
-        raise ValueError(f"its picture cannot be read: {error}") from None
+        content = base64.b64decode(shape.png_base64 or "")
+        header = peek(content)
+        if not are_of_size((x1 - x0, y1 - y0), (header.width_px, header.height_px)):
+            size = f"{header.width_px} x {header.height_px}"
+            raise ValueError(f"its picture has {size} pixels, its points say {x1 - x0:g} x {y1 - y0:g}")
+        if header.bit_depth > 8:
+            raise ValueError(f"its picture has {header.bit_depth} bits, 1 or 8 are read")
+        inside_hw = decode(content).max(axis=2) > 0
+    except ImageError as error:
+        raise ValueError(f"its picture cannot be read: {error.reason}") from None
     return runs_of(inside_hw, left_px=left, top_px=top, height_px=height_px, width_px=width_px)

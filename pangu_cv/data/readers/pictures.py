@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pangu_cv.data.readers import image_masks, mvtec
+from pangu_cv.data.readers.voc_masks import FOLDERS as VOC_MASKS
 from pangu_cv.errors import DataError
 from pangu_runtime.images import list_images
 
@@ -15,7 +16,8 @@ def _has_voc_images(path: Path) -> bool:
 _MASKS: dict[str, Callable[[Path], bool]] = {
     "ground_truth": mvtec.recognises,
     "masks": image_masks.recognises,
-    "SegmentationClass": _has_voc_images,
+    **dict.fromkeys(VOC_MASKS, _has_voc_images),
+    "SegmentationClassVisualization": _has_voc_images,
     "SegmentationObject": _has_voc_images,
 }
 

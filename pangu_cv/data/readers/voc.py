@@ -10,21 +10,26 @@ from xml.etree import ElementTree
 
 from pangu_cv.data.readers.annotation import Notes, fitted_to, known, numbers, read_utf8
 from pangu_cv.data.readers.folders import SPLIT_WORDS, SPLITS, describe
+from pangu_cv.data.readers.labelme_shapes import begins_with_shapes
 from pangu_cv.data.readers.rotation import upright
 from pangu_cv.data.readers.voc_masks import folder_in
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
 from pangu_cv.errors import DataError
 from pangu_runtime.images import find_images
 
-_PARENT = "ImageSets"
-_LISTS = (f"{_PARENT}/Main", f"{_PARENT}/Segmentation")
-_MASKS = "folder of masks was not read; 'pangu-cv data convert --masks' makes masks of class numbers of it"
+_MASKS = "folders of masks are left to 'pangu-cv data convert --masks', which makes masks of class numbers"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
 
 
 def recognises(path: Path) -> bool:
-    """Whether images are there, and annotations or masks of them."""
-    return (path / "JPEGImages").is_dir() and ((path / "Annotations").is_dir() or folder_in(path) is not None)
+    """Whether images are there, and annotations or masks of them; annotations of labelme are another layout."""
+    if not (path / "JPEGImages").is_dir():
+        return False
+    folder = path / "Annotations"
+    is_labelme = (
+        folder.is_dir() and not any(folder.rglob("*.xml")) and any(map(begins_with_shapes, folder.glob("*.json")))
+    )
+    return (folder.is_dir() and not is_labelme) or folder_in(path) is not None
 
 
 def read(path: Path) -> Dataset:
@@ -37,32 +42,48 @@ def read(path: Path) -> Dataset:
     folder = path / "JPEGImages"
     images = find_images(folder) if folder.is_dir() else ()
     stems = [image.relative_to(folder).with_suffix("").as_posix() for image in images]
-    lists = next((part for part in _LISTS if any((path / part).glob("*.txt"))), _LISTS[0])
-    splits = _splits(path / lists, set(stems), notes)
-    if is_masked := folder_in(path) is not None:
-        notes.add(_MASKS, path.name)
+    masks, is_boxed = folder_in(path), (path / "Annotations").is_dir()
+    lists = _lists(path, is_boxed=is_boxed)
+    splits = _splits(lists, set(stems), notes)
+    if masks is not None:
+        notes.add(_MASKS, masks.name)
     samples = []
     for image, stem in zip(images, stems, strict=True):
         file = path / "Annotations" / f"{stem}.xml"
         is_annotated = file.is_file()
         boxes = _boxes(file, image, notes) if is_annotated else None
-        if not is_annotated and not is_masked:
+        if not is_annotated and is_boxed:
             notes.add("images have no file of annotations and are taken as unlabelled", image.name)
         if splits and stem not in splits:
-            notes.add(f"images are in no list of {lists}", image.name)
+            notes.add(f"images are in no list of ImageSets/{lists.name}", image.name)
         samples.append(Sample(image, split=splits.get(stem), boxes=boxes))
     if not samples:
         raise DataError(f"{path}: no image in JPEGImages; found {describe(path)}")
     for stem in sorted(splits.keys() - set(stems)):
-        notes.add(f"images listed in {lists} do not exist", stem)
+        notes.add(f"images listed in ImageSets/{lists.name} do not exist", stem)
     return Dataset(path, "voc", tuple(samples), notes.lines, box_faults=tuple(notes.box_faults.items()))
+
+
+def mask_splits(path: Path) -> dict[Path, Split | None] | None:
+    """The split of every image, resolved, by the lists for masks; None where there are none."""
+    lists = path / "ImageSets" / "Segmentation"
+    images = find_images(path / "JPEGImages")
+    stems = {image.relative_to(path / "JPEGImages").with_suffix("").as_posix(): image.resolve() for image in images}
+    splits = _splits(lists, stems.keys(), Notes())
+    return {image: splits.get(stem) for stem, image in stems.items()} if splits else None
+
+
+def _lists(path: Path, *, is_boxed: bool) -> Path:
+    """The folder of lists; where there are no boxes that for masks, if it has some."""
+    main, masks = path / "ImageSets" / "Main", path / "ImageSets" / "Segmentation"
+    return masks if not is_boxed and any(masks.glob("*.txt")) else main
 
 
 def _splits(folder: Path, stems: Set[str], notes: Notes) -> dict[str, Split]:
     """The split of every listed stem; of several the last in the order train, val, test, so trainval yields to val."""
     lists = {file: SPLIT_WORDS.get(file.stem.lower()) for file in sorted(folder.glob("*.txt")) if file.name[0] != "."}
     for file in (file for file, split in lists.items() if split is None):
-        notes.add(f"lists of {_PARENT}/{folder.name} are named for no split and were not read", file.name)
+        notes.add(f"lists of ImageSets/{folder.name} are named for no split and were not read", file.name)
     named = ((file, split) for split in SPLITS for file, own in lists.items() if own == split)
     return {stem: split for file, split in named for stem in _listed(file, stems)}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pangu_cv.data.outlines import Outline, Outlined, polygon
+from pangu_cv.data.outlines import Outline, Outlined, Outlines, polygon
 from pangu_cv.data.readers import yolo_table
 from pangu_cv.data.readers.annotation import Notes, fitted, known, numbers, read_utf8, upright_size
 from pangu_cv.data.readers.folders import describe, split_folders
@@ -45,8 +45,8 @@ def read(path: Path) -> Dataset:
     return Dataset(root, "yolo", samples, notes.lines)
 
 
-def outlines(path: Path) -> tuple[dict[Path, Outlined], tuple[str, ...]]:
-    """The outlines of every image with a file of labels, by its resolved path, and notes; see ``read``."""
+def outlines(path: Path) -> Outlines:
+    """The outlines of every image with a file of labels; see ``read``."""
     table = path if path.is_file() else yolo_table.table_in(path)
     root = table.parent if table else path
     tree = yolo_table.load(table) if table else {}
@@ -54,7 +54,7 @@ def outlines(path: Path) -> tuple[dict[Path, Outlined], tuple[str, ...]]:
     labels = _labels(root, tree, table, notes)
     found = _once(yolo_table.split_images(tree, table, notes) if table else _plain(root))
     told = [(image, labels.outlines(image)) for image, _ in found]
-    return {image.resolve(): outlined for image, outlined in told if outlined is not None}, notes.lines
+    return Outlines({image.resolve(): outlined for image, outlined in told if outlined is not None}, notes.lines)
 
 
 def _labels(root: Path, tree: dict[str, Any], table: Path | None, notes: Notes) -> "_Labels":
