@@ -125,7 +125,7 @@ def _draw(
     except ValueError as error:
         notes.add(f"images have an outline that cannot be drawn ({error}), and so no mask", name)
         return False
-    if set(np.unique(mask_HW).tolist()) - {0} == {IGNORE}:  # of two classes it would be read as the defect
+    if set(np.unique(mask_HW).tolist()) - {0} == {IGNORE}:  # of two classes read as the defect, and it may mean one
         notes.add("images show nothing but what is to be ignored, and have no mask", name)
         return False
     if empty and empty == len(found.objects):

@@ -21,7 +21,7 @@ def convert(path: Path, out: Path, *, masks: bool = False, layout: Layout = "aut
     masks
         Write images beside masks, for task.kind=segment: every outline of a COCO, YOLO or labelme dataset filled with
         its class's number, small objects over large ones; masks of VOC (SegmentationClass) with numbers for colours.
-        An image with an object that has no outline gets none.
+        An image with an object that has no outline gets none. What is called background is drawn as such.
     layout
         How to read it, as data.layout of 'pangu-cv finetune'; auto recognises it.
     root

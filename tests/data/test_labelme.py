@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pangu_cv.data.masks import IGNORE, read_class_mask
-from pangu_cv.data.readers import outlines_of, read_dataset, recognise
+from pangu_cv.data.readers import outlines_of, read_dataset, read_images, recognise
 from pangu_cv.data.sample import Box, Dataset
 from pangu_cv.errors import DataError
 from pangu_cv.verbs.convert import convert
@@ -37,9 +37,9 @@ def labelled(root: Path, *shapes: dict[str, Any], at: str = "a", **more: Any) ->
     return root
 
 
-def png(inside_hw: np.ndarray, kind: Any = np.uint8) -> str:
+def png(inside_hw: np.ndarray, kind: Any = np.uint8, *, form: str = "PNG") -> str:
     stream = io.BytesIO()
-    Image.fromarray(inside_hw.astype(kind) * kind(255)).save(stream, "PNG")
+    Image.fromarray(inside_hw.astype(kind) * kind(255)).save(stream, form)
     return base64.b64encode(stream.getvalue()).decode()
 
 
@@ -114,7 +114,7 @@ def test_points_and_ignored_regions_are_no_objects(tmp_path: Path) -> None:
     ("json_at", "image_at", "named"),
     [
         ("labels/x.json", "pictures/a.jpg", "..\\pictures\\a.jpg"),
-        ("drawn/x.json", "pictures/a.jpg", "D:\\plant\\2024\\a.jpg"),
+        ("labels/x.json", "pictures/a.jpg", "D:\\plant\\2024\\a.jpg"),
         ("annotations/a.json", "images/a.jpg", "other.jpg"),
         ("annotations/a.JSON", "images/a.jpg", "other.jpg"),
         ("labels/train/a.json", "images/train/a.jpg", ""),
@@ -158,6 +158,80 @@ def test_a_file_whose_image_is_gone_labels_no_other(tmp_path: Path) -> None:
     assert any(note.startswith("1 files of shapes have no image") for note in dataset.notes)
 
 
+@pytest.mark.parametrize(("gone", "other"), [("labels/train", "images/val"), ("batch1", "batch2")])
+def test_nor_does_one_in_a_folder_without_images(tmp_path: Path, gone: str, other: str) -> None:
+    image(tmp_path / other / "0001.jpg")
+    labelled(tmp_path / other.replace("images", "labels"), shape("pin"), at="0002", imagePath="0002.jpg")
+    (tmp_path / gone).mkdir(parents=True)
+    (tmp_path / gone / "0001.json").write_text(json.dumps(drawing(shape(), imagePath="../x/0001.jpg")))
+    assert {box.label for s in read_dataset(tmp_path) for box in s.boxes or ()} == {"pin"}
+
+
+def test_a_match_by_name_alone_is_told(tmp_path: Path) -> None:
+    image(tmp_path / "photos" / "a.jpg")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "1.json").write_text(json.dumps(drawing(shape(), imagePath="D:\\x\\a.jpg")))
+    dataset = read_dataset(tmp_path)
+    assert len(dataset.samples[0].boxes or ()) == 1
+    assert dataset.notes == ("1 files of shapes were taken for those of an image by its name alone; first 1.json",)
+
+
+def test_in_folders_apart_the_stem_counts_too(tmp_path: Path) -> None:
+    for at, other in (("1", "2"), ("2", "1")):
+        image(tmp_path / "images" / f"{at}.jpg")
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        file = tmp_path / "labels" / f"{at}.json"
+        file.write_text(json.dumps(drawing(shape(at), imagePath=f"../images/{other}.jpg")))
+    (tmp_path / "labels" / "classes.txt").write_text("1\n2\n")
+    assert [[box.label for box in s.boxes or ()] for s in read_dataset(tmp_path)] == [["1"], ["2"]]
+
+
+@pytest.mark.parametrize("named", ["{root}/set/b.jpg", "D:\\plant\\b.jpg", "../set/./b.jpg"])
+def test_a_file_of_another_name_finds_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str) -> None:
+    image(tmp_path / "set" / "b.jpg")
+    (tmp_path / "set" / "x.json").write_text(json.dumps(drawing(shape(), imagePath=named.format(root=tmp_path))))
+    monkeypatch.chdir(tmp_path)
+    for root in (tmp_path / "set", Path("set"), Path("set/../set")):
+        assert [len(s.boxes or ()) for s in read_dataset(root)] == [1]
+
+
+def test_images_that_are_links_to_one_file_have_each_their_boxes(tmp_path: Path) -> None:
+    root = labelled(tmp_path / "set", shape())
+    (root / "b.jpg").symlink_to(root / "a.jpg")
+    (root / "b.json").write_text(json.dumps(drawing(shape("pin"))))
+    assert read_dataset(root).classes == ("crack", "pin")
+    with pytest.raises(DataError, match=r"b\.json: its image is that of .*a\.json, by a link"):
+        outlines_of(read_dataset(root), root)
+    (root / "b.json").unlink()
+    (root / "b.json").symlink_to(root / "a.json")
+    assert len(outlines_of(read_dataset(root), root).by_image) == 1
+
+
+def test_masks_and_pictures_of_them_are_no_images(tmp_path: Path) -> None:
+    image(tmp_path / "JPEGImages" / "a.jpg")
+    for name in ("SegmentationObject", "SegmentationClassVisualization", "SegmentationClassPNG"):
+        image(tmp_path / name / "a.png")
+    (tmp_path / "Annotations" / "part").mkdir(parents=True)
+    (tmp_path / "Annotations" / "part" / "a.json").write_text(json.dumps(drawing(shape())))
+    image(tmp_path / "JPEGImages" / "part" / "a.jpg")
+    found = read_dataset(tmp_path, layout="labelme")
+    assert [s.path.relative_to(tmp_path).as_posix() for s in found] == ["JPEGImages/a.jpg", "JPEGImages/part/a.jpg"]
+    assert recognise(tmp_path) == "voc"  # its masks are there
+    for name in ("SegmentationClassPNG", "SegmentationObject", "SegmentationClassVisualization"):
+        (tmp_path / name / "a.png").unlink()
+        (tmp_path / name).rmdir()
+    assert recognise(tmp_path) == "labelme"
+
+
+def test_images_are_read_where_nobody_asks_for_labels(tmp_path: Path) -> None:
+    image(tmp_path / "a.jpg")
+    (tmp_path / "scene.json").write_text('{"shapes": [{"ty": "gr"}]}')
+    assert [s.path.name for s in read_images(tmp_path)] == ["a.jpg"]
+    labelled(tmp_path / "train", shape())
+    assert {s.path.name: s.split for s in read_images(tmp_path / "train")} == {"a.jpg": None}
+    assert read_images(tmp_path / "train").layout == "labelme"
+
+
 def test_links_to_folders_keep_their_labels(tmp_path: Path) -> None:
     labelled(tmp_path / "elsewhere" / "t", shape())
     labelled(tmp_path / "set" / "val", shape("pin"))
@@ -180,7 +254,10 @@ def test_an_image_outside_the_folder_is_not_taken(tmp_path: Path) -> None:
     (root / "x.json").write_text(json.dumps(drawing(shape(), imagePath="../secret.jpg")))
     dataset = read_dataset(root)
     assert [s.path.name for s in dataset] == ["a.jpg"]
-    assert dataset.notes == ("1 files of shapes have no image (what they hold as imageData is not read); first x.json",)
+    assert dataset.notes == (
+        "1 files of shapes have no image, or several that would fit (what they hold as imageData is not read); "
+        "first x.json",
+    )
 
 
 def test_a_pair_that_was_renamed_stays_one(tmp_path: Path) -> None:
@@ -237,11 +314,19 @@ def test_other_layouts_keep_their_place(tmp_path: Path) -> None:
         (tmp_path / "coco" / "annotations" / f"{name}.json").write_text(json.dumps(drawing(shape())))
     assert recognise(tmp_path / "coco") == "coco"
     assert [s.split for s in read_dataset(tmp_path / "coco")] == ["train", "train"]
+    labelled(tmp_path / "apart" / "images", at="a")
+    (tmp_path / "apart" / "annotations").mkdir()
+    (tmp_path / "apart" / "images" / "a.json").rename(tmp_path / "apart" / "annotations" / "a.json")
+    (tmp_path / "apart" / "annotations" / "meta.json").write_text("{}")
+    (tmp_path / "apart" / "annotations" / "._a.json").write_text("")
+    (tmp_path / "apart" / "annotations" / "z.json").symlink_to(tmp_path / "nowhere.json")
+    assert boxes_of(read_dataset(tmp_path / "apart")) == {"a.jpg": ()}
 
 
-def test_files_sorted_by_key_are_known(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lacking", ["", "flags"])
+def test_files_sorted_by_key_are_known(tmp_path: Path, lacking: str) -> None:
     image(tmp_path / "a.jpg")
-    tree = drawing(shape(), imageData="A" * 100_000)
+    tree = {key: told for key, told in drawing(shape(), imageData="A" * 100_000).items() if key != lacking}
     (tmp_path / "a.json").write_text("\ufeff" + json.dumps(tree, sort_keys=True), encoding="utf-8")
     assert only(read_dataset(tmp_path)) is not None
 
@@ -287,7 +372,7 @@ def test_rectangles_are_filled_and_told(tmp_path: Path, capsys: pytest.CaptureFi
     box = [[30.1, 14.1], [10.1, 4.1]]
     mask_HW = mask_of(labelled(tmp_path / "own", shape(points=box, shape_type="rectangle")))
     assert mask_HW.sum() == 200
-    assert "1 rectangles are filled" in capsys.readouterr().out
+    assert "1 files have rectangles, which are filled" in capsys.readouterr().out
 
 
 def test_what_is_to_be_ignored_is_neither_learnt_nor_measured(
@@ -331,7 +416,7 @@ def test_a_group_is_a_number_or_a_name(tmp_path: Path) -> None:
     for nothing in (None, "", [], {}, False):
         labelled(tmp_path, *({**part, "group_id": nothing} for part in parts))
         assert len(only(read_dataset(tmp_path)) or ()) == 2
-    for group in (0, "b"):
+    for group in (0, "b", 1.0):
         labelled(tmp_path, *({**part, "group_id": group} for part in reversed(parts)))
         assert only(read_dataset(tmp_path)) == (Box("crack", (3, 1, 22, 4)),)
 
@@ -351,9 +436,23 @@ def test_background_is_nothing(tmp_path: Path) -> None:
     assert mask_HW.sum() == 200 - 8
 
 
-def test_points_cost_no_mask(tmp_path: Path) -> None:
+def test_points_cost_no_mask_and_make_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tip = shape("tip", [[3, 3]], shape_type="point")
-    assert mask_of(labelled(tmp_path / "own", shape(), tip)).sum() == 200
+    root = labelled(tmp_path / "own", shape(), tip)
+    labelled(root, tip, at="b")
+    assert mask_of(root).sum() == 200
+    assert {s.path.stem: s.mask is not None for s in read_dataset(tmp_path / "own-masks")} == {"a": True, "b": False}
+    assert "2 images have points, which were left out" in capsys.readouterr().out
+
+
+def test_what_is_transparent_is_outside(tmp_path: Path) -> None:
+    inside_hw = np.zeros((8, 9), np.uint8)
+    inside_hw[2:5, 3:6] = 255
+    stream = io.BytesIO()
+    Image.fromarray(np.dstack([inside_hw] * 4)).save(stream, "PNG")
+    mask = base64.b64encode(stream.getvalue()).decode()
+    drawn = shape(points=[[0, 0], [8, 7]], shape_type="mask", mask=mask)
+    assert mask_of(labelled(tmp_path / "own", drawn)).sum() == 9
 
 
 @pytest.mark.parametrize("kind", ["rotation", "oriented_rectangle", "quadrilateral", "rectangle", None])
@@ -395,6 +494,7 @@ def test_a_mask_of_a_million_pixels_is_cut_before_it_is_followed(tmp_path: Path)
         ({"label": ["a"]}, "a label is needed"),
         ({"points": [[float("nan"), 2], [3, 4]]}, "its points are no numbers of pixels"),
         ({"points": [[1, float("inf")], [3, 4]]}, "its points are no numbers of pixels"),
+        ({"points": [[1e300, 0], [1e300, 0]]}, "its points are no numbers of pixels"),
         ({"points": {"x": 1}}, "must be a list"),
         ({"points": [7]}, "must be a list"),
         ({"points": []}, r"'points' must be a list of \[x, y\]"),
@@ -428,7 +528,8 @@ def test_a_malformed_file_is_named(tmp_path: Path, text: str) -> None:
         {"points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": png(np.ones((2, 2)), np.uint16)},
         {"points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": "not base64 €"},
         {"points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": base64.b64encode(b"BM no picture").decode()},
-        {"points": [[0, 0], [1e300, 1]], "shape_type": "circle"},
+        {"points": [[0, 0], [1e7, 1]], "shape_type": "circle"},
+        {"points": [[0, 0], [1, 1]], "shape_type": "mask", "mask": png(np.ones((2, 2)), form="JPEG")},
         {"points": [[0, 0], [0, 0]], "shape_type": "circle"},
         {"points": [[1, 0], [1, 1]]},
     ],

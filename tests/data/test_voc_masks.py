@@ -227,3 +227,45 @@ def test_boxes_and_masks_have_their_own_lists(tmp_path: Path) -> None:
 def test_images_keep_their_names_below_their_folder(tmp_path: Path) -> None:
     mask_of(voc(tmp_path / "own", {"a": palette()}), "background", "1", "2")
     assert (tmp_path / "own-masks" / "images" / "a.jpg").is_file()
+
+
+@pytest.mark.parametrize("name", ["ignored", "void"])
+def test_a_colour_that_is_named_is_a_class(tmp_path: Path, name: str) -> None:
+    mask = coloured(n1=(224, 224, 192), n2=(250, 50, 83))
+    mask.putpixel((0, 0), (0, 0, 0))
+    root = voc(tmp_path / "own", {"a": mask}, colours="background:0,0,0::\ncrack:224,224,192::\npin:250,50,83::\n")
+    assert np.array_equal(mask_of(root, "background", "crack", "pin"), renumbered(NUMBERS, {IGNORE: 1}))
+    root = voc(tmp_path / "usual", {"a": mask}, colours=f"background:0,0,0::\npin:250,50,83::\n{name}:224,224,192::\n")
+    assert np.array_equal(mask_of(root, "background", "pin"), renumbered(NUMBERS, {1: IGNORE, 2: 1}))
+
+
+def test_numbers_begin_with_the_background(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own", {"a": palette()}, names="crack\npin\n")
+    with pytest.raises(DataError, match=r"its first line names the value 0, which is the background; found 'crack'"):
+        convert(root, tmp_path / "masks", masks=True)
+    (root / "class_names.txt").write_text("__ignore__\n_background_\ncrack\npin\n")
+    assert np.array_equal(mask_of(root, "background", "crack", "pin"), NUMBERS)
+
+
+@pytest.mark.parametrize(("name", "listed"), [("train", "a.jpg"), ("default", "a"), ("train", "elsewhere")])
+def test_lists_for_boxes_hold_where_those_for_masks_say_nothing(tmp_path: Path, name: str, listed: str) -> None:
+    root = voc(tmp_path / "own", {stem: palette() for stem in "ab"})
+    (root / "Annotations").mkdir()
+    for kind, lists in {"Main": {"train": "a", "val": "b"}, "Segmentation": {name: listed}}.items():
+        (root / "ImageSets" / kind).mkdir(parents=True)
+        for split, stems in lists.items():
+            (root / "ImageSets" / kind / f"{split}.txt").write_text("\n".join(stems.split()))
+    mask_of(root, "background", "1", "2")
+    wanted = ["train", None] if listed == "a.jpg" else ["train", "val"]
+    assert [s.split for s in read_dataset(tmp_path / "own-masks")] == wanted
+
+
+def test_links_to_folders_of_masks_are_followed(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own", {"a": palette()})
+    (root / "SegmentationClass").rename(tmp_path / "elsewhere")
+    (root / "SegmentationClass").mkdir()
+    (root / "SegmentationClass" / "part").symlink_to(tmp_path / "elsewhere")
+    (root / "JPEGImages").rename(tmp_path / "images")
+    (root / "JPEGImages").mkdir()
+    (tmp_path / "images").rename(root / "JPEGImages" / "part")
+    assert np.array_equal(mask_of(root, "background", "1", "2"), NUMBERS)

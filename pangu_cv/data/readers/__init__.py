@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, NoReturn
@@ -97,7 +98,9 @@ def outlines_of(dataset: Dataset, path: Path, *, layout: Layout = "auto", root: 
         case "labelme":
             return labelme.outlines(path)
         case "voc":
-            return dataclasses.replace(voc_masks.outlines(path), splits=voc.mask_splits(path))
+            found = voc_masks.outlines(path)
+            splits, notes = voc.mask_splits(path)
+            return dataclasses.replace(found, splits=splits, notes=(*found.notes, *notes))
         case _:
             raise DataError(
                 f"{dataset.root}: the layout '{dataset.layout}' has no outlines that could be drawn as masks; COCO "
@@ -108,7 +111,12 @@ def outlines_of(dataset: Dataset, path: Path, *, layout: Layout = "auto", root: 
 def read_images(path: Path, *, layout: Layout = "auto", root: Path | None = None) -> Dataset:
     """As ``read_dataset``, for those who need no labels: a folder of no known layout is the pictures below it."""
     path = Path(path)
-    if layout == "auto" and path.is_dir() and recognise(path) is None:
+    found = recognise(path) if layout == "auto" and path.is_dir() else layout
+    if found == "labelme" and layout == "auto":  # a file that only looks like it stands in nobody's way
+        with suppress(DataError):
+            return labelme.read(path)
+        found = None
+    if found is None:
         return Dataset(path, "images", tuple(Sample(image) for image in pictures_below(path)))
     return read_dataset(path, layout=layout, root=root)
 

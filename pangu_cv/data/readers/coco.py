@@ -11,7 +11,7 @@ import numpy as np
 from pangu_cv.data.outlines import Outline, Outlined, Outlines, Polygon, Runs, polygon, runs_from
 from pangu_cv.data.readers.annotation import Notes, fitted_to, inside, known, numbers, split_of
 from pangu_cv.data.readers.folders import describe
-from pangu_cv.data.readers.labelme_shapes import begins_with_shapes
+from pangu_cv.data.readers.labelme_shapes import holds_shapes
 from pangu_cv.data.readers.rotation import upright
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError
@@ -50,9 +50,10 @@ def read(path: Path, *, root: Path | None = None) -> Dataset:
 
 def _files(path: Path) -> list[Path]:
     placed = sorted(path.glob(f"*/{_ROBOFLOW}")) + sorted(path.glob(_ROBOFLOW))
-    inner = sorted((path / "annotations").glob("*.json"))
+    inner = sorted(file for file in (path / "annotations").glob("*.json") if not file.name.startswith("."))
     instances = [file for file in inner if file.name.startswith("instances")]
-    return placed or instances or [file for file in inner if not begins_with_shapes(file)]  # labelme's, one an image
+    is_labelme = not instances and holds_shapes(path / "annotations", [file.name for file in inner])
+    return placed or instances or ([] if is_labelme else inner)
 
 
 def _root_of(path: Path) -> Path:

@@ -8,33 +8,38 @@ from typing import Any
 
 from pangu_cv.data.outlines import Outline, Outlined, Outlines
 from pangu_cv.data.readers.annotation import Notes, fitted_to, known, numbers, upright_size
-from pangu_cv.data.readers.folders import SPLIT_FOLDERS, describe, files_below, split_folders, subfolders
-from pangu_cv.data.readers.labelme_pairs import LABEL_PARTS, pairs
+from pangu_cv.data.readers.folders import SPLIT_FOLDERS, describe, files_below
+from pangu_cv.data.readers.labelme_pairs import pairs
 from pangu_cv.data.readers.labelme_shapes import (
     BACKGROUND,
     IGNORED,
     Shape,
     begins_with_shapes,
     extent,
+    holds_shapes,
     outline,
     shape_from,
 )
+from pangu_cv.data.readers.pictures import without_masks
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
 from pangu_cv.errors import DataError
 from pangu_runtime.images import find_images
 
-_FILES_OPENED = 50  # per folder, to recognise it
+_DEEPEST = 2  # folders below, to recognise it
 _UNLABELLED = "images have no file of shapes and are taken as unlabelled (a file without shapes: no object)"
+_ALONE = "files of shapes have no image, or several that would fit (what they hold as imageData is not read)"
 _POINTS = ("point", "points")
 
 
 def recognises(path: Path) -> bool:
-    """Whether a file of shapes lies in the folder, in those below it, or there in those of labels or splits."""
-    parts = subfolders(path)
-    inner = [below for part in (path, *split_folders(path)) for below in subfolders(part)]
-    deeper = [below for part in parts if part.name.lower() in LABEL_PARTS for below in subfolders(part)]
-    folders = dict.fromkeys((path, *parts, *inner, *deeper))
-    return any(begins_with_shapes(file) for folder in folders for file in _json_files(folder)[:_FILES_OPENED])
+    """Whether a file of shapes lies in the folder or up to two folders below."""
+    for folder, inner, names in os.walk(path, followlinks=True):
+        inner[:] = [name for name in inner if not name.startswith(".")]
+        if len(Path(folder).relative_to(path).parts) == _DEEPEST:
+            inner.clear()
+        if holds_shapes(Path(folder), names):
+            return True
+    return False
 
 
 def read(path: Path) -> Dataset:
@@ -46,7 +51,7 @@ def read(path: Path) -> Dataset:
     are not believed, and those images unlabelled. Raises DataError on a malformed file, and for an image with two.
     """
     notes = Notes()
-    images = find_images(path)
+    images = without_masks(path, find_images(path))
     boxes = {image: _boxes(image, file, notes) for image, file in _annotated(path, images, notes)}
     for image in images:
         if image not in boxes:
@@ -62,18 +67,26 @@ def outlines(path: Path) -> Outlines:
     """
     notes = Notes()
     found: dict[Path, Outlined] = {}
-    for image, file in _annotated(path, find_images(path), notes):
+    files: dict[Path, Path] = {}
+    for image, file in _annotated(path, without_masks(path, find_images(path)), notes):
         shapes, stated_px = _shapes(file)
-        if (size_px := upright_size(image)) is None:
+        drawn = [shape for shape in shapes if shape.kind not in _POINTS]
+        if len(drawn) < len(shapes):
+            notes.add("images have points, which were left out", image.name)
+        if (size_px := upright_size(image)) is None or (shapes and not drawn):
             continue
-        own = []
-        for shape in (shape for shape in shapes if shape.kind not in _POINTS):
-            if shape.kind == "rectangle" and shape.label != IGNORED:
-                kind = "rectangles are filled: where they are boxes around something, outline that instead"
-                notes.add(kind, file.name)
-            label = None if shape.label == IGNORED else shape.label
-            own.append(Outline(label, outline(shape, width_px=size_px[0], height_px=size_px[1], place=str(file))))
-        found[image.resolve()] = Outlined(tuple(own), (stated_px,))
+        if any(shape.kind == "rectangle" for shape in drawn):
+            notes.add("files have rectangles, which are filled: outline what they are boxes around", file.name)
+        own = tuple(
+            Outline(
+                None if shape.label == IGNORED else shape.label,
+                outline(shape, width_px=size_px[0], height_px=size_px[1], place=str(file)),
+            )
+            for shape in drawn
+        )
+        if (first := files.setdefault(image.resolve(), file)).resolve() != file.resolve():
+            raise DataError(f"{file}: its image is that of {first}, by a link; keep one of the two")
+        found[image.resolve()] = Outlined(own, (stated_px,))
     return Outlines(found, notes.lines)
 
 
@@ -81,17 +94,19 @@ def _annotated(path: Path, images: tuple[Path, ...], notes: Notes) -> Iterator[t
     """Every image that has a file of shapes, and the file. Raises DataError where it has two, or none has one."""
     files = [file for file in files_below(path, ".json") if begins_with_shapes(file)]
     taken: dict[Path, Path] = {}
-    for file, image in pairs(path, files, images, named=lambda file: str(_tree(file).get("imagePath") or "")):
+    told = pairs(path, files, images, named=lambda file: str(_tree(file).get("imagePath") or ""))
+    for file, image, is_by_name in told:
         if image is None:
-            notes.add("files of shapes have no image (what they hold as imageData is not read)", file.name)
-        elif (first := taken.setdefault(image.resolve(), file)) != file:
+            notes.add(_ALONE, file.name)
+        elif (first := taken.setdefault(image, file)) != file:
             raise DataError(f"{file}: its image '{image.name}' has another file of shapes, {first}; keep one")
         else:
+            if is_by_name:
+                notes.add("files of shapes were taken for those of an image by its name alone", file.name)
             yield image, file
     if not taken:
         raise DataError(
-            f"{path}: none of the {len(files)} files of shapes is of an image there; found {describe(path)}. Where "
-            "they are no labels, name the layout: --layout class_folders, or data.layout=class_folders"
+            f"{path}: none of the {len(files)} files of shapes is of an image there; found {describe(path)}"
         )
 
 
@@ -144,11 +159,3 @@ def _split(relative: Path) -> Split | None:
     """That of the first folder which is named like one."""
     named = (SPLIT_FOLDERS.get(part.lower()) for part in relative.parts[:-1])
     return next((split for split in named if split), None)
-
-
-def _json_files(folder: Path) -> list[Path]:
-    try:
-        names = os.listdir(folder)  # noqa: PTH208, 1 M names
-    except OSError:  # told where images are listed
-        return []
-    return [folder / name for name in sorted(names) if name.lower().endswith(".json") and not name.startswith(".")]

@@ -3,7 +3,7 @@
 import base64
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,21 @@ import numpy as np
 from pangu_cv.data.outlines import Polygon, Runs, polygon, runs_of
 from pangu_cv.data.readers.annotation import are_of_size, numbers
 from pangu_cv.errors import DataError, ImageError
-from pangu_runtime.decode import decode, peek
+from pangu_runtime.decode import DecodeSpec, decode, peek
 
 IGNORED = "__ignore__"
 """labelme's label of what is neither learnt from nor measured."""
 BACKGROUND = "background"
 _BACKGROUND = ("_background_", BACKGROUND)  # the first is labelme's own
 _SAGITTA_PX = 0.05  # a circle's corners lie so near together that no edge is farther inside it
+_FARTHEST = 1e8  # pixels: beyond any image
 _SHAPES = re.compile(r'"shapes"\s*:\s*\[\s*[{\]]')
-_SORTED = re.compile(r'"flags"\s*:\s*\{.*?"imageData"\s*:\s*"', re.DOTALL)  # by key: an image comes before the shapes
+_FIRST_KEY = re.compile(
+    r'\s*\{\s*"(version|flags|checked|lineColor|fillColor|imagePath|imageData|imageHeight|imageWidth)"'
+)
+_IMAGE = re.compile(r'"imageData"\s*:\s*"')  # where keys are sorted it comes before the shapes
 _HEAD_BYTES = 1 << 16
+_FILES_OPENED = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +50,15 @@ def begins_with_shapes(file: Path) -> bool:
             head = stream.read(_HEAD_BYTES).decode("utf-8-sig", errors="replace")
     except OSError:
         return False
-    return head.lstrip().startswith("{") and any(form.search(head) for form in (_SHAPES, _SORTED))
+    if not head.lstrip().startswith("{"):
+        return False
+    return bool(_SHAPES.search(head) or (_FIRST_KEY.match(head) and _IMAGE.search(head)))
+
+
+def holds_shapes(folder: Path, names: Iterable[str]) -> bool:
+    """Whether one of the first files of a folder begins as labelme's do."""
+    files = sorted(name for name in names if name.lower().endswith(".json") and not name.startswith("."))
+    return any(begins_with_shapes(folder / name) for name in files[:_FILES_OPENED])
 
 
 def shape_from(entry: dict[str, Any], place: str) -> Shape:
@@ -55,7 +68,7 @@ def shape_from(entry: dict[str, Any], place: str) -> Shape:
     if not isinstance(told, list) or not told or not all(isinstance(point, list) for point in told):
         raise DataError(f"{place}: 'points' must be a list of [x, y]; found {str(told)[:80]}")
     points = tuple(numbers(point, count=2, place=place) for point in told)
-    if not np.isfinite(points).all():
+    if not (np.abs(points) < _FARTHEST).all():  # nor for NaN
         raise DataError(f"{place}: its points are no numbers of pixels; found {str(told)[:80]}")
     kind = str(entry.get("shape_type") or "polygon")
     if kind in ("circle", "mask") and len(points) != 2:
@@ -64,6 +77,8 @@ def shape_from(entry: dict[str, Any], place: str) -> Shape:
     if kind == "mask" and not isinstance(png, str):
         raise DataError(f"{place}: a mask needs its picture as text in 'mask'; found {type(png).__name__}")
     group = entry.get("group_id")
+    if isinstance(group, float) and group.is_integer():
+        group = int(group)
     is_grouped = isinstance(group, int | str) and not isinstance(group, bool) and group != ""
     return Shape(label, kind, points, str(group) if is_grouped else None, png)
 
@@ -71,7 +86,7 @@ def shape_from(entry: dict[str, Any], place: str) -> Shape:
 def _label(told: Any, place: str) -> str:
     if not isinstance(told, str | int) or isinstance(told, bool) or not (label := str(told).strip()):
         raise DataError(f"{place}: a label is needed, a text or a number; found {str(told)[:80]!r}")
-    return BACKGROUND if label in _BACKGROUND else label
+    return BACKGROUND if label.casefold() in _BACKGROUND else label
 
 
 def extent(shape: Shape) -> tuple[float, ...]:
@@ -122,9 +137,9 @@ def _runs(shape: Shape, width_px: int, height_px: int) -> Runs:
         if not are_of_size((x1 - x0, y1 - y0), (header.width_px, header.height_px)):
             size = f"{header.width_px} x {header.height_px}"
             raise ValueError(f"its picture has {size} pixels, its points say {x1 - x0:g} x {y1 - y0:g}")
-        if header.bit_depth > 8:
-            raise ValueError(f"its picture has {header.bit_depth} bits, 1 or 8 are read")
-        inside_hw = decode(content).max(axis=2) > 0
+        if header.format != "PNG" or header.bit_depth > 8:
+            raise ValueError(f"its picture is {header.kind}; a PNG of 1 or 8 bits is needed")
+        inside_hw = decode(content, spec=DecodeSpec(background=0)).max(axis=2) > 0
     except ImageError as error:
         raise ValueError(f"its picture cannot be read: {error.reason}") from None
     return runs_of(inside_hw, left_px=left, top_px=top, height_px=height_px, width_px=width_px)

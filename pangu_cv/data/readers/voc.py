@@ -9,13 +9,13 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from pangu_cv.data.readers.annotation import Notes, fitted_to, known, numbers, read_utf8
-from pangu_cv.data.readers.folders import SPLIT_WORDS, SPLITS, describe
-from pangu_cv.data.readers.labelme_shapes import begins_with_shapes
+from pangu_cv.data.readers.folders import SPLIT_WORDS, SPLITS, describe, subfolders
+from pangu_cv.data.readers.labelme_shapes import holds_shapes
 from pangu_cv.data.readers.rotation import upright
 from pangu_cv.data.readers.voc_masks import folder_in
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
 from pangu_cv.errors import DataError
-from pangu_runtime.images import find_images
+from pangu_runtime.images import find_images, is_image_name
 
 _MASKS = "folders of masks are left to 'pangu-cv data convert --masks', which makes masks of class numbers"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -26,10 +26,14 @@ def recognises(path: Path) -> bool:
     if not (path / "JPEGImages").is_dir():
         return False
     folder = path / "Annotations"
-    is_labelme = (
-        folder.is_dir() and not any(folder.rglob("*.xml")) and any(map(begins_with_shapes, folder.glob("*.json")))
-    )
-    return (folder.is_dir() and not is_labelme) or folder_in(path) is not None
+    if folder.is_dir() and (any(folder.rglob("*.xml")) or not _is_labelme(folder)):
+        return True
+    return folder_in(path) is not None
+
+
+def _is_labelme(folder: Path) -> bool:
+    parts = (folder, *subfolders(folder))
+    return any(holds_shapes(part, [entry.name for entry in part.iterdir()]) for part in parts)
 
 
 def read(path: Path) -> Dataset:
@@ -64,19 +68,24 @@ def read(path: Path) -> Dataset:
     return Dataset(path, "voc", tuple(samples), notes.lines, box_faults=tuple(notes.box_faults.items()))
 
 
-def mask_splits(path: Path) -> dict[Path, Split | None] | None:
-    """The split of every image, resolved, by the lists for masks; None where there are none."""
-    lists = path / "ImageSets" / "Segmentation"
+def mask_splits(path: Path) -> tuple[dict[Path, Split | None] | None, tuple[str, ...]]:
+    """The split of every image, resolved, by the lists for masks, and notes; None where these list none of them."""
     images = find_images(path / "JPEGImages")
     stems = {image.relative_to(path / "JPEGImages").with_suffix("").as_posix(): image.resolve() for image in images}
-    splits = _splits(lists, stems.keys(), Notes())
-    return {image: splits.get(stem) for stem, image in stems.items()} if splits else None
+    notes = Notes()
+    splits = _splits(path / "ImageSets" / "Segmentation", stems.keys(), notes)
+    if splits.keys().isdisjoint(stems):
+        return None, notes.lines
+    for stem in sorted(splits.keys() - stems.keys()):
+        notes.add("images listed in ImageSets/Segmentation do not exist", stem)
+    return {image: splits.get(stem) for stem, image in stems.items()}, notes.lines
 
 
 def _lists(path: Path, *, is_boxed: bool) -> Path:
-    """The folder of lists; where there are no boxes that for masks, if it has some."""
+    """The folder of lists; where there are no boxes that for masks, if it has one of a split."""
     main, masks = path / "ImageSets" / "Main", path / "ImageSets" / "Segmentation"
-    return masks if not is_boxed and any(masks.glob("*.txt")) else main
+    is_split = any(file.stem.lower() in SPLIT_WORDS for file in masks.glob("*.txt"))
+    return masks if not is_boxed and is_split else main
 
 
 def _splits(folder: Path, stems: Set[str], notes: Notes) -> dict[str, Split]:
@@ -93,6 +102,8 @@ def _listed(file: Path, stems: Set[str]) -> Iterator[str]:
         name = line.strip()
         if name not in stems:  # a class's list says in a second column whether the class is there
             name = re.sub(r"\s+-?[01]$", "", name)
+        if name not in stems and is_image_name(name):
+            name = Path(name).with_suffix("").as_posix()
         if name:
             yield name
 

@@ -4,7 +4,6 @@ CVAT names the colours in ``labelmap.txt``, labelme the numbers in ``class_names
 those of Pascal VOC, and classes are called by their number.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,16 @@ from pangu_cv.data.readers.annotation import Notes
 from pangu_cv.data.readers.image_masks import class_names_in
 from pangu_cv.errors import DataError, ImageError
 from pangu_runtime.decode import decode, peek
-from pangu_runtime.images import find_images, is_image_name
+from pangu_runtime.images import find_images
 
 FOLDERS = ("SegmentationClass", "SegmentationClassPNG")
 _NUMBERED = "class_names.txt"
 _BACKGROUND = ("background", "_background_")
 _NO_MATTER = "__ignore__"
 _VOID = (224, 224, 192)  # Pascal VOC's colour of 255
+_VOIDS = ("void", "ignore", "ignored")  # so it is called where it is listed
 _Names = dict[tuple[int, ...], str]  # by colour
+_UNNAMED: _Names = {(0, 0, 0): _BACKGROUND[0], _VOID: _NO_MATTER}
 
 
 def folder_in(path: Path) -> Path | None:
@@ -68,18 +69,24 @@ def _is_none(name: str) -> bool:
 
 
 def _holds_images(folder: Path) -> bool:
-    return any(is_image_name(name) for _, _, names in os.walk(folder) for name in names)
+    return folder.is_dir() and bool(find_images(folder))
 
 
 def _names(path: Path) -> tuple[_Names, bool]:
     """The name of every colour, and whether colours count, or the numbers of a palette whatever its colours."""
     if (path / "labelmap.txt").is_file():
-        return names_by_colour(path / "labelmap.txt"), True
+        names = names_by_colour(path / "labelmap.txt")
+        return {
+            colour: _NO_MATTER if colour == _VOID and name in _VOIDS else name for colour, name in names.items()
+        }, True
     listed = path / _NUMBERED
     if not listed.is_file():
         return {colour: str(number) for number, colour in enumerate(_voc(IGNORE)) if number}, False
-    names = class_names_in(listed)
-    return dict(zip(_voc(len(names)), names, strict=True)), False
+    listing = class_names_in(listed)
+    numbered = listing[1:] if listing[0] == _NO_MATTER else listing  # labelme's number -1
+    if numbered[0].casefold() not in _BACKGROUND:
+        raise DataError(f"{listed}: its first line names the value 0, which is the background; found '{numbered[0]}'")
+    return dict(zip(_voc(len(numbered)), numbered, strict=True)), False
 
 
 def _voc(count: int) -> list[tuple[int, ...]]:
@@ -92,7 +99,7 @@ def _outlined(mask: Path, names: _Names, *, has_colours: bool) -> Outlined:
     height_px, width_px = values_HW.shape
     found = []
     for value, colour in colours.items():
-        label = _NO_MATTER if colour == _VOID else names.get(colour, _BACKGROUND[0] if not any(colour) else None)
+        label = names.get(colour, _UNNAMED.get(colour))
         if label is None:
             raise KeyError(value if value <= IGNORE and colour == _voc(IGNORE + 1)[value] else colour)
         if label == _NO_MATTER or not _is_none(label):

@@ -19,7 +19,8 @@ def recognises(path: Path) -> bool:
     """Whether a file is a table of this kind, or a folder holds one or has images beside labels."""
     if path.is_file():
         return path.suffix.lower() in (".yaml", ".yml")
-    is_plain = (path / "images").is_dir() and any((path / "labels").rglob("*.txt"))
+    labels = (file for file in (path / "labels").rglob("*.txt") if file.name != "classes.txt")
+    is_plain = (path / "images").is_dir() and any(labels)
     return is_plain or yolo_table.table_in(path) is not None
 
 
