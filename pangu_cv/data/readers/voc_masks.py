@@ -120,6 +120,8 @@ def _values(mask: Path, *, has_colours: bool) -> tuple[NDArray[Any], dict[int, t
         return numbers_HW, {int(n): tuple(VOC_COLOURS[int(n)].tolist()) for n in np.unique(numbers_HW)}
     if header.bit_depth > 8:
         raise ImageError(mask, "values", f"is a {header.kind} picture; colours of classes have 8 bits")
-    red_HW, green_HW, blue_HW = np.moveaxis(decode(mask), 2, 0).astype(np.int32)
-    packed_HW = (red_HW << 16) | (green_HW << 8) | blue_HW
+    rgb_HW3 = decode(mask)
+    packed_HW = rgb_HW3[..., 0].astype(np.int32)
+    for channel in (1, 2):
+        packed_HW = packed_HW << 8 | rgb_HW3[..., channel]
     return packed_HW, {int(n): (int(n) >> 16, int(n) >> 8 & 255, int(n) & 255) for n in np.unique(packed_HW)}
