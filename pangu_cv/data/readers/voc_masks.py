@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.data.mask_colours import VOC_COLOURS, names_by_colour
+from pangu_cv.data.mask_colours import VOC_COLOURS
 from pangu_cv.data.masks import IGNORE, LOSSY, NUMBERED, stored_numbers
 from pangu_cv.data.outlines import Outline, Outlined, Outlines, runs_of
 from pangu_cv.data.readers.annotation import Notes
 from pangu_cv.data.readers.image_masks import class_names_in
+from pangu_cv.data.readers.label_map import names_by_colour
 from pangu_cv.errors import DataError, ImageError
 from pangu_runtime.decode import decode, peek
 from pangu_runtime.images import find_images
