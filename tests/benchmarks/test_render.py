@@ -311,6 +311,21 @@ def test_who_does_not_restore_has_not_kept_both(folder: Path) -> None:
     assert _promises(_page(folder)).count("neither restores yet: +0.20 dB") == 2
 
 
+def test_twins_are_compared_over_all_their_seeds(folder: Path) -> None:
+    second = folder.parent / "pretrain"
+    for path in second.glob("repair-*.json"):
+        path.unlink()
+    for seed, ours in ((0, 25.6), (1, 26.2), (2, 20.0)):
+        for twin in ("both", "judge", "restore")[: 2 if seed == 2 else 3]:  # the last seed lacks a twin
+            made = fake.pretrain(f"repair-{twin}-{seed}")
+            if twin == "both":
+                made["psnr_db"] = {name: one | {"ours": [ours]} for name, one in made["psnr_db"].items()}
+            _write(second, f"repair-{twin}-{seed}", made)
+    page = _promises(_page(folder))
+    assert "| loss ≤ 1 point | +0.0 points (seeds: +0.0, +0.0) | reached |" in page
+    assert "bsd68_sigma25 -0.10 dB (seeds: -0.40, +0.20), polyu -0.10 dB (seeds: -0.40, +0.20) | reached |" in page
+
+
 def test_what_is_no_cell_is_said_to_be_unchecked(folder: Path) -> None:
     assert "Not checked against the code: demo (2026-01-01, abc)." in _page(folder)
 
