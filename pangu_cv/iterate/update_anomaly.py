@@ -155,7 +155,8 @@ def _missed(recipe: UpdateRecipe) -> list[Missed]:
     folder = recipe.missed.path
     pairs: list[tuple[Path, Path | None]]
     if folder.exists() and recognise(folder) is not None:
-        pairs = [(s.path, s.mask) for s in recipe.missed.read() if s.label != NORMAL]
+        # of one whose annotation says that nothing is there, nothing was missed
+        pairs = [(s.path, s.mask) for s in recipe.missed.read() if s.label != NORMAL and s.boxes != ()]
     else:
         pairs = [(path, None) for path in list_images(folder)]
     if not pairs:

@@ -89,6 +89,21 @@ def test_a_missed_defect_moves_the_score_and_normals_keep_theirs(anomaly: Made, 
     assert entry.facts["task"] == "anomaly"
 
 
+def test_what_shows_nothing_was_not_missed(tmp_path: Path, missed: Path) -> None:
+    """Annotated as empty, as those that are sorted into 'good'."""
+    for file in sorted(missed.glob("*.png")):
+        label = missed.parent / "set" / "labels" / f"{file.stem}.txt"
+        label.parent.mkdir(parents=True, exist_ok=True)
+        label.write_text("0 0.5 0.5 0.5 0.5\n" if file.stem != "0" else "")
+        (missed.parent / "set" / "images").mkdir(exist_ok=True)
+        shutil.copyfile(file, missed.parent / "set" / "images" / file.name)
+    recipe = UpdateRecipe.parse(
+        {"model": "m", "output": tmp_path / "next", "missed": missed.parent / "set", "gate": {"path": "g"}},
+        origin="test",
+    )
+    assert [one.path.stem for one in update_anomaly._missed(recipe)] == ["1", "2"]
+
+
 def test_the_bundle_decides_the_same(anomaly: Made, tmp_path: Path, missed: Path) -> None:
     result = run(anomaly, tmp_path, missed=missed, masks=tmp_path / "masks", max_drop=0.5)
     images = sorted(missed.iterdir()) + sorted((tmp_path / "gate" / "test" / "good").iterdir())
