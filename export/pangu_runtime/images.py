@@ -33,7 +33,7 @@ def find_images(folder: Path) -> tuple[Path, ...]:
     Links to folders are followed, and each folder is visited once, so loops end. Files that only look like images are
     listed: decoding tells. Raises DataError if a folder may not be read.
     """
-    found = [name for name in _walk(folder) if is_image_name(name.rsplit("/", 1)[-1])]
+    found = [name for name in walk_files(folder) if is_image_name(name.rsplit("/", 1)[-1])]
     return tuple(folder / name for name in sorted(found, key=natural_key))
 
 
@@ -49,7 +49,7 @@ def list_images(path: Path) -> tuple[Path, ...]:
         raise DataError(f"{path}: does not exist; an image or a folder of images is needed")
     found = find_images(path)
     if not found:
-        names = Counter(Path(name).suffix.lower() or "no suffix" for name in _walk(path))
+        names = Counter(Path(name).suffix.lower() or "no suffix" for name in walk_files(path))
         raise DataError(f"{path}: no image found, but {_summary(names)}; images are {' '.join(sorted(IMAGE_SUFFIXES))}")
     return found
 
@@ -58,7 +58,7 @@ def _summary(names: Counter[str]) -> str:
     return ", ".join(f"{count} x {suffix}" for suffix, count in names.most_common(5)) or "no file at all"
 
 
-def _walk(root: Path) -> Iterator[str]:
+def walk_files(root: Path) -> Iterator[str]:
     """Relative posix paths of all files; real folders before linked ones, so that a link never hides the original."""
     seen: set[tuple[int, int]] = set()
     queue = deque([""])

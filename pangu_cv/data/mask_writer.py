@@ -10,14 +10,13 @@ from PIL import Image
 
 from pangu_cv.data.duplicates import relative
 from pangu_cv.data.mask_colours import VOC_COLOURS
-from pangu_cv.data.masks import IGNORE
+from pangu_cv.data.masks import BACKGROUND, IGNORE, IGNORED, is_background
 from pangu_cv.data.outlines import Outlined, Outlines, class_mask_of
 from pangu_cv.data.readers.annotation import Notes, are_of_size, upright_size
 from pangu_cv.data.sample import Dataset, Sample
 from pangu_cv.errors import DataError, ImageError
 from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, peek
 
-BACKGROUND = "background"
 _MOST_CLASSES = 254  # beside the background; 255 means no matter what
 
 
@@ -89,15 +88,15 @@ def _require_apart(names: Sequence[tuple[str, str]], base: Path, drawn: Set[str]
 def _classes(dataset: Dataset, outlines: Outlines) -> tuple[str, ...]:
     """The names of the numbers in a mask. Raises DataError."""
     objects = [one for found in outlines.by_image.values() for one in found.objects]
-    drawn = {one.label for one in objects if one.shape is not None and one.label not in (None, BACKGROUND)}
-    if not drawn:
+    drawn = {one.label for one in objects if one.shape is not None and one.label is not None}
+    if all(is_background(name) for name in drawn):
         told = "".join(f"; {line}" for line in outlines.notes[:3])
         if any(one.label is None for one in objects):
-            told += f"; all that is outlined is to be ignored ('__ignore__', or the value {IGNORE} of a mask)"
+            told += f"; all that is outlined is to be ignored ('{IGNORED}', or the value {IGNORE} of a mask)"
         raise DataError(
             f"{dataset.root}: no object has an outline (layout {dataset.layout}); there is nothing to draw{told}"
         )
-    names = outlines.classes or sorted(name for name in drawn if name is not None)
+    names = outlines.classes or sorted(name for name in drawn if not is_background(name))
     if unfit := [name for name in names if [name] != name.encode(errors="ignore").decode().strip().splitlines()]:
         raise DataError(f"{dataset.root}: {unfit[0]!r} is no name for a class that a line of classes.txt could hold")
     if len(names) > _MOST_CLASSES:

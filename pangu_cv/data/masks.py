@@ -12,11 +12,20 @@ from pangu_runtime.decode import DEFAULT_SPEC, DecodeSpec, decode, peek
 
 IGNORE = 255
 """The value of pixels that are neither learnt from nor measured."""
+IGNORED = "__ignore__"
+"""What labelme calls them."""
+BACKGROUND = "background"
+"""The class whose value is 0."""
 
 # Any non-zero value is a defect, so that class numbers in 8 or 16 bit and 0/255 read alike.
 _SPEC = DecodeSpec(range_16bit=(0, 1), background=0)
 LOSSY = ("JPEG", "MPO")
 NUMBERED = ("1", "L", "P", "I;16", "I")
+
+
+def is_background(name: str | None) -> bool:
+    """Whether a class of this name is nothing: the second is labelme's."""
+    return name is not None and name.casefold() in (BACKGROUND, "_background_")
 
 
 def read_mask(path: Path) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pangu_cv.data.masks import IGNORE
+from pangu_cv.data.masks import IGNORE, is_background
 from pangu_cv.data.sample import Split
 
 Polygon = NDArray[np.float64]
@@ -39,7 +39,7 @@ class Runs:
 class Outline:
     """One object: its class, and where it is; a shape of None is known by its box alone.
 
-    A label of None is no class: what is there is neither learnt from nor measured.
+    A label of None is no class: what is there is neither learnt from nor measured. One of the background is nothing.
     """
 
     label: str | None
@@ -88,12 +88,18 @@ def class_mask_of(
     for one in sorted(objects, key=lambda one: (one.label is None, -one.area_px)):
         if one.shape is None:
             raise ValueError("an object without an outline cannot be drawn")
-        number, covered = IGNORE if one.label is None else classes.index(one.label), 0
+        number, covered = _number(one.label, classes), 0
         for rows, columns, inside in _pieces(one.shape, height_px, width_px):
             mask_HW[rows, columns][inside] = number
             covered += int(inside.sum())
         empty += not covered
     return mask_HW, empty
+
+
+def _number(label: str | None, classes: Sequence[str]) -> int:
+    if label is None:
+        return IGNORE
+    return 0 if is_background(label) else classes.index(label)
 
 
 def polygon(numbers: Sequence[Any]) -> Polygon:

@@ -150,8 +150,9 @@ def test_a_file_whose_image_is_gone_labels_no_other(tmp_path: Path) -> None:
     image(tmp_path / "batch1" / "0002.jpg")
     (tmp_path / "batch1" / "0001.jpg").unlink()
     image(tmp_path / "batch2" / "0001.jpg")
+    assert recognise(tmp_path) == "class_folders"
     with pytest.raises(DataError, match="none of the 1 files of shapes is of an image there"):
-        read_dataset(tmp_path)
+        read_dataset(tmp_path, layout="labelme")
     labelled(tmp_path / "batch2", shape("pin"), at="0001", imagePath="0001.jpg")
     dataset = read_dataset(tmp_path)
     assert [s.path.parent.name for s in dataset if s.boxes] == ["batch2"]
@@ -173,7 +174,11 @@ def test_a_match_by_name_alone_is_told(tmp_path: Path) -> None:
     (tmp_path / "labels" / "1.json").write_text(json.dumps(drawing(shape(), imagePath="D:\\x\\a.jpg")))
     dataset = read_dataset(tmp_path)
     assert len(dataset.samples[0].boxes or ()) == 1
-    assert dataset.notes == ("1 files of shapes were taken for those of an image by its name alone; first 1.json",)
+    told = "1 files of shapes were taken for those of an image by the name that they say, not by their own; first "
+    assert dataset.notes[0] == f"{told}1.json"
+    labelled(tmp_path / "set", shape(), at="2", imagePath="1.jpg")
+    (tmp_path / "set" / "2.jpg").rename(tmp_path / "set" / "1.jpg")  # a pair of which one is gone
+    assert f"{told}2.json" in read_dataset(tmp_path / "set").notes
 
 
 def test_in_folders_apart_the_stem_counts_too(tmp_path: Path) -> None:
@@ -184,6 +189,59 @@ def test_in_folders_apart_the_stem_counts_too(tmp_path: Path) -> None:
         file.write_text(json.dumps(drawing(shape(at), imagePath=f"../images/{other}.jpg")))
     (tmp_path / "labels" / "classes.txt").write_text("1\n2\n")
     assert [[box.label for box in s.boxes or ()] for s in read_dataset(tmp_path)] == [["1"], ["2"]]
+
+
+@pytest.mark.parametrize(
+    ("images", "named", "found"),
+    [
+        (("images/a.jpg", "photos/a.jpg"), "..\\photos\\a.jpg", "photos/a.jpg"),
+        (("a.jpg", "images/a.jpg"), "../images/a.jpg", "images/a.jpg"),
+        (("images/a.jpg", "img/a.jpg"), "a.jpg", None),
+        (("images/a.jpg", "img/a.png"), "a.png", "img/a.png"),
+    ],
+)
+def test_of_several_that_would_fit_the_file_tells_which(
+    tmp_path: Path, images: tuple[str, ...], named: str, found: str | None
+) -> None:
+    for at in images:
+        image(tmp_path / at)
+    labelled(tmp_path / "more", shape("pin"), at="b")
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "a.json").write_text(json.dumps(drawing(shape(), imagePath=named)))
+    told = [s.path.relative_to(tmp_path).as_posix() for s in read_dataset(tmp_path) if s.boxes]
+    assert [at for at in told if "more" not in at] == ([found] if found else [])
+
+
+def test_flags_do_not_say_that_nothing_is_there(tmp_path: Path) -> None:
+    root = labelled(tmp_path / "own", flags={"good": False, "bad": True})
+    labelled(root, shape(), at="b", flags={"bad": True})
+    labelled(root, at="c", flags={"good": False})
+    dataset = read_dataset(root)
+    assert {s.path.stem: s.boxes is not None for s in dataset} == {"a": False, "b": True, "c": True}
+    assert any(note.startswith("1 files have a flag and no shapes") for note in dataset.notes)
+    assert {path.stem for path in outlines_of(dataset, root).by_image} == {"b", "c"}
+
+
+def test_lists_of_voc_are_heeded(tmp_path: Path) -> None:
+    for stem in "abc":
+        image(tmp_path / "JPEGImages" / f"{stem}.jpg")
+        (tmp_path / "Annotations").mkdir(exist_ok=True)
+        (tmp_path / "Annotations" / f"{stem}.json").write_text(json.dumps(drawing(shape())))
+    (tmp_path / "ImageSets" / "Main").mkdir(parents=True)
+    (tmp_path / "ImageSets" / "Main" / "train.txt").write_text("a\nb\n")
+    (tmp_path / "ImageSets" / "Main" / "test.txt").write_text("c\n")
+    dataset = read_dataset(tmp_path)
+    assert (dataset.layout, [s.split for s in dataset]) == ("labelme", ["train", "train", "test"])
+
+
+def test_folders_that_may_be_classes_are_told(tmp_path: Path) -> None:
+    for name in ("good", "bad"):
+        image(tmp_path / name / "a.jpg")
+    (tmp_path / "json").mkdir()
+    (tmp_path / "json" / "x.json").write_text(json.dumps(drawing(shape(), imagePath="../bad/a.jpg")))
+    assert "1 folders with images, which may be classes: layout=class_folders reads them so" in " ".join(
+        read_dataset(tmp_path).notes
+    )
 
 
 @pytest.mark.parametrize("named", ["{root}/set/b.jpg", "D:\\plant\\b.jpg", "../set/./b.jpg"])

@@ -123,7 +123,8 @@ def test_what_cannot_be_drawn_is_told(tmp_path: Path, capsys: pytest.CaptureFixt
     mask_of(root, "background", "crack", "pin")
     assert {s.path.stem for s in read_dataset(tmp_path / "own-masks") if s.mask} == {"a"}
     told = capsys.readouterr().out
-    assert "1 masks have a value that is no class's, and their images have none; first strange.png: (1, 2, 3)" in told
+    assert "1 masks are no classes', and their images have none; first " in told
+    assert "strange.png: has the colour (1, 2, 3), which no class has" in told
     assert "1 images are not of the size their annotations were drawn on, and have no mask; first small.jpg" in told
     assert "1 masks cannot be read (truncated), and their images have none; first torn.png" in told
     assert "1 masks have no image; first orphan.png" in told
@@ -181,9 +182,12 @@ def test_names_of_defects_are_no_marks(tmp_path: Path) -> None:
     ("mask", "told"),
     [
         (Image.fromarray((NUMBERS > 0).astype(np.uint8) * 255), "all that is outlined is to be ignored"),
-        (Image.fromarray(NUMBERS.astype(np.uint16) * 200), "a value that is no class's.*first a.png: 51000"),
-        (palette(np.full_like(NUMBERS, 9)), "a value that is no class's.*first a.png: 9"),
-        (Image.fromarray(np.dstack([np.zeros((*NUMBERS.shape, 3), np.uint8), NUMBERS])), r"first a.png: \(12"),
+        (Image.fromarray(NUMBERS.astype(np.uint16) * 200), r"a\.png: has the value 51000, which no class has"),
+        (palette(np.full_like(NUMBERS, 9)), r"a\.png: has the value 9, which no class has"),
+        (
+            Image.fromarray(np.dstack([np.zeros((*NUMBERS.shape, 3), np.uint8), NUMBERS])),
+            r"a\.png: has the colour \(12",
+        ),
     ],
 )
 def test_the_reason_is_told_where_no_mask_is_left(tmp_path: Path, mask: Image.Image, told: str) -> None:
@@ -193,12 +197,13 @@ def test_the_reason_is_told_where_no_mask_is_left(tmp_path: Path, mask: Image.Im
     assert not (tmp_path / "masks").exists()
 
 
-def test_photographs_are_no_masks(tmp_path: Path) -> None:
+def test_photographs_are_no_masks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = voc(tmp_path / "own", {"a": palette(), "b": palette()}, names="background\ncrack\npin\n")
     palette().convert("L").save(root / "SegmentationClass" / "b.jpg")
     (root / "SegmentationClass" / "b.png").unlink()
     convert(root, tmp_path / "masks", masks=True)
     assert {s.path.stem for s in read_dataset(tmp_path / "masks") if s.mask} == {"a"}
+    assert "b.jpg: is a JPEG, which alters colours and numbers; save masks as PNG" in capsys.readouterr().out
 
 
 def test_masks_of_older_labelme_are_found(tmp_path: Path) -> None:
@@ -222,6 +227,38 @@ def test_boxes_and_masks_have_their_own_lists(tmp_path: Path) -> None:
     assert any("4 images have no file of annotations" in note for note in dataset.notes)
     mask_of(root, "background", "1", "2")
     assert [s.split for s in read_dataset(tmp_path / "own-masks")] == ["val", "train", "train", "val"]
+
+
+def test_what_is_for_testing_stays_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = voc(tmp_path / "own", {stem: palette() for stem in "abc"})
+    (root / "Annotations").mkdir()
+    for kind, lists in {"Main": {"train": "a", "test": "c"}, "Segmentation": {"val": "b"}}.items():
+        (root / "ImageSets" / kind).mkdir(parents=True)
+        for split, stems in lists.items():
+            (root / "ImageSets" / kind / f"{split}.txt").write_text(stems)
+    mask_of(root, "background", "1", "2")
+    assert [s.split for s in read_dataset(tmp_path / "own-masks")] == [None, "val", "test"]
+    assert "2 images are in no list of ImageSets/Segmentation; first a.jpg" in capsys.readouterr().out
+
+
+def test_palettes_that_were_renumbered_are_read_by_their_colours(tmp_path: Path) -> None:
+    only_2 = Image.fromarray(np.where(NUMBERS == 2, 1, 0).astype(np.uint8), "P")
+    only_2.putpalette(VOC_COLOURS[[0, 2]].tobytes())
+    root = voc(tmp_path / "own", {"a": only_2, "b": palette()})
+    assert np.array_equal(mask_of(root, "background", "1", "2"), np.where(NUMBERS == 2, 2, 0))
+
+
+def test_two_images_of_one_stem_are_both_kept(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own", {"a": palette()})
+    image(root / "JPEGImages" / "a.png")
+    assert sorted(s.path.name for s in read_dataset(root)) == ["a.jpg", "a.png"]
+
+
+def test_a_table_of_yolo_comes_before_masks(tmp_path: Path) -> None:
+    root = voc(tmp_path / "own", {"a": palette()})
+    (root / "data.yaml").write_text("train: JPEGImages\nnames: [pin]\n")
+    (root / "JPEGImages" / "a.txt").write_text("0 0.5 0.5 0.5 0.5\n")
+    assert read_dataset(root).layout == "yolo"
 
 
 def test_images_keep_their_names_below_their_folder(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 import dataclasses
 import difflib
 from collections.abc import Iterable
-from contextlib import suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Literal, NoReturn
@@ -52,7 +51,7 @@ _BY_FOLDER: dict[Layout, ModuleType] = {
 _EXPECTED = (
     "looked for version.json (version), a table with the columns file,label (csv), train/good beside test/<defect> "
     "(mvtec), annotations/*.json (coco), data.yaml or labels/ beside images/ (yolo), Annotations/ or "
-    "SegmentationClass/ beside JPEGImages/ (voc), masks/ beside images/ (image_masks), *.json with 'shapes' beside "
+    "SegmentationClass/ beside JPEGImages/ (voc), masks/ beside images/ (image_masks), *.json with 'shapes' of "
     "images (labelme), and <class>/*.jpg or train|val|test/<class>/*.jpg (class_folders)"
 )
 
@@ -99,7 +98,7 @@ def outlines_of(dataset: Dataset, path: Path, *, layout: Layout = "auto", root: 
             return labelme.outlines(path)
         case "voc":
             found = voc_masks.outlines(path)
-            splits, notes = voc.mask_splits(path)
+            splits, notes = voc.mask_splits(dataset)
             return dataclasses.replace(found, splits=splits, notes=(*found.notes, *notes))
         case _:
             raise DataError(
@@ -111,12 +110,7 @@ def outlines_of(dataset: Dataset, path: Path, *, layout: Layout = "auto", root: 
 def read_images(path: Path, *, layout: Layout = "auto", root: Path | None = None) -> Dataset:
     """As ``read_dataset``, for those who need no labels: a folder of no known layout is the pictures below it."""
     path = Path(path)
-    found = recognise(path) if layout == "auto" and path.is_dir() else layout
-    if found == "labelme" and layout == "auto":  # a file that only looks like it stands in nobody's way
-        with suppress(DataError):
-            return labelme.read(path)
-        found = None
-    if found is None:
+    if layout == "auto" and path.is_dir() and recognise(path) is None:
         return Dataset(path, "images", tuple(Sample(image) for image in pictures_below(path)))
     return read_dataset(path, layout=layout, root=root)
 

@@ -39,7 +39,7 @@ def read(path: Path, *, root: Path | None = None) -> Dataset:
     """
     files = [path] if path.is_file() else _files(path)
     if not files:
-        raise DataError(f"{path}: no annotations/*.json and no <split>/{_ROBOFLOW}; found {describe(path)}")
+        raise DataError(f"{path}: no annotations/*.json of COCO and no <split>/{_ROBOFLOW}; found {describe(path)}")
     base = root or _root_of(path)
     notes = Notes()
     samples = _joined(((file, *found) for file in files for found in _samples(file, base, notes)), notes)

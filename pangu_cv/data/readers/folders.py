@@ -1,11 +1,10 @@
 """What the folder layouts share: listing class folders, naming splits, telling what a folder holds."""
 
-import os
-from collections import Counter, deque
+from collections import Counter
 from pathlib import Path
 
 from pangu_cv.data.sample import Split
-from pangu_runtime.images import is_image_name, natural_key
+from pangu_runtime.images import is_image_name, natural_key, walk_files
 
 SPLIT_FOLDERS: dict[str, Split] = {
     "train": "train",
@@ -18,6 +17,9 @@ SPLIT_FOLDERS: dict[str, Split] = {
 }
 SPLIT_WORDS: dict[str, Split] = {**SPLIT_FOLDERS, "trainval": "train", "minival": "val"}
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
+IMAGE_PARTS = frozenset(("images", "image", "imgs", "img", "jpegimages", "pictures"))
+"""Folders of the images alone, lower case; what is known of them lies in one of ``LABEL_PARTS``."""
+LABEL_PARTS = frozenset(("labels", "label", "annotations", "annotation", "ann", "json", "jsons"))
 _NOT_OURS = ("__MACOSX", "__pycache__")
 
 
@@ -30,27 +32,9 @@ def subfolders(path: Path) -> tuple[Path, ...]:
 
 
 def files_below(path: Path, suffix: str) -> tuple[Path, ...]:
-    """The visible files of this suffix, in any case, below ``path``, by name.
-
-    Folders are those that ``find_images`` visits, links to them too; each is visited once, where it really is if that
-    is below ``path``, so loops end.
-    """
-    found: list[Path] = []
-    seen: set[str] = set()
-    queue, linked = deque([path]), deque[Path]()
-    while queue or linked:
-        folder = queue.popleft() if queue else linked.popleft()
-        if (real := os.path.realpath(folder)) in seen:
-            continue
-        seen.add(real)
-        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                (linked if entry.is_symlink() else queue).append(folder / entry.name)
-            elif entry.name.lower().endswith(suffix) and entry.is_file():
-                found.append(folder / entry.name)
-    return tuple(sorted(found))
+    """The visible files of this suffix, in any case, in the folders that ``find_images`` visits, by name."""
+    names = (name for name in walk_files(path) if name.lower().endswith(suffix))
+    return tuple(sorted(path / name for name in names if Path(name).name[0] != "." and (path / name).is_file()))
 
 
 def loose_images(path: Path) -> int:

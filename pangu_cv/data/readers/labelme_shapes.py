@@ -15,10 +15,6 @@ from pangu_cv.data.readers.annotation import are_of_size, numbers
 from pangu_cv.errors import DataError, ImageError
 from pangu_runtime.decode import DecodeSpec, decode, peek
 
-IGNORED = "__ignore__"
-"""labelme's label of what is neither learnt from nor measured."""
-BACKGROUND = "background"
-_BACKGROUND = ("_background_", BACKGROUND)  # the first is labelme's own
 _SAGITTA_PX = 0.05  # a circle's corners lie so near together that no edge is farther inside it
 _FARTHEST = 1e8  # pixels: beyond any image
 _SHAPES = re.compile(r'"shapes"\s*:\s*\[\s*[{\]]')
@@ -86,7 +82,7 @@ def shape_from(entry: dict[str, Any], place: str) -> Shape:
 def _label(told: Any, place: str) -> str:
     if not isinstance(told, str | int) or isinstance(told, bool) or not (label := str(told).strip()):
         raise DataError(f"{place}: a label is needed, a text or a number; found {str(told)[:80]!r}")
-    return BACKGROUND if label.casefold() in _BACKGROUND else label
+    return label
 
 
 def extent(shape: Shape) -> tuple[float, ...]:

@@ -3,12 +3,10 @@
 import os
 from pathlib import Path
 
-from pangu_cv.data.readers.folders import split_folders, subfolders
+from pangu_cv.data.readers.folders import IMAGE_PARTS, LABEL_PARTS, split_folders, subfolders
 from pangu_runtime.images import is_image_name
 
 _TABLES = ("obj.names", "obj.data", "annotations.xml")  # Darknet's YOLO, CVAT's own
-_IMAGE_PARTS = frozenset(("images", "imgs", "img", "jpegimages"))
-_LABEL_PARTS = frozenset(("labels", "annotations", "ann"))
 _LABEL_SUFFIXES = (".txt", ".xml")
 _FILES_OPENED = 50  # per folder
 _HEAD_BYTES = 4096
@@ -31,8 +29,8 @@ def _boxes_beside(folder: Path) -> Path | None:
         names = os.listdir(folder)  # noqa: PTH208, 1 M names
     except OSError:  # told where images are listed
         return None
-    if any(name.lower() in _IMAGE_PARTS for name in names):
-        labels = (folder / name for name in sorted(names) if name.lower() in _LABEL_PARTS)
+    if any(name.lower() in IMAGE_PARTS for name in names):
+        labels = (folder / name for name in sorted(names) if name.lower() in LABEL_PARTS)
         if found := next((part for part in labels if any(part.glob("*"))), None):
             return found
     files = sorted(name for name in names if name.lower().endswith(_LABEL_SUFFIXES))

@@ -1,21 +1,24 @@
 """Pascal VOC's layout: ``JPEGImages/``, ``Annotations/*.xml`` and ``ImageSets/Main/<split>.txt``.
 
-Masks of classes lie in ``SegmentationClass/``, and their splits in ``ImageSets/Segmentation``; see ``voc_masks``.
+Masks of classes lie in ``SegmentationClass/`` (see ``voc_masks``), their lists in ``ImageSets/Segmentation``.
 """
 
+import dataclasses
+import os
 import re
-from collections.abc import Iterator, Set
 from pathlib import Path
 from xml.etree import ElementTree
 
-from pangu_cv.data.readers.annotation import Notes, fitted_to, known, numbers, read_utf8
-from pangu_cv.data.readers.folders import SPLIT_WORDS, SPLITS, describe, subfolders
+from pangu_cv.data.readers import yolo_table
+from pangu_cv.data.readers.annotation import Notes, fitted_to, known, numbers
+from pangu_cv.data.readers.folders import describe
+from pangu_cv.data.readers.image_sets import MAIN, MASKS, has_lists, listed, stems_of
 from pangu_cv.data.readers.labelme_shapes import holds_shapes
 from pangu_cv.data.readers.rotation import upright
 from pangu_cv.data.readers.voc_masks import folder_in
 from pangu_cv.data.sample import Box, Dataset, Sample, Split
 from pangu_cv.errors import DataError
-from pangu_runtime.images import find_images, is_image_name
+from pangu_runtime.images import find_images
 
 _MASKS = "folders of masks are left to 'pangu-cv data convert --masks', which makes masks of class numbers"
 _SIDES = ("xmin", "ymin", "xmax", "ymax")
@@ -28,12 +31,11 @@ def recognises(path: Path) -> bool:
     folder = path / "Annotations"
     if folder.is_dir() and (any(folder.rglob("*.xml")) or not _is_labelme(folder)):
         return True
-    return folder_in(path) is not None
+    return folder_in(path) is not None and yolo_table.table_in(path) is None
 
 
 def _is_labelme(folder: Path) -> bool:
-    parts = (folder, *subfolders(folder))
-    return any(holds_shapes(part, [entry.name for entry in part.iterdir()]) for part in parts)
+    return any(holds_shapes(Path(part), names) for part, _, names in os.walk(folder))
 
 
 def read(path: Path) -> Dataset:
@@ -44,68 +46,37 @@ def read(path: Path) -> Dataset:
     """
     notes = Notes()
     folder = path / "JPEGImages"
-    images = find_images(folder) if folder.is_dir() else ()
-    stems = [image.relative_to(folder).with_suffix("").as_posix() for image in images]
+    stems = stems_of(find_images(folder) if folder.is_dir() else (), folder)
     masks, is_boxed = folder_in(path), (path / "Annotations").is_dir()
-    lists = _lists(path, is_boxed=is_boxed)
-    splits = _splits(lists, set(stems), notes)
     if masks is not None:
         notes.add(_MASKS, masks.name)
     samples = []
-    for image, stem in zip(images, stems, strict=True):
+    for image, stem in stems.items():
         file = path / "Annotations" / f"{stem}.xml"
         is_annotated = file.is_file()
         boxes = _boxes(file, image, notes) if is_annotated else None
         if not is_annotated and is_boxed:
             notes.add("images have no file of annotations and are taken as unlabelled", image.name)
-        if splits and stem not in splits:
-            notes.add(f"images are in no list of ImageSets/{lists.name}", image.name)
-        samples.append(Sample(image, split=splits.get(stem), boxes=boxes))
+        samples.append(Sample(image, boxes=boxes))
     if not samples:
         raise DataError(f"{path}: no image in JPEGImages; found {describe(path)}")
-    for stem in sorted(splits.keys() - set(stems)):
-        notes.add(f"images listed in ImageSets/{lists.name} do not exist", stem)
-    return Dataset(path, "voc", tuple(samples), notes.lines, box_faults=tuple(notes.box_faults.items()))
+    splits = listed(path, MASKS if not is_boxed and has_lists(path, MASKS) else MAIN, stems, notes)
+    parted = tuple(dataclasses.replace(sample, split=splits.get(sample.path)) for sample in samples)
+    return Dataset(path, "voc", parted, notes.lines, box_faults=tuple(notes.box_faults.items()))
 
 
-def mask_splits(path: Path) -> tuple[dict[Path, Split | None] | None, tuple[str, ...]]:
-    """The split of every image, resolved, by the lists for masks, and notes; None where these list none of them."""
-    images = find_images(path / "JPEGImages")
-    stems = {image.relative_to(path / "JPEGImages").with_suffix("").as_posix(): image.resolve() for image in images}
+def mask_splits(dataset: Dataset) -> tuple[dict[Path, Split | None] | None, tuple[str, ...]]:
+    """The split of every image, resolved, by the lists for masks, and notes; None where these list none of them.
+
+    What is for testing by the other lists stays so where these do not name it.
+    """
     notes = Notes()
-    splits = _splits(path / "ImageSets" / "Segmentation", stems.keys(), notes)
-    if splits.keys().isdisjoint(stems):
+    stems = stems_of((sample.path for sample in dataset), dataset.root / "JPEGImages")
+    splits = listed(dataset.root, MASKS, stems, notes)
+    if not splits:
         return None, notes.lines
-    for stem in sorted(splits.keys() - stems.keys()):
-        notes.add("images listed in ImageSets/Segmentation do not exist", stem)
-    return {image: splits.get(stem) for stem, image in stems.items()}, notes.lines
-
-
-def _lists(path: Path, *, is_boxed: bool) -> Path:
-    """The folder of lists; where there are no boxes that for masks, if it has one of a split."""
-    main, masks = path / "ImageSets" / "Main", path / "ImageSets" / "Segmentation"
-    is_split = any(file.stem.lower() in SPLIT_WORDS for file in masks.glob("*.txt"))
-    return masks if not is_boxed and is_split else main
-
-
-def _splits(folder: Path, stems: Set[str], notes: Notes) -> dict[str, Split]:
-    """The split of every listed stem; of several the last in the order train, val, test, so trainval yields to val."""
-    lists = {file: SPLIT_WORDS.get(file.stem.lower()) for file in sorted(folder.glob("*.txt")) if file.name[0] != "."}
-    for file in (file for file, split in lists.items() if split is None):
-        notes.add(f"lists of ImageSets/{folder.name} are named for no split and were not read", file.name)
-    named = ((file, split) for split in SPLITS for file, own in lists.items() if own == split)
-    return {stem: split for file, split in named for stem in _listed(file, stems)}
-
-
-def _listed(file: Path, stems: Set[str]) -> Iterator[str]:
-    for line in read_utf8(file).splitlines():
-        name = line.strip()
-        if name not in stems:  # a class's list says in a second column whether the class is there
-            name = re.sub(r"\s+-?[01]$", "", name)
-        if name not in stems and is_image_name(name):
-            name = Path(name).with_suffix("").as_posix()
-        if name:
-            yield name
+    tested: dict[Path, Split | None] = {sample.path: "test" for sample in dataset if sample.split == "test"}
+    return {image.resolve(): split for image, split in (tested | splits).items()}, notes.lines
 
 
 def _boxes(file: Path, image: Path, notes: Notes) -> tuple[Box, ...] | None:
