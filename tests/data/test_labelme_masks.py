@@ -130,7 +130,7 @@ def test_a_mask_that_was_dragged_lies_where_labelme_shows_it(tmp_path: Path) -> 
     assert mask_HW.sum() == 16
 
 
-def test_a_mask_of_a_million_pixels_is_cut_before_it_is_followed(tmp_path: Path) -> None:
+def test_a_mask_far_larger_than_its_image_is_cut_before_it_is_followed(tmp_path: Path) -> None:
     whole = shape(points=[[-900, -900], [1099, 1099]], shape_type="mask", mask=png(np.ones((2000, 2000))))
     root = labelled(tmp_path / "own", whole)
     dataset = read_dataset(root)

@@ -19,7 +19,7 @@ from pangu_cv.data.readers.image_masks import class_names_in
 from pangu_cv.data.readers.label_map import names_by_colour
 from pangu_cv.errors import DataError, ImageError
 from pangu_runtime.decode import decode, peek
-from pangu_runtime.images import find_images
+from pangu_runtime.images import find_images, is_image_name, walk_files
 
 FOLDERS = ("SegmentationClass", "SegmentationClassPNG")
 _NUMBERED = "class_names.txt"
@@ -71,7 +71,7 @@ def _is_none(name: str) -> bool:
 
 
 def _holds_images(folder: Path) -> bool:
-    return folder.is_dir() and bool(find_images(folder))
+    return folder.is_dir() and any(is_image_name(Path(name).name) for name in walk_files(folder))
 
 
 def _names(path: Path) -> tuple[_Names, bool]:
